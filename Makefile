@@ -1,0 +1,42 @@
+# `make demo` and `make test` need Python 3.10 or newer and nothing else: they make an environment of their own.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+MODEL = efficientnet_b2_torchscript_17
+
+.PHONY: demo test check lint types bench clean
+
+demo: $(VENV)/installed
+	mkdir -p build/demo
+	$(BIN)/python -m models $(MODEL) -o build/demo/$(MODEL).onnx
+	$(BIN)/tse-onnx convert build/demo/$(MODEL).onnx build/demo/tiled.onnx --rows 7
+
+test: $(VENV)/developed lint types
+	$(BIN)/python -m pytest -n auto
+
+lint: $(VENV)/developed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# The package is checked as it is installed, because its passes lie in a folder beside it.
+types: $(VENV)/developed
+	rm -rf build/types
+	$(BIN)/pip install --quiet --no-deps --target build/types .
+	$(BIN)/mypy --config-file setup.cfg --python-executable $(BIN)/python build/types/tse_onnx models
+
+bench: $(VENV)/developed
+	$(BIN)/python -m benchmarks
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: setup.cfg pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(VENV)/developed: setup.cfg pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@ $(VENV)/installed
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,155 @@
+"""Who makes and who reads each value of a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, numpy_helper
+
+# A constant that steers a shape (axes, pads, a Reshape target) is short. Longer ones are weights: never read.
+_SHORT = 64
+_NESTING_OPS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+_NEVER_CONSTANT = _NESTING_OPS | {"RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
+
+
+@dataclass(frozen=True)
+class Use:
+    """One reading of a value: the node's position in the graph and the input slot (-1: captured by a nested graph)."""
+
+    node: int
+    slot: int
+
+
+class GraphIndex:
+    """Producers, consumers and constants of one graph, built in one pass over its nodes."""
+
+    def __init__(self, graph: GraphProto) -> None:
+        self.nodes: Sequence[NodeProto] = list(graph.node)
+        self.inputs = frozenset(value.name for value in graph.input)
+        self.outputs = frozenset(value.name for value in graph.output)
+        self.initializers: dict[str, TensorProto] = {tensor.name: tensor for tensor in graph.initializer}
+        self.sparse_initializers = {tensor.values.name: tensor for tensor in graph.sparse_initializer}
+        self._producers: dict[str, int] = {}
+        self._uses: dict[str, list[Use]] = {}
+        self._constant: dict[str, bool] = {}
+        producers, uses = self._producers, self._uses
+        for position, node in enumerate(self.nodes):
+            for name in node.output:
+                producers[name] = position
+            for slot, name in enumerate(node.input):
+                if name:
+                    uses.setdefault(name, []).append(Use(position, slot))
+            if node.op_type in _NESTING_OPS or node.domain not in ("", "ai.onnx"):
+                for name in captured(node):
+                    uses.setdefault(name, []).append(Use(position, -1))
+
+    def producer(self, value: str) -> int | None:
+        """Position of the node that makes `value`; None for inputs and initializers."""
+        return self._producers.get(value)
+
+    def uses(self, value: str) -> Sequence[Use]:
+        """Every reading of `value`, in node order."""
+        return self._uses.get(value, ())
+
+    def is_constant(self, value: str) -> bool:
+        """Whether `value` depends on initializers and Constant nodes alone, however many nodes lie between."""
+        known, opened, stack = self._constant, set[str](), [value]
+        while stack:
+            name = stack.pop()
+            if name in opened:
+                known[name] = all(known[source] for source in self._constant_sources(name) or ())
+            elif name not in known:
+                sources = self._constant_sources(name)
+                known[name] = sources == ()  # for a name with sources a provisional False, which ends cycles
+                if sources:
+                    opened.add(name)
+                    stack.append(name)
+                    stack.extend(sources)
+        return known[value]
+
+    def _constant_sources(self, value: str) -> tuple[str, ...] | None:
+        """What `value` is computed from: nothing if it is a constant itself, None if it can never be one."""
+        if value in self.initializers or value in self.sparse_initializers:
+            return ()
+        position = self._producers.get(value)
+        if position is None:
+            return None
+        node = self.nodes[position]
+        if node.op_type == "Constant":
+            return ()
+        sources = tuple(source for source in node.input if source)
+        return sources if sources and node.op_type not in _NEVER_CONSTANT else None
+
+    def short_constant(self, value: str) -> np.ndarray | None:
+        """The numbers of a short constant (an initializer or a Constant node), or None."""
+        tensor = self.initializers.get(value)
+        if tensor is None:
+            position = self._producers.get(value)
+            if position is None or self.nodes[position].op_type != "Constant":
+                return None
+            for attribute in self.nodes[position].attribute:
+                if attribute.name == "value":
+                    tensor = attribute.t
+                elif attribute.name in ("value_int", "value_ints", "value_float", "value_floats"):
+                    return np.asarray(onnx.helper.get_attribute_value(attribute))
+        if tensor is None or tensor.data_location == TensorProto.EXTERNAL or element_count(tensor.dims) > _SHORT:
+            return None
+        try:
+            return numpy_helper.to_array(tensor)
+        except (ValueError, TypeError):
+            return None
+
+
+def element_count(dims: Iterable[int]) -> int:
+    """Product of dimensions; 1 for a scalar."""
+    count = 1
+    for dim in dims:
+        count *= dim
+    return count
+
+
+def captured(node: NodeProto) -> Iterator[str]:
+    """Names that the nested graphs of `node` read from outside themselves."""
+    for attribute in node.attribute:
+        if attribute.type == AttributeProto.GRAPH:
+            yield from _free_names(attribute.g)
+        elif attribute.type == AttributeProto.GRAPHS:
+            for graph in attribute.graphs:
+                yield from _free_names(graph)
+
+
+def _free_names(graph: GraphProto) -> Iterator[str]:
+    bound = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    bound.update(tensor.values.name for tensor in graph.sparse_initializer)
+    for node in graph.node:
+        bound.update(node.output)
+    for node in graph.node:
+        for name in node.input:
+            if name and name not in bound:
+                yield name
+        for name in captured(node):
+            if name not in bound:
+                yield name
+    for value in graph.output:
+        if value.name not in bound:
+            yield value.name
+
+
+def attribute(node: NodeProto, name: str) -> AttributeProto | None:
+    """The attribute called `name`, or None where the operator's default holds."""
+    return next((found for found in node.attribute if found.name == name), None)
+
+
+def int_attribute(node: NodeProto, name: str, default: int) -> int:
+    """An integer attribute or its default."""
+    found = attribute(node, name)
+    return default if found is None else found.i
+
+
+def ints_attribute(node: NodeProto, name: str) -> tuple[int, ...] | None:
+    """A list-of-integers attribute, or None where it is absent."""
+    found = attribute(node, name)
+    return None if found is None else tuple(found.ints)

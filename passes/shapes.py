@@ -1,0 +1,161 @@
+"""Element types and dimensions of a graph's values.
+
+Exporters often write them down; where they did not, onnx infers them over a copy of the model without its weights, so
+that the cost depends on the number of nodes and not on the size of the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import onnx
+from onnx import GraphProto, ModelProto, TensorProto, TypeProto, ValueInfoProto
+from tse_onnx.passes.index import element_count
+
+from tse_onnx.errors import ModelError
+
+Dim = int | str | None
+
+# Tensors up to this many elements may steer shapes (Reshape targets, axes, scales) and stay in the weightless copy.
+_STEERING = 64
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """Element type (a `TensorProto.DataType`) and dimensions: a number, a symbol, or None where nothing is known."""
+
+    dtype: int
+    dims: tuple[Dim, ...] | None
+
+    @property
+    def sizes(self) -> tuple[int | None, ...] | None:
+        """The dimensions with every symbol as None."""
+        if self.dims is None:
+            return None
+        return tuple(dim if isinstance(dim, int) else None for dim in self.dims)
+
+
+class Types:
+    """What is known of each value's type; inference runs once, on the first question the model does not answer."""
+
+    def __init__(self, model: ModelProto, bound: Mapping[str, tuple[Dim, ...]] | None = None) -> None:
+        """`bound` gives inputs other dimensions; what the model says of the values in between is then not believed."""
+        self._model = model
+        self._bound = dict(bound or {})
+        self._inferred = False
+        graph = model.graph
+        self._stated = _tensor_types(graph.value_info)
+        self._known = _tensor_types(graph.input)
+        for name, dims in self._bound.items():
+            self._known[name] = TensorType(self._known[name].dtype, dims)
+        if not self._bound:
+            self._known |= self._stated
+            self._known |= _tensor_types(graph.output)
+        for tensor in graph.initializer:
+            self._known[tensor.name] = TensorType(tensor.data_type, tuple(tensor.dims))
+        for sparse in graph.sparse_initializer:
+            self._known[sparse.values.name] = TensorType(sparse.values.data_type, tuple(sparse.dims))
+
+    def __getitem__(self, value: str) -> TensorType:
+        """The type of `value`, with whatever is known of it."""
+        found = self._known.get(value)
+        if not self._inferred and (found is None or found.sizes is None or None in found.sizes[1:]):
+            # The first dimension is the batch: it is unknown in most models and nothing depends on it.
+            self._infer()
+            found = self._known.get(value)
+        return found or TensorType(TensorProto.UNDEFINED, None)
+
+    def stated(self, value: str) -> TensorType | None:
+        """The type that the model itself states for a value in between, if it does."""
+        return self._stated.get(value)
+
+    def _infer(self) -> None:
+        self._inferred = True
+        bare = weightless(self._model)
+        if self._bound:
+            del bare.graph.value_info[:]
+            bind_inputs(bare.graph, self._bound)
+            for output in bare.graph.output:
+                output.type.tensor_type.ClearField("shape")
+        try:
+            inferred = onnx.shape_inference.infer_shapes(bare, check_type=False, strict_mode=False, data_prop=True)
+        except Exception as error:  # onnx raises types of its own that are not exported everywhere
+            raise ModelError(f"onnx cannot infer the shapes of this model: {first_line(error)}") from error
+        self._known |= _tensor_types(inferred.graph.value_info)
+        self._known |= _tensor_types(inferred.graph.output)
+
+
+def _tensor_types(values: Iterable[ValueInfoProto]) -> dict[str, TensorType]:
+    return {value.name: tensor_type(value.type.tensor_type) for value in values if value.type.HasField("tensor_type")}
+
+
+def tensor_type(proto: TypeProto.Tensor) -> TensorType:
+    """The frozen form of a tensor's type."""
+    if not proto.HasField("shape"):
+        return TensorType(proto.elem_type, None)
+    return TensorType(proto.elem_type, tuple(_dim(dim) for dim in proto.shape.dim))
+
+
+def _dim(dim: onnx.TensorShapeProto.Dimension) -> Dim:
+    which = dim.WhichOneof("value")
+    if which == "dim_value":
+        return dim.dim_value
+    return dim.dim_param or None if which == "dim_param" else None
+
+
+def bind_inputs(graph: GraphProto, bound: Mapping[str, tuple[Dim, ...]]) -> None:
+    """Write `bound` into the types of the graph's inputs."""
+    for value in graph.input:
+        dims = bound.get(value.name)
+        if dims is not None:
+            value.type.tensor_type.shape.CopyFrom(shape_proto(dims))
+
+
+def shape_proto(dims: Iterable[Dim]) -> onnx.TensorShapeProto:
+    """The protobuf form of dimensions."""
+    shape = onnx.TensorShapeProto()
+    for dim in dims:
+        entry = shape.dim.add()
+        if isinstance(dim, int):
+            entry.dim_value = dim
+        elif dim is not None:
+            entry.dim_param = dim
+    return shape
+
+
+def value_info(name: str, kind: TensorType) -> ValueInfoProto:
+    """The protobuf form of a value's type."""
+    proto = ValueInfoProto(name=name)
+    proto.type.tensor_type.elem_type = kind.dtype
+    if kind.dims is not None:
+        proto.type.tensor_type.shape.CopyFrom(shape_proto(kind.dims))
+    return proto
+
+
+def weightless(model: ModelProto) -> ModelProto:
+    """A copy with every weight replaced by an input of its type: small, yet whole for inference and for the checker."""
+    bare = ModelProto(ir_version=max(model.ir_version, 4), opset_import=model.opset_import, functions=model.functions)
+    source, graph = model.graph, bare.graph
+    graph.name = source.name or "graph"
+    graph.input.extend(source.input)
+    graph.output.extend(source.output)
+    graph.value_info.extend(source.value_info)
+    graph.node.extend(source.node)
+    present = {value.name for value in source.input}
+    for tensor in source.initializer:
+        if element_count(tensor.dims) <= _STEERING and tensor.data_location != TensorProto.EXTERNAL:
+            graph.initializer.append(tensor)
+        elif tensor.name not in present:
+            graph.input.append(value_info(tensor.name, TensorType(tensor.data_type, tuple(tensor.dims))))
+    for sparse in source.sparse_initializer:
+        if sparse.values.name not in present:
+            kind = TensorType(sparse.values.data_type, tuple(sparse.dims))
+            graph.input.append(value_info(sparse.values.name, kind))
+    return bare
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,57 @@
+"""Tiled squeeze-and-excite for ONNX models.
+
+    import tse_onnx
+
+    result = tse_onnx.convert("in.onnx", "out.onnx", rows=7)
+    print(result.report.buffering.totals.reduction)
+
+`find_blocks` says which blocks a model has, `buffering` what they hold back, `convert` rewrites and verifies them.
+Everything that is raised on purpose is a `TseError`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from tse_onnx.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from tse_onnx.conversion import ConvertResult, buffering, convert, find_blocks
+    from tse_onnx.errors import CheckFailed, DataError, ModelError, TseError, UsageError
+    from tse_onnx.metric import BlockBuffering, Buffering, Totals
+    from tse_onnx.passes.match import Block, NodeRef
+    from tse_onnx.passes.reasons import Refusal
+    from tse_onnx.passes.tile import Tile
+    from tse_onnx.plan import Decision
+    from tse_onnx.report.data import Report
+    from tse_onnx.verification.result import BlockCheck, Check, Drift, Verification
+
+# Where each public name lives. They are imported on first use: importing onnx and onnxruntime takes longer than much
+# of what a program may want from this package.
+_HOMES = {
+    "tse_onnx.conversion": ("ConvertResult", "buffering", "convert", "find_blocks"),
+    "tse_onnx.metric": ("BlockBuffering", "Buffering", "Totals"),
+    "tse_onnx.errors": ("CheckFailed", "DataError", "ModelError", "TseError", "UsageError"),
+    "tse_onnx.passes.match": ("Block", "NodeRef"),
+    "tse_onnx.passes.reasons": ("Refusal",),
+    "tse_onnx.passes.tile": ("Tile",),
+    "tse_onnx.plan": ("Decision",),
+    "tse_onnx.report.data": ("Report",),
+    "tse_onnx.verification.result": ("BlockCheck", "Check", "Drift", "Verification"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Block", "BlockBuffering", "BlockCheck", "Buffering", "Check", "CheckFailed", "ConvertResult", "DataError",
+    "Decision", "Drift", "ModelError", "NodeRef", "Refusal", "Report", "Tile", "Totals", "TseError", "UsageError",
+    "Verification", "__version__", "buffering", "convert", "find_blocks",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,115 @@
+"""Read a model once: its index, its types, its blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from onnx import TensorProto, ValueInfoProto
+
+from tse_onnx.errors import ModelError, UsageError
+from tse_onnx.passes.index import GraphIndex
+from tse_onnx.passes.match import Block, convertible, find
+from tse_onnx.passes.reasons import label, printable, quoted
+from tse_onnx.passes.shapes import Dim, TensorType, Types, tensor_type
+from tse_onnx.source import Source
+
+InputShapes = Mapping[str, tuple[Dim, ...]]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A model with everything that was found out about it; `bound` are the input shapes that the user gave."""
+
+    source: Source
+    index: GraphIndex
+    types: Types
+    blocks: tuple[Block, ...]
+    bound: InputShapes
+
+
+def analyse(source: Source, input_shapes: InputShapes | None = None) -> Analysis:
+    """Find the blocks of a model, with its inputs bound to `input_shapes` (dimensions by input name; "" for the only
+    input).
+
+    Raises `ModelError` for a graph that is not in topological order, `UsageError` for a shape that fits no input.
+    """
+    bound = _bind(source, input_shapes or {})
+    index = GraphIndex(source.model.graph)
+    _check_order(index)
+    types = Types(source.model, bound)
+    return Analysis(source, index, types, find(index, types, source.opset), bound)
+
+
+def fed_inputs(source: Source) -> list[ValueInfoProto]:
+    """The inputs that a caller feeds: those that are not initializers as well."""
+    weights = {tensor.name for tensor in source.model.graph.initializer}
+    return [value for value in source.model.graph.input if value.name not in weights]
+
+
+def need_sizes(analysis: Analysis) -> None:
+    """Raise `ModelError`, with the option to use, where a block's height or width depends on a dynamic input."""
+    unknown = next((block for block in convertible(analysis.blocks) if _unsized(block)), None)
+    if unknown is None:
+        return
+    for value in fed_inputs(analysis.source):
+        dims = analysis.bound.get(value.name) or tensor_type(value.type.tensor_type).dims or ()
+        if any(not isinstance(dim, int) for dim in dims[1:]):
+            sizes = [str(dim) if isinstance(dim, int) else usual for dim, usual in
+                     zip(dims, ("1", "3", *("224",) * len(dims)), strict=False)]  # fmt: skip
+            shown = ", ".join("?" if dim is None else str(dim) for dim in dims)
+            raise ModelError(
+                f"the height and width of block {quoted(unknown.name)} are not known: input {quoted(value.name)} is "
+                f"[{printable(shown)}]; bind it, for example --input-shape {printable(value.name)}:{','.join(sizes)}"
+            )
+
+
+def _unsized(block: Block) -> bool:
+    return block.shape is None or None in block.shape[2:]
+
+
+def _bind(source: Source, wanted: InputShapes) -> dict[str, tuple[Dim, ...]]:
+    inputs = {value.name: value for value in fed_inputs(source)}
+    bound = {}
+    for name, dims in wanted.items():
+        if not name and len(inputs) == 1:
+            name = next(iter(inputs))
+        if name not in inputs:
+            raise UsageError(
+                f"--input-shape names {quoted(name)}, which is no input of the model; its inputs are "
+                + ", ".join(quoted(known) for known in inputs)
+            )
+        stated = tensor_type(inputs[name].type.tensor_type).dims
+        if stated is not None and len(stated) != len(dims):
+            raise UsageError(f"--input-shape gives {quoted(name)} {len(dims)} dimensions; the model says {len(stated)}")
+        for axis, (was, now) in enumerate(zip(stated or dims, dims, strict=True)):
+            if isinstance(was, int) and was != now:
+                raise UsageError(
+                    f"--input-shape gives {quoted(name)} {now} on axis {axis}; the model fixes it to {was}"
+                )
+        bound[name] = dims
+    return bound
+
+
+def _check_order(index: GraphIndex) -> None:
+    made: set[str] = set()
+    for position, node in enumerate(index.nodes):
+        for name in node.input:
+            producer = index.producer(name) if name not in made else None
+            if producer is not None and producer >= position:
+                raise ModelError(
+                    f"the graph is not in topological order: {label(node)} reads {quoted(name)} before it is made; "
+                    "onnx's checker refuses such a model, so sort it first"
+                )
+        made.update(node.output)
+
+
+def input_types(analysis: Analysis) -> dict[str, TensorType]:
+    """Types of the inputs that a caller feeds, as bound."""
+    return {
+        value.name: TensorType(
+            value.type.tensor_type.elem_type or TensorProto.FLOAT,
+            analysis.bound.get(value.name) or tensor_type(value.type.tensor_type).dims,
+        )
+        for value in fed_inputs(analysis.source)
+    }

@@ -1,0 +1,146 @@
+"""`tse-onnx convert`: rewrite, verify, report."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tse_onnx.cli.options import (
+    console,
+    format_option,
+    given_model,
+    input_shape_option,
+    model_argument,
+    parse_shapes,
+    print_json,
+    rows_option,
+)
+from tse_onnx.errors import UsageError
+
+if TYPE_CHECKING:
+    from tse_onnx.conversion import ConvertResult
+
+
+@click.command()
+@model_argument
+@click.argument("output", type=click.Path(path_type=Path, allow_dash=True))
+@rows_option
+@input_shape_option
+@click.option("--verify/--no-verify", default=True, show_default=True, help="Check the result with onnxruntime.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True),
+    help="Verify on these: an .npz (arrays by input name), an .npy, or a folder of images. Seeded noise otherwise.",
+)
+@click.option(
+    "--preprocess",
+    type=click.Choice(["unit", "imagenet", "signed"]),
+    default="unit",
+    show_default=True,
+    help="What images become: 0 to 1; that with ImageNet's mean and deviation; -1 to 1.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the noise.")
+@click.option(
+    "--max-drift",
+    type=click.FloatRange(min=0),
+    metavar="X",
+    help="Fail where an output of the model changes by more than X.",
+)
+@click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Fail unless N blocks are converted.")
+@click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads of onnxruntime; 0 for all cores.")
+@click.option(
+    "--report", "report_path", type=click.Path(path_type=Path), metavar="FILE", help="Write the report as JSON."
+)
+@format_option
+def convert(
+    model: Path,
+    output: Path,
+    rows: int,
+    input_shapes: tuple[str, ...],
+    verify: bool,
+    data: Path | None,
+    preprocess: str,
+    seed: int,
+    max_drift: float | None,
+    expect: int | None,
+    threads: int,
+    report_path: Path | None,
+    form: str,
+) -> None:
+    """Tile the squeeze-and-excite blocks of MODEL into strips of K rows and write the result to OUTPUT.
+
+    The result is checked first: every block against the original run on each tile, everything else byte for byte. If a
+    check fails, the exit code is 1 and nothing is written. OUTPUT may be MODEL itself; - stands for standard input and
+    output (the report then goes to standard error).
+
+    \b
+    Examples:
+      tse-onnx convert model.onnx tiled.onnx --rows 7
+      tse-onnx convert model.onnx tiled.onnx --data images/ --preprocess imagenet --report report.json
+      tse-onnx convert model.onnx model.onnx --expect 16 --max-drift 0.5
+    """
+    from tse_onnx.conversion import convert as run
+
+    to_stdout = str(output) == "-"
+    _check_paths(model, output, report_path)
+    with contextlib.ExitStack() as stack:
+        report_stage = None
+        if report_path is not None:
+            from tse_onnx.staging import staging
+
+            report_stage = stack.enter_context(staging(report_path))
+        if verify:
+            progress = console(stderr=True)
+            if progress.is_terminal:
+                stack.enter_context(progress.status("converting and verifying"))
+        result = run(
+            given_model(model),
+            None if to_stdout else output,
+            rows=rows,
+            input_shapes=parse_shapes(input_shapes),
+            verify=verify,
+            data=data,
+            preprocess=preprocess,
+            seed=seed,
+            max_drift=max_drift,
+            expect=expect,
+            threads=threads,
+        )
+        if report_stage is not None:
+            import json
+
+            from tse_onnx.report.json import report_json
+
+            report_stage.write_bytes(json.dumps(report_json(result.report), indent=2).encode() + b"\n")
+            report_stage.commit()
+    if to_stdout:
+        sys.stdout.buffer.write(result.model.SerializeToString())
+    if form == "json" and not to_stdout:
+        from tse_onnx.report.json import report_json
+
+        print_json(report_json(result.report))
+    else:
+        from tse_onnx.report.terminal import print_report
+
+        print_report(console(stderr=to_stdout), result.report, _outcome(result, output))
+
+
+def _check_paths(model: Path, output: Path, report: Path | None) -> None:
+    if report is not None and report.resolve() in (model.resolve(), output.resolve()):
+        raise UsageError(f"--report would overwrite the model {report}")
+
+
+def _outcome(result: ConvertResult, output: Path) -> str:
+    totals = result.report.buffering.totals
+    where = "standard output" if str(output) == "-" else str(output)
+    if not totals.converted and not totals.unchanged:
+        return f"No squeeze-and-excite block was found; the model was written unchanged to {where}."
+    if not totals.converted:
+        return f"No block is taller than a tile; the model was written unchanged to {where}."
+    checked = "" if result.verification is not None else " without verification"
+    blocks = f"{totals.converted} block" + ("" if totals.converted == 1 else "s")
+    return f"Converted {blocks}, buffer down by {100 * totals.reduction:.1f} %; written{checked} to {where}."

@@ -1,0 +1,83 @@
+"""Options and arguments that several commands share, and what their values become."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tse_onnx.passes.shapes import Dim
+    from tse_onnx.source import ModelLike
+
+# Where standard output is no terminal there is no width to fit into, and a table must not be cut.
+_PIPE_WIDTH = 200
+
+Command = Callable[..., Any]
+
+model_argument = click.argument("model", type=click.Path(path_type=Path, allow_dash=True))
+rows_option = click.option(
+    "--rows", type=click.IntRange(min=1), default=7, show_default=True, metavar="K", help="Rows in a tile."
+)
+input_shape_option = click.option(
+    "--input-shape",
+    "input_shapes",
+    multiple=True,
+    metavar="[NAME:]DIMS",
+    help="Bind an input with dynamic dimensions, as images:1,3,224,224; the name may be left out where there is one "
+    "input. ? or a word keeps a dimension dynamic: images:N,3,224,224. May be repeated.",
+)
+format_option = click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
+    help="What to print on standard output.",
+)  # fmt: skip
+
+
+def parse_shapes(values: Iterable[str]) -> dict[str, tuple[Dim, ...]]:
+    """The values of `--input-shape` as a mapping; the name "" stands for the only input."""
+    shapes: dict[str, tuple[Dim, ...]] = {}
+    for value in values:
+        name, _, dims = value.rpartition(":")
+        shapes[name] = tuple(_dim(part.strip(), value) for part in dims.split(","))
+    return shapes
+
+
+def _dim(text: str, whole: str) -> Dim:
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    if text == "?":
+        return None
+    if text.isidentifier():
+        return text
+    raise click.BadParameter(
+        f"{whole!r} is not [NAME:]DIMS: {text!r} should be a positive number, ? or a word", param_hint="--input-shape"
+    )
+
+
+def given_model(path: Path) -> ModelLike:
+    """The model that a command names; `-` is read from standard input."""
+    if str(path) != "-":
+        return path
+    from tse_onnx.source import parse
+
+    return parse(sys.stdin.buffer.read(), "standard input")
+
+
+def console(stderr: bool = False) -> Console:
+    """Where text for people goes: as wide as the terminal, or wide enough for any table in a pipe."""
+    from rich.console import Console
+
+    made = Console(stderr=stderr)
+    return made if made.is_terminal else Console(stderr=stderr, width=_PIPE_WIDTH)
+
+
+def print_json(value: object) -> None:
+    """One JSON object on standard output."""
+    import json
+
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))

@@ -1,0 +1,47 @@
+"""`tse-onnx report`: what the blocks of a model buffer, before and after, without writing anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tse_onnx.cli.options import (
+    console,
+    format_option,
+    given_model,
+    input_shape_option,
+    model_argument,
+    parse_shapes,
+    print_json,
+    rows_option,
+)
+
+
+@click.command()
+@model_argument
+@rows_option
+@input_shape_option
+@format_option
+def report(model: Path, rows: int, input_shapes: tuple[str, ...], form: str) -> None:
+    """Show what the squeeze-and-excite blocks of MODEL buffer, and what they would with tiles of K rows.
+
+    MODEL is an ONNX file, or - for standard input. Nothing is written.
+
+    \b
+    Examples:
+      tse-onnx report model.onnx --rows 7
+      tse-onnx report model.onnx --rows 3 --input-shape images:1,3,384,384
+      tse-onnx report model.onnx --format json | jq .totals
+    """
+    from tse_onnx.conversion import preview
+
+    made = preview(given_model(model), rows, input_shapes=parse_shapes(input_shapes))
+    if form == "json":
+        from tse_onnx.report.json import report_json
+
+        print_json(report_json(made))
+    else:
+        from tse_onnx.report.terminal import print_report
+
+        print_report(console(), made, "Nothing was written: this is what a conversion would do.")

@@ -1,0 +1,113 @@
+"""The paper's metric: what the scale of a block holds back until its gate is known.
+
+Vosco, Shenkler, Grobman, "Tiled Squeeze-and-Excite: Channel Attention With Local Spatial Context", 2021: a block's
+pipeline buffer is C · min(h, H) · min(w, W) elements of its input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from onnx import TensorProto
+
+from tse_onnx.plan import CONVERTED, REFUSED, UNCHANGED, Decision
+
+_BITS: dict[int, int] = {
+    TensorProto.FLOAT: 32, TensorProto.FLOAT16: 16, TensorProto.BFLOAT16: 16, TensorProto.DOUBLE: 64,
+    TensorProto.INT8: 8, TensorProto.UINT8: 8, TensorProto.INT16: 16, TensorProto.UINT16: 16,
+    TensorProto.INT32: 32, TensorProto.UINT32: 32, TensorProto.INT64: 64, TensorProto.UINT64: 64,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BlockBuffering:
+    """One block's figures, all for one image.
+
+    `tile` is rows × columns, clamped to the map; `before` and `after` are elements, `bits` what one of them takes
+    at the model's type; `macs_added` is what the excite does more:
+    (N − 1) · F for N descriptors of F multiply-accumulates.
+    All figures are None where the block is refused.
+    """
+
+    decision: Decision
+    tile: tuple[int, int] | None = None
+    descriptors: int | None = None
+    before: int | None = None
+    after: int | None = None
+    bits: int | None = None
+    macs_added: int | None = None
+
+    @property
+    def before_bytes(self) -> int | None:
+        """`before` in bytes."""
+        return _bytes(self.before, self.bits)
+
+    @property
+    def after_bytes(self) -> int | None:
+        """`after` in bytes."""
+        return _bytes(self.after, self.bits)
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over the blocks that are converted or unchanged; `reduction` is the fraction of `before` that is saved."""
+
+    converted: int
+    unchanged: int
+    refused: int
+    before: int
+    after: int
+    before_bytes: int
+    after_bytes: int
+    macs_added: int
+
+    @property
+    def reduction(self) -> float:
+        """Saved part of the buffer, 0 to 1."""
+        return 1 - self.after / self.before if self.before else 0.0
+
+
+@dataclass(frozen=True)
+class Buffering:
+    """The figures of every block, and their sums."""
+
+    blocks: tuple[BlockBuffering, ...]
+    totals: Totals
+
+
+def measure(decisions: Iterable[Decision]) -> Buffering:
+    """The paper's metric before and after `decisions`."""
+    blocks = tuple(_measure(decision) for decision in decisions)
+    statuses = [block.decision.status for block in blocks]
+    totals = Totals(
+        converted=statuses.count(CONVERTED),
+        unchanged=statuses.count(UNCHANGED),
+        refused=statuses.count(REFUSED),
+        before=sum(block.before or 0 for block in blocks),
+        after=sum(block.after or 0 for block in blocks),
+        before_bytes=sum(block.before_bytes or 0 for block in blocks),
+        after_bytes=sum(block.after_bytes or 0 for block in blocks),
+        macs_added=sum(block.macs_added or 0 for block in blocks),
+    )
+    return Buffering(blocks, totals)
+
+
+def _measure(decision: Decision) -> BlockBuffering:
+    block, tile = decision.block, decision.tile
+    channels = block.shape[1] if block.shape else None
+    if tile is None or channels is None:
+        return BlockBuffering(decision)
+    return BlockBuffering(
+        decision,
+        tile=(tile.rows, tile.cols),
+        descriptors=tile.count,
+        before=channels * tile.height * tile.width,
+        after=channels * tile.area,
+        bits=_BITS.get(block.dtype, 32),
+        macs_added=(tile.count - 1) * block.excite_macs,
+    )
+
+
+def _bytes(elements: int | None, bits: int | None) -> int | None:
+    return None if elements is None or bits is None else -(-elements * bits // 8)

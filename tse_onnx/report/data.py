@@ -1,0 +1,25 @@
+"""What is said of a conversion, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tse_onnx.metric import Buffering
+from tse_onnx.passes.shapes import Dim
+
+if TYPE_CHECKING:
+    from tse_onnx.verification.result import Verification
+
+
+@dataclass(frozen=True)
+class Report:
+    """One conversion, or what one would be: the model, the tile, every block's figures, and what was checked."""
+
+    model: str
+    opset: int
+    input_shapes: Mapping[str, tuple[Dim, ...]]
+    rows: int
+    buffering: Buffering
+    verification: Verification | None

@@ -1,0 +1,126 @@
+"""Reports as JSON. docs/report.md documents every field; a change that breaks a reader raises the schema's number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from tse_onnx.metric import BlockBuffering, Totals
+from tse_onnx.passes.match import Block, NodeRef
+from tse_onnx.report.data import Report
+from tse_onnx.version import VERSION
+
+if TYPE_CHECKING:
+    from tse_onnx.verification.result import Verification
+
+INSPECT_SCHEMA = "tse-onnx/inspect/1"
+REPORT_SCHEMA = "tse-onnx/report/1"
+
+Json = dict[str, Any]
+
+
+def inspect_json(model: str, opset: int, blocks: Iterable[Block]) -> Json:
+    """The object that `tse-onnx inspect --format json` prints."""
+    return {
+        "schema": INSPECT_SCHEMA,
+        "tse_onnx": VERSION,
+        "model": model,
+        "opset": opset,
+        "blocks": [_block(block) | {"status": block.status} for block in blocks],
+    }
+
+
+def report_json(report: Report) -> Json:
+    """The object that `--report` writes and `--format json` prints."""
+    return {
+        "schema": REPORT_SCHEMA,
+        "tse_onnx": VERSION,
+        "model": report.model,
+        "opset": report.opset,
+        "input_shapes": {name: list(dims) for name, dims in report.input_shapes.items()},
+        "rows": report.rows,
+        "blocks": [_figures(block) for block in report.buffering.blocks],
+        "totals": _totals(report.buffering.totals),
+        "verification": _verification(report.verification) if report.verification else None,
+    }
+
+
+def _block(block: Block) -> Json:
+    return {
+        "name": block.name,
+        "status": "",  # set by the caller, who knows whether this is a plan or a fact; here for its place in the order
+        "reason": block.reason,
+        "reason_code": block.refusal.code if block.refusal else None,
+        "kind": block.kind,
+        "squeeze": _node(block.squeeze),
+        "scale": _node(block.scale),
+        "input": block.input,
+        "shape": None if block.shape is None else list(block.shape),
+    }
+
+
+def _node(node: NodeRef | None) -> Json | None:
+    return None if node is None else {"node": node.node, "output": node.output}
+
+
+def _figures(figures: BlockBuffering) -> Json:
+    decision = figures.decision
+    return _block(decision.block) | {
+        "status": decision.status,
+        "reason": decision.reason,
+        "reason_code": decision.refusal.code if decision.refusal else None,
+        "tile": None if figures.tile is None else list(figures.tile),
+        "descriptors": figures.descriptors,
+        "buffer_before": figures.before,
+        "buffer_after": figures.after,
+        "buffer_before_bytes": figures.before_bytes,
+        "buffer_after_bytes": figures.after_bytes,
+        "macs_added": figures.macs_added,
+    }
+
+
+def _totals(totals: Totals) -> Json:
+    return {
+        "converted": totals.converted,
+        "unchanged": totals.unchanged,
+        "refused": totals.refused,
+        "buffer_before": totals.before,
+        "buffer_after": totals.after,
+        "buffer_before_bytes": totals.before_bytes,
+        "buffer_after_bytes": totals.after_bytes,
+        "reduction": round(totals.reduction, 6),
+        "macs_added": totals.macs_added,
+    }
+
+
+def _verification(found: Verification) -> Json:
+    return {
+        "passed": found.passed,
+        "inputs": found.inputs,
+        "samples": found.samples,
+        "checks": [{"name": check.name, "passed": check.passed, "text": check.text} for check in found.checks],
+        "blocks": [
+            {
+                "name": check.name,
+                "passed": check.passed,
+                "max_error": _number(check.max_error),
+                "tolerance": _number(check.tolerance),
+            }
+            for check in found.blocks
+        ],
+        "drift": [
+            {
+                "output": drift.output,
+                "max_abs": _number(drift.max_abs),
+                "sqnr_db": drift.sqnr_db,
+                "top1_agreement": drift.top1_agreement,
+            }
+            for drift in found.drift
+        ],
+    }
+
+
+def _number(value: float) -> float | None:
+    """JSON has no infinity; None stands for a difference without bound."""
+    return value if math.isfinite(value) else None

@@ -1,0 +1,85 @@
+"""What may be given as a model, and what it is once read."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Union
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import ModelProto
+
+from tse_onnx.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    import onnx_graphsurgeon as gs
+
+ModelLike = Union[str, "os.PathLike[str]", ModelProto, "gs.Graph"]
+
+# Domains whose operators onnx itself defines; others are kept as they are, and nothing in them is converted.
+DEFAULT_DOMAINS = ("", "ai.onnx")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model as it came: the protobuf, never to be changed, and the file it was read from, if any."""
+
+    model: ModelProto
+    path: Path | None = None
+
+    @property
+    def title(self) -> str:
+        """How reports call the model."""
+        return str(self.path) if self.path is not None else self.model.graph.name or "model"
+
+    @property
+    def opset(self) -> int:
+        """The version of onnx's own operator set that the model uses; 0 where it uses none."""
+        return next((entry.version for entry in self.model.opset_import if entry.domain in DEFAULT_DOMAINS), 0)
+
+
+def open_model(model: ModelLike) -> Source:
+    """Take a path, a `ModelProto` or a `gs.Graph`. Weights in files of their own are not read.
+
+    Raises `ModelError` where there is no usable model.
+    """
+    if isinstance(model, (str, os.PathLike)):
+        path = Path(model)
+        return Source(_checked(read(path), str(path)), path)
+    if isinstance(model, ModelProto):
+        return Source(_checked(model, "the model"))
+    if type(model).__module__.partition(".")[0] == "onnx_graphsurgeon":
+        import onnx_graphsurgeon as gs
+
+        return Source(_checked(gs.export_onnx(model, do_type_check=False), "the graph"))
+    raise UsageError(f"a model is a path, an onnx.ModelProto or a gs.Graph, not {type(model).__name__}")
+
+
+def read(path: Path) -> ModelProto:
+    """Parse a model file without its external weights."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
+    return parse(data, str(path))
+
+
+def parse(data: bytes, title: str) -> ModelProto:
+    """Parse the bytes of a model; `title` stands in the messages."""
+    if not data:
+        raise ModelError(f"{title} is empty")
+    try:
+        return onnx.load_model_from_string(data)
+    except DecodeError:
+        raise ModelError(f"{title} is not an ONNX model, or is cut short") from None
+
+
+def _checked(model: ModelProto, title: str) -> ModelProto:
+    """Refuse what is a protobuf by accident, and what no pass can work on."""
+    if not model.HasField("graph") or not model.ir_version or not model.opset_import:
+        raise ModelError(f"{title} is not an ONNX model: it has no graph, IR version or opset")
+    if not model.graph.node:
+        raise ModelError(f"{title} has a graph without nodes")
+    return model

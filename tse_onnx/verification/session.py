@@ -1,0 +1,51 @@
+"""onnxruntime sessions, opened the same way everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from onnx import ModelProto, ValueInfoProto
+
+from tse_onnx.errors import ModelError
+from tse_onnx.inputs import Feed
+from tse_onnx.passes.shapes import first_line
+
+_FOLDER = "session.model_external_initializers_file_folder_path"
+_ERRORS_ONLY = 3
+
+
+class Session:
+    """A model in onnxruntime on the processor, with `extra` values as further outputs.
+
+    `folder` is where the weights lie that are in files of their own. Raises `ModelError` where onnxruntime refuses.
+    """
+
+    def __init__(
+        self, model: ModelProto, folder: Path | None = None, extra: Iterable[str] = (), threads: int = 0
+    ) -> None:
+        options = ort.SessionOptions()
+        options.log_severity_level = _ERRORS_ONLY
+        options.intra_op_num_threads = threads
+        if folder is not None:
+            options.add_session_config_entry(_FOLDER, str(folder))
+        self._extra = [name for name in extra if name not in {value.name for value in model.graph.output}]
+        # Messages that follow each other merge: appending a graph with outputs alone adds them to the model.
+        outputs = ModelProto()
+        outputs.graph.output.extend(ValueInfoProto(name=name) for name in self._extra)
+        data = model.SerializeToString() + (outputs.SerializeToString() if self._extra else b"")
+        try:
+            self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own types are not exported in every release
+            raise ModelError(f"onnxruntime does not take the model: {first_line(error)}") from error
+        self.outputs = [value.name for value in model.graph.output]
+
+    def run(self, feed: Feed, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """The values of `names` for one feed."""
+        try:
+            values = self._session.run(list(names), dict(feed))
+        except Exception as error:
+            raise ModelError(f"onnxruntime cannot run the model: {first_line(error)}") from error
+        return dict(zip(names, values, strict=True))
