@@ -36,9 +36,9 @@ def analyse(source: Source, input_shapes: InputShapes | None = None) -> Analysis
 
     Raises `ModelError` for a graph that is not in topological order, `UsageError` for a shape that fits no input.
     """
-    bound = _bind(source, input_shapes or {})
+    bound = bind(source, input_shapes or {})
     index = GraphIndex(source.model.graph)
-    _check_order(index)
+    check_order(index)
     types = Types(source.model, bound)
     return Analysis(source, index, types, find(index, types, source.opset), bound)
 
@@ -78,7 +78,8 @@ def _unsized(block: Block) -> bool:
     return not block.extents or None in block.extents
 
 
-def _bind(source: Source, wanted: InputShapes) -> dict[str, tuple[Dim, ...]]:
+def bind(source: Source, wanted: InputShapes) -> dict[str, tuple[Dim, ...]]:
+    """`wanted` by the names of the model's inputs; `UsageError` where a shape fits none."""
     inputs = {value.name: value for value in fed_inputs(source)}
     bound = {}
     for name, dims in wanted.items():
@@ -106,7 +107,8 @@ def _bind(source: Source, wanted: InputShapes) -> dict[str, tuple[Dim, ...]]:
     return bound
 
 
-def _check_order(index: GraphIndex) -> None:
+def check_order(index: GraphIndex) -> None:
+    """Raise `ModelError` where a node reads what a later one makes."""
     made: set[str] = set()
     for position, node in enumerate(index.nodes):
         for name in node.input:

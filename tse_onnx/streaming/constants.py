@@ -7,11 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
+
 from tse_onnx.passes.index import GraphIndex, attribute, element_count, int_attribute
 
 # Longest constant that is read: an index for every row of a tall map, or a matrix over the rows of a small one.
 _LONGEST = 1 << 16
-_RANDOM = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"})
+_RANDOM = frozenset(
+    {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
+)
 _NESTING = frozenset({"If", "Loop", "Scan"})
 
 

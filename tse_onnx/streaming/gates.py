@@ -74,9 +74,7 @@ def _beyond(network: Network, stage: Stage, number: int, reach: Reach) -> Reach:
     )
 
 
-def _joined(
-    network: Network, stage: Stage, descriptors: Mapping[str, Mapping[str, Reach]]
-) -> dict[str, Reach]:
+def _joined(network: Network, stage: Stage, descriptors: Mapping[str, Mapping[str, Reach]]) -> dict[str, Reach]:
     """What a stage that reads descriptors alone depends on."""
     joined: dict[str, Reach] = {}
     for number, name in enumerate(stage.inputs):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from onnx import TensorProto
-from tse_onnx.passes.shapes import Dim
 
+from tse_onnx.analysis import bind
+from tse_onnx.passes.shapes import Dim
 from tse_onnx.source import ModelLike, open_model
 from tse_onnx.streaming.capacity import minimal
 from tse_onnx.streaming.gates import Gate, gates_of
@@ -48,16 +49,8 @@ def dataflow(
     Raises `ModelError` where a size is not known, a map is empty or the graph has loops, `UsageError` for a bad option.
     """
     source = open_model(model)
-    bound = bind(source.model, input_shapes or {})
-    network = network_of(source.model, bound)
+    network = network_of(source.model, bind(source, input_shapes or {}))
     return measured(network, machine or Machine(), source.title)
-
-
-def bind(model: object, input_shapes: Mapping[str, tuple[Dim, ...]]) -> dict[str, tuple[Dim, ...]]:
-    """The shapes by the names of the model's inputs; see `tse_onnx.analysis`."""
-    from tse_onnx.analysis import bound_inputs
-
-    return bound_inputs(model, input_shapes)  # type: ignore[arg-type]
 
 
 def measured(network: Network, machine: Machine, title: str) -> Dataflow:

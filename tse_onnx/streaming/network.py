@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+
+from tse_onnx.analysis import check_order
+from tse_onnx.errors import ModelError
 from tse_onnx.passes.index import GraphIndex, captured
 from tse_onnx.passes.reasons import label, printable, quoted
 from tse_onnx.passes.shapes import Dim, Types
-
-from tse_onnx.errors import ModelError
 from tse_onnx.source import DEFAULT_DOMAINS
 from tse_onnx.streaming.axis import COLUMNS, ROWS, Axis
 from tse_onnx.streaming.constants import Constants
@@ -121,6 +122,7 @@ def network_of(model: ModelProto, bound: Mapping[str, tuple[Dim, ...]] | None = 
         model = _inlined(model)
     index = GraphIndex(model.graph)
     opset = next((entry.version for entry in model.opset_import if entry.domain in DEFAULT_DOMAINS), 0)
+    check_order(index)
     _refuse_loops(index.nodes)
     dims, dtypes = _types(model, index, dict(bound or {}))
     constants = Constants(index, dims, opset)

@@ -158,7 +158,9 @@ def pipeline_of(network: Network, machine: Machine) -> Pipeline:
         tuple(reads),
         tuple(tuple(homes[stage.output].values()) for stage in network.stages),
         tuple(tokens_of(network.tensors[stage.output], machine.grain) for stage in network.stages),
-        tuple(stage.absorbs and (machine.grain != PIXEL or _columns_absorb(network, stage)) for stage in network.stages),
+        tuple(
+            stage.absorbs and (machine.grain != PIXEL or _columns_absorb(network, stage)) for stage in network.stages
+        ),
         tuple((tuple(homes[each.name].values()), tokens_of(each, machine.grain)) for each in network.sources),
         tuple(range(len(network.stages))),
         tuple(stage.depth for stage in network.stages),

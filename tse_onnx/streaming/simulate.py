@@ -157,9 +157,7 @@ def simulate(pipeline: Pipeline, capacities: Sequence[int] | None = None, *, rec
     )
 
 
-def _next_source(
-    pipeline: Pipeline, given: Sequence[int], held: Sequence[int], limit: Sequence[int]
-) -> int | None:
+def _next_source(pipeline: Pipeline, given: Sequence[int], held: Sequence[int], limit: Sequence[int]) -> int | None:
     """The input that is furthest behind, of those with a free slot."""
     best, least = None, 2.0
     for source, (group, total) in enumerate(pipeline.sources):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from onnx import NodeProto
-from tse_onnx.passes.index import attribute, int_attribute, ints_attribute
 
+from tse_onnx.passes.index import attribute, int_attribute, ints_attribute
 from tse_onnx.streaming.axis import Axis
 from tse_onnx.streaming.rows import Need, everything, through
 

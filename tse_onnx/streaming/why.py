@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tse_onnx.passes.reasons import quoted
-
 from tse_onnx.streaming.capacity import segments
 from tse_onnx.streaming.network import Network
 from tse_onnx.streaming.pipeline import Pipeline
