@@ -50,10 +50,10 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Block", "BlockBuffering", "BlockCheck", "Buffer", "Buffering", "Check", "CheckFailed", "ConvertResult", "DataError",
-    "Dataflow", "Decision", "Drift", "Held", "Machine", "ModelError", "NodeRef", "Refusal", "Report", "StageFlow",
-    "Sums", "Tile", "Totals", "TseError", "UsageError", "Verification", "__version__", "buffering", "convert",
-    "dataflow", "find_blocks",
+    "Block", "BlockBuffering", "BlockCheck", "Buffer", "Buffering", "Check", "CheckFailed", "ConvertResult",
+    "DataError", "Dataflow", "Decision", "Drift", "Held", "Machine", "ModelError", "NodeRef", "Refusal", "Report",
+    "StageFlow", "Sums", "Tile", "Totals", "TseError", "UsageError", "Verification", "__version__", "buffering",
+    "convert", "dataflow", "find_blocks",
 ]  # fmt: skip
 
 

@@ -121,7 +121,7 @@ def _buffer(
         "the input" if maker is None else network.stages[maker].label,
         readers,
         tensor.dims,
-        TensorProto.DataType.Name(tensor.dtype).lower(),  # type: ignore[arg-type]
+        TensorProto.DataType.Name(tensor.dtype).lower(),
         tensor.row_count,
         tensor.row_elements,
         window,

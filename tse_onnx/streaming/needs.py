@@ -7,6 +7,7 @@ for columns, where a machine streams pixels: `direction` is the spatial axis the
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -89,7 +90,7 @@ def _aligned(operand: Operand, chosen: Axis | None, rank: int) -> Need:
 
 def _along_channels(view: View, direction: int) -> Flow:
     """Normalises over an axis that must not be the rows' own."""
-    axis = view.int("axis", -1 if view.opset >= 13 else 1) % len(view.dims)
+    axis = view.integer("axis", -1 if view.opset >= 13 else 1) % len(view.dims)
     lies = view.data.axis
     reached = {axis} if view.opset >= 13 or view.node.op_type == "LpNormalization" else set(range(axis, len(view.dims)))
     if lies is not None and lies.axis in reached and lies.size > 1:
@@ -98,7 +99,7 @@ def _along_channels(view: View, direction: int) -> Flow:
 
 
 def _trailing_normalisation(view: View, direction: int) -> Flow:
-    axis = view.int("axis", -1) % len(view.dims)
+    axis = view.integer("axis", -1) % len(view.dims)
     if any(operand.axis is not None and operand.axis.axis >= axis and operand.tokens > 1 for operand in view.streaming):
         return _barrier(view, direction, "it normalises over all rows")
     return _elementwise(view, direction)
@@ -109,7 +110,7 @@ def _global_normalisation(view: View, direction: int) -> Flow:
 
 
 def _batch_normalisation(view: View, direction: int) -> Flow:
-    if view.int("training_mode", 0):
+    if view.integer("training_mode", 0):
         return _barrier(view, direction, "it normalises over all rows")
     return _elementwise(view, direction)
 
@@ -122,9 +123,9 @@ def _running(view: View, direction: int) -> Flow:
         return _barrier(view, direction, "its axis is computed while the model runs")
     if int(value) % len(view.dims) != lies.axis or operand.tokens == 1:
         return _elementwise(view, direction)
-    if view.int("reverse", 0) or not lies.plain:
+    if view.integer("reverse", 0) or not lies.plain:
         return _barrier(view, direction, "it adds from the last row on")
-    back = view.int("exclusive", 0)
+    back = view.integer("exclusive", 0)
     need = single(lies.size, (row - back if row >= back else None for row in range(lies.size)))
     return Flow(lies, _needs(view, lambda _: need), accumulates=True)
 
@@ -143,7 +144,7 @@ def _convolution(view: View, direction: int) -> Flow:
 
 
 def _pooling(view: View, direction: int) -> Flow:
-    axis, kernel = spatial(view.dims, direction), view.ints("kernel_shape")
+    axis, kernel = spatial(view.dims, direction), view.integers("kernel_shape")
     if axis is None or kernel is None:
         return _elementwise(view, direction)
     need = _window(view, view.data, direction, kernel[direction])
@@ -153,14 +154,14 @@ def _pooling(view: View, direction: int) -> Flow:
 
 def _window(view: View, data: Operand, direction: int, kernel: int) -> Need:
     size, count = data.dims[2 + direction], view.dims[2 + direction]
-    stride = _at(view.ints("strides"), direction, 1)
-    dilation = _at(view.ints("dilations"), direction, 1)
+    stride = _at(view.integers("strides"), direction, 1)
+    dilation = _at(view.integers("dilations"), direction, 1)
     auto = view.text("auto_pad", "NOTSET")
     if auto in ("SAME_UPPER", "SAME_LOWER"):
         total = max(0, (count - 1) * stride + dilation * (kernel - 1) + 1 - size)
         pad = total // 2 if auto == "SAME_UPPER" else total - total // 2
     else:
-        pad = 0 if auto == "VALID" else _at(view.ints("pads"), direction, 0)
+        pad = 0 if auto == "VALID" else _at(view.integers("pads"), direction, 0)
     return data.seen(2 + direction, window(size, count, kernel, stride, dilation, pad))
 
 
@@ -174,17 +175,17 @@ def _transposed_convolution(view: View, direction: int) -> Flow:
     if axis is None or not view.only_data_streams() or weight is None:
         return _barrier(view, direction, "its weights are computed while the model runs")
     size, count, kernel = data.dims[2 + direction], axis.size, weight.dims[2 + direction]
-    stride = _at(view.ints("strides"), direction, 1)
-    dilation = _at(view.ints("dilations"), direction, 1)
-    auto, stated = view.text("auto_pad", "NOTSET"), view.ints("output_shape")
+    stride = _at(view.integers("strides"), direction, 1)
+    dilation = _at(view.integers("dilations"), direction, 1)
+    auto, stated = view.text("auto_pad", "NOTSET"), view.integers("output_shape")
     if stated or auto in ("SAME_UPPER", "SAME_LOWER"):
-        extra = _at(view.ints("output_padding"), direction, 0)
+        extra = _at(view.integers("output_padding"), direction, 0)
         total = max(0, stride * (size - 1) + extra + (kernel - 1) * dilation + 1 - count)
         pad = total // 2 if auto != "SAME_LOWER" and auto != "NOTSET" else total - total // 2
         if auto == "NOTSET":
             pad = total // 2
     else:
-        pad = 0 if auto == "VALID" else _at(view.ints("pads"), direction, 0)
+        pad = 0 if auto == "VALID" else _at(view.integers("pads"), direction, 0)
     need = data.seen(2 + direction, spread(size, count, kernel, stride, dilation, pad))
     return Flow(axis, _needs(view, lambda _: need))
 
@@ -193,7 +194,7 @@ def _transposed_convolution(view: View, direction: int) -> Flow:
 
 
 def _global_pooling(view: View, direction: int) -> Flow:
-    if view.int("channels_last", 0):
+    if view.integer("channels_last", 0):
         return _reduced(view, direction, set(range(1, len(view.data.dims) - 1)), keep=True)
     return _reduced(view, direction, set(range(2, len(view.data.dims))), keep=True)
 
@@ -203,15 +204,15 @@ def _reduction(view: View, direction: int) -> Flow:
     given = view.listed("axes", 1)
     if given is None and view.has(1):
         return _barrier(view, direction, "its axes are computed while the model runs")
-    if not given and view.int("noop_with_empty_axes", 0):
+    if not given and view.integer("noop_with_empty_axes", 0):
         return _elementwise(view, direction)
     axes = {axis % rank for axis in given} if given else set(range(rank))
-    return _reduced(view, direction, axes, keep=bool(view.int("keepdims", 1)))
+    return _reduced(view, direction, axes, keep=bool(view.integer("keepdims", 1)))
 
 
 def _arg_reduction(view: View, direction: int) -> Flow:
-    axis = view.int("axis", 0) % len(view.data.dims)
-    return _reduced(view, direction, {axis}, keep=bool(view.int("keepdims", 1)))
+    axis = view.integer("axis", 0) % len(view.data.dims)
+    return _reduced(view, direction, {axis}, keep=bool(view.integer("keepdims", 1)))
 
 
 def _reduced(view: View, direction: int, axes: set[int], *, keep: bool) -> Flow:
@@ -230,7 +231,7 @@ def _gemm(view: View, direction: int) -> Flow:
     a = view.data
     if not view.only_data_streams():
         return _barrier(view, direction, "both factors are computed while the model runs")
-    contracted = 0 if view.int("transA", 0) else 1
+    contracted = 0 if view.integer("transA", 0) else 1
     return _product(view, a, contracted, free=0)
 
 
@@ -238,6 +239,8 @@ def _matmul(view: View, direction: int) -> Flow:
     first, second = view.operands[0], view.operands[3 if view.node.op_type == "QLinearMatMul" else 1]
     if first is None or second is None or len(view.streaming) != 1:
         return _barrier(view, direction, "both factors are computed while the model runs")
+    if view.node.op_type != "MatMul" and view.streaming[0].tokens > 1 and _sums_rows(view.streaming[0], first.streams):
+        return _barrier(view, direction, "it sums quantised rows")
     if first.streams:
         return _product(view, first, len(first.dims) - 1, free=None)
     lies, rank = second.axis, len(second.dims)
@@ -249,6 +252,11 @@ def _matmul(view: View, direction: int) -> Flow:
     mixed = (matrix.reshape(-1, *matrix.shape[-2:]) != 0).any(axis=0)
     need = listed(lies.size, (np.flatnonzero(row).tolist() for row in mixed))
     return Flow(Axis(len(view.dims) - 2, matrix.shape[-2]), _needs(view, lambda _: need))
+
+
+def _sums_rows(operand: Operand, left: bool) -> bool:
+    contracted = len(operand.dims) - (1 if left else 2)
+    return operand.axis is not None and operand.axis.axis == contracted
 
 
 def _product(view: View, operand: Operand, contracted: int, free: int | None) -> Flow:
@@ -282,14 +290,14 @@ def _reshape(view: View, direction: int) -> Flow:
 
 def _transpose(view: View, direction: int) -> Flow:
     lies, rank = view.data.axis, len(view.dims)
-    order = list(view.ints("perm") or range(rank - 1, -1, -1))
+    order = list(view.integers("perm") or range(rank - 1, -1, -1))
     if lies is None:
         return _elementwise(view, direction) if rank < 3 else _barrier(view, direction, "")
     return Flow(lies.moved(order.index(lies.axis)), _needs(view, lambda _: same(lies.size)))
 
 
 def _depth_to_space(view: View, direction: int) -> Flow:
-    axis, block = spatial(view.dims, direction), view.int("blocksize", 1)
+    axis, block = spatial(view.dims, direction), view.integer("blocksize", 1)
     if axis is None:
         return _barrier(view, direction, "it moves channels")
     need = single(view.data.dims[axis.axis], (row // block for row in range(axis.size)))
@@ -297,7 +305,7 @@ def _depth_to_space(view: View, direction: int) -> Flow:
 
 
 def _space_to_depth(view: View, direction: int) -> Flow:
-    axis, block = spatial(view.dims, direction), view.int("blocksize", 1)
+    axis, block = spatial(view.dims, direction), view.integer("blocksize", 1)
     if axis is None:
         return _barrier(view, direction, "it moves channels")
     need = window(view.data.dims[axis.axis], axis.size, block, block, 1, 0)
@@ -327,7 +335,7 @@ def _picked(view: View, direction: int, axis: int, rows: Callable[[int], list[in
 
 
 def _concat(view: View, direction: int) -> Flow:
-    axis, lies = view.int("axis", 1) % len(view.dims), _chosen(view, direction)
+    axis, lies = view.integer("axis", 1) % len(view.dims), _chosen(view, direction)
     if lies is None:
         return Flow(None, _needs(view, lambda operand: operand.all(1)))
     if lies.axis != axis:
@@ -346,7 +354,7 @@ def _concat(view: View, direction: int) -> Flow:
 
 
 def _split(view: View, direction: int) -> Flow:
-    axis = view.int("axis", 0) % len(view.dims)
+    axis = view.integer("axis", 0) % len(view.dims)
     start = sum(dims[axis] for dims in view.outputs[: view.slot])
     return _picked(view, direction, axis, lambda count: [start + row for row in range(count)])
 
@@ -365,8 +373,12 @@ def _slice(view: View, direction: int) -> Flow:
             size = view.data.dims[lies.axis]
             first = start + size if start < 0 else start
             first = min(max(first, 0), size - 1 if step < 0 else size)
-            return _picked(view, direction, lies.axis, lambda n, a=first, s=step: [a + s * row for row in range(n)])
+            return _picked(view, direction, lies.axis, partial(_strided, first, step))
     return Flow(lies, _needs(view, lambda operand: _aligned(operand, lies, rank)))
+
+
+def _strided(first: int, step: int, count: int) -> list[int | None]:
+    return [first + step * row for row in range(count)]
 
 
 def _pad(view: View, direction: int) -> Flow:
@@ -400,7 +412,7 @@ def _padded(row: int, size: int, mode: str) -> int | None:
 
 def _gather(view: View, direction: int) -> Flow:
     data, lies = view.data, view.data.axis
-    axis = view.int("axis", 0) % len(data.dims)
+    axis = view.integer("axis", 0) % len(data.dims)
     indices = view.operands[1]
     if indices is None or not view.only_data_streams():
         return _barrier(view, direction, "its indices are computed while the model runs")
@@ -435,12 +447,12 @@ def _resize(view: View, direction: int) -> Flow:
     data, rank = view.data, len(view.dims)
     lies = data.axis if data.axis is not None else spatial(view.dims, direction)
     old = view.node.op_type == "Upsample" or view.opset < 11
-    scales = view.listed("scales", 1 if old else 2) if not view.ints("scales") else None
+    scales = view.listed("scales", 1 if old else 2) if not view.integers("scales") else None
     if lies is None:
         return Flow(None, _needs(view, lambda operand: operand.all(1)))
     if not lies.plain or not view.only_data_streams():
         return _barrier(view, direction, "its sizes are computed while the model runs")
-    axes = [axis % rank for axis in view.ints("axes") or range(rank)]
+    axes = [axis % rank for axis in view.integers("axes") or range(rank)]
     exact = view.constant(1 if old else 2)
     scale = _scale_of(view, exact, scales, axes, lies.axis)
     roi = view.constant(1) if not old else None
@@ -458,9 +470,9 @@ def _resize(view: View, direction: int) -> Flow:
         nearest="floor" if old else view.text("nearest_mode", "round_prefer_floor"),
         scale=scale,
         roi=region,
-        antialias=bool(view.int("antialias", 0)),
-        cubic=view.float("cubic_coeff_a", -0.75),
-        exclude_outside=bool(view.int("exclude_outside", 0)),
+        antialias=bool(view.integer("antialias", 0)),
+        cubic=view.number("cubic_coeff_a", -0.75),
+        exclude_outside=bool(view.integer("exclude_outside", 0)),
     )
     need = data.seen(lies.axis, listed(size, rows))
     return Flow(Axis(lies.axis, count), _needs(view, lambda _: need))
@@ -481,9 +493,107 @@ def _scale_of(
     return None
 
 
-_ELEMENTWISE = ["Abs", "Acos", "Acosh", "Add", "And", "Asin", "Asinh", "Atan", "Atanh", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Cos", "Cosh", "DequantizeLinear", "Div", "Dropout", "Elu", "Equal", "Erf", "Exp", "Expand", "Floor", "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu", "Less", "LessOrEqual", "Log", "LRN", "Max", "Mean", "Min", "Mish", "Mod", "Mul", "Neg", "Not", "Or", "PRelu", "Pow", "QuantizeLinear", "Reciprocal", "Relu", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt", "Sub", "Sum", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Where", "Xor"]
-_QUANTISED_ELEMENTWISE = ["BiasGelu", "DequantizeLinear", "FastGelu", "Gelu", "QLinearAdd", "QLinearLeakyRelu", "QLinearMul", "QLinearSigmoid", "QuantizeLinear", "QuickGelu"]
-_REDUCTIONS = ["ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare"]
+_ELEMENTWISE = [
+    "Abs",
+    "Acos",
+    "Acosh",
+    "Add",
+    "And",
+    "Asin",
+    "Asinh",
+    "Atan",
+    "Atanh",
+    "BitShift",
+    "BitwiseAnd",
+    "BitwiseNot",
+    "BitwiseOr",
+    "BitwiseXor",
+    "Cast",
+    "CastLike",
+    "Ceil",
+    "Celu",
+    "Clip",
+    "Cos",
+    "Cosh",
+    "DequantizeLinear",
+    "Div",
+    "Dropout",
+    "Elu",
+    "Equal",
+    "Erf",
+    "Exp",
+    "Expand",
+    "Floor",
+    "Gelu",
+    "Greater",
+    "GreaterOrEqual",
+    "HardSigmoid",
+    "HardSwish",
+    "Identity",
+    "IsInf",
+    "IsNaN",
+    "LeakyRelu",
+    "Less",
+    "LessOrEqual",
+    "Log",
+    "LRN",
+    "Max",
+    "Mean",
+    "Min",
+    "Mish",
+    "Mod",
+    "Mul",
+    "Neg",
+    "Not",
+    "Or",
+    "PRelu",
+    "Pow",
+    "QuantizeLinear",
+    "Reciprocal",
+    "Relu",
+    "Round",
+    "Selu",
+    "Shrink",
+    "Sigmoid",
+    "Sign",
+    "Sin",
+    "Sinh",
+    "Softplus",
+    "Softsign",
+    "Sqrt",
+    "Sub",
+    "Sum",
+    "Swish",
+    "Tan",
+    "Tanh",
+    "ThresholdedRelu",
+    "Where",
+    "Xor",
+]
+_QUANTISED_ELEMENTWISE = [
+    "BiasGelu",
+    "DequantizeLinear",
+    "FastGelu",
+    "Gelu",
+    "QLinearAdd",
+    "QLinearLeakyRelu",
+    "QLinearMul",
+    "QLinearSigmoid",
+    "QuantizeLinear",
+    "QuickGelu",
+]
+_REDUCTIONS = [
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceLogSum",
+    "ReduceLogSumExp",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceSum",
+    "ReduceSumSquare",
+]
 _MANY_OUTPUTS = frozenset({"Split"})
 
 # The table: which rule holds for which operators.

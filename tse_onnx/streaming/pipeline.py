@@ -108,9 +108,8 @@ class Pipeline:
         given: list[tuple[tuple[int, ...], int]] = []
         for store in stores:
             maker = self.makers[store]
-            if maker not in inside:
-                if maker >= 0:
-                    outside.setdefault(maker, []).append(number[store])
+            if maker not in inside and maker >= 0:
+                outside.setdefault(maker, []).append(number[store])
         given.extend((tuple(each), self.count[maker]) for maker, each in outside.items())
         for group, count in self.sources:
             kept = tuple(number[store] for store in group if store in number)

@@ -35,7 +35,7 @@ def taps(
     factor = F(count) / F(size) if scale is None else F(scale)
     if factor == 1 and count == size and transform != "tf_crop_and_resize":
         return tuple((row,) for row in range(size))
-    found = []
+    found: list[tuple[int, ...]] = []
     for row in range(count):
         at = float(_source(F(row), factor, size, count, transform, roi))
         if transform == "tf_crop_and_resize" and not 0 <= at <= size - 1:

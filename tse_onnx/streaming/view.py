@@ -87,15 +87,15 @@ class View:
         """Whether the operand of `slot` is given."""
         return slot < len(self.operands) and self.operands[slot] is not None
 
-    def int(self, name: str, default: int) -> int:
+    def integer(self, name: str, default: int) -> int:
         """An integer attribute or its default."""
         return int_attribute(self.node, name, default)
 
-    def ints(self, name: str) -> Sequence[int] | None:
+    def integers(self, name: str) -> Sequence[int] | None:
         """A list attribute, or None."""
         return ints_attribute(self.node, name)
 
-    def float(self, name: str, default: float) -> float:
+    def number(self, name: str, default: float) -> float:
         """A float attribute or its default."""
         found = attribute(self.node, name)
         return default if found is None else float(found.f)
@@ -111,7 +111,7 @@ class View:
         value = self.constant(slot)
         if value is not None:
             return tuple(int(each) for each in np.asarray(value).reshape(-1))
-        found = self.ints(name)
+        found = self.integers(name)
         return None if found is None else tuple(found)
 
 

@@ -45,8 +45,7 @@ def _sentence(network: Network, part: Pipeline, run: Run, store: int) -> str:
         return f"the pipeline halts with one {unit} less of {name}"
     next_token = run.came[store]
     way: list[int] = []
-    stage, target = holder, _missing(part, run, holder)
-    first = target
+    first = target = _missing(part, run, holder)
     while target is not None and target[0] != store:
         maker = part.makers[target[0]]
         if maker < 0 or maker in way:
