@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import click
 
 from tse_onnx.cli.options import (
-    console,
     format_option,
     given_model,
     input_shape_option,
@@ -93,10 +92,10 @@ def convert(
             from tse_onnx.staging import staging
 
             report_stage = stack.enter_context(staging(report_path))
-        if verify:
-            progress = console(stderr=True)
-            if progress.is_terminal:
-                stack.enter_context(progress.status("converting and verifying"))
+        if verify and sys.stderr.isatty():
+            from rich.console import Console
+
+            stack.enter_context(Console(stderr=True).status("converting and verifying"))
         result = run(
             given_model(model),
             None if to_stdout else output,
@@ -124,9 +123,10 @@ def convert(
 
         print_json(report_json(result.report))
     else:
+        from tse_onnx.report.page import page
         from tse_onnx.report.terminal import print_report
 
-        print_report(console(stderr=to_stdout), result.report, _outcome(result, output))
+        print_report(page(stderr=to_stdout), result.report, _outcome(result, output))
 
 
 def _check_paths(model: Path, output: Path, report: Path | None) -> None:

@@ -10,13 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from tse_onnx.passes.shapes import Dim
     from tse_onnx.source import ModelLike
-
-# Where standard output is no terminal there is no width to fit into, and a table must not be cut.
-_PIPE_WIDTH = 200
 
 Command = Callable[..., Any]
 
@@ -66,14 +61,6 @@ def given_model(path: Path) -> ModelLike:
     from tse_onnx.source import parse
 
     return parse(sys.stdin.buffer.read(), "standard input")
-
-
-def console(stderr: bool = False) -> Console:
-    """Where text for people goes: as wide as the terminal, or wide enough for any table in a pipe."""
-    from rich.console import Console
-
-    made = Console(stderr=stderr)
-    return made if made.is_terminal else Console(stderr=stderr, width=_PIPE_WIDTH)
 
 
 def print_json(value: object) -> None:

@@ -1,0 +1,103 @@
+"""What a report is printed on: a terminal, drawn by rich, or plain text where nobody looks at it.
+
+Importing rich takes longer than converting a model, so a pipe, a file or a job's log does without.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import rich.table
+
+# Columns of a plain table stand this far apart.
+_GAP = "  "
+
+
+class Page(Protocol):
+    """A `rich.console.Console`, or as much of one as a report needs."""
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether somebody looks at it."""
+
+    def print(self, *objects: object, style: str = "", markup: bool = True, highlight: bool = True,
+              soft_wrap: bool = False) -> None:  # fmt: skip
+        """Print a line or a table."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """The cells of a row, and how rich shows them."""
+
+    cells: Sequence[str]
+    style: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under headings, the columns numbered in `right` aligned to the right."""
+
+    headings: Sequence[str]
+    rows: Sequence[Row]
+    right: Sequence[int] = ()
+
+    def __str__(self) -> str:
+        lines = [self.headings, *(row.cells for row in self.rows)]
+        widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+        return "\n".join(self._line(cells, widths) for cells in lines)
+
+    def __rich__(self) -> rich.table.Table:
+        import rich.table
+        from rich.text import Text
+
+        table = rich.table.Table(box=None, pad_edge=False, header_style="bold")
+        for number, heading in enumerate(self.headings):
+            table.add_column(heading, justify="right" if number in self.right else "left", no_wrap=True)
+        for row in self.rows:
+            table.add_row(*map(Text, row.cells), style=row.style)
+        return table
+
+    def _line(self, cells: Sequence[str], widths: Sequence[int]) -> str:
+        padded = []
+        for number, (cell, width) in enumerate(zip(cells, widths, strict=True)):
+            space = " " * (width - _width(cell))
+            padded.append(space + cell if number in self.right else cell + space)
+        return _GAP.join(padded).rstrip()
+
+
+class Plain:
+    """A page of plain text: every line as long as it is, without style."""
+
+    is_terminal = False
+
+    def __init__(self, stderr: bool = False) -> None:
+        self._stderr = stderr
+
+    def print(self, *objects: object, style: str = "", markup: bool = True, highlight: bool = True,
+              soft_wrap: bool = False) -> None:  # fmt: skip
+        """Print a line or a table; the style is ignored."""
+        print(*objects, file=sys.stderr if self._stderr else sys.stdout)
+
+
+def page(stderr: bool = False) -> Page:
+    """Where text for people goes: standard output or standard error."""
+    stream = sys.stderr if stderr else sys.stdout
+    if not (stream.isatty() or os.environ.get("FORCE_COLOR")):
+        return Plain(stderr)
+    from rich.console import Console
+
+    return Console(stderr=stderr)
+
+
+def _width(text: str) -> int:
+    """Columns that `text` takes on a screen."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return len(text) + wide - sum(unicodedata.combining(letter) != 0 for letter in text)
