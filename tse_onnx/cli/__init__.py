@@ -5,6 +5,8 @@ Exit codes: 0 done, 1 a check failed, 2 bad usage or bad input, 130 interrupted.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 from typing import Any
 
@@ -22,6 +24,7 @@ class _Group(click.Group):
     """Turns the library's errors into one line and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        _collect_rarely()
         try:
             return super().invoke(ctx)
         except TseError as error:
@@ -33,6 +36,12 @@ class _Group(click.Group):
         except MemoryError:
             click.echo("Error: out of memory.", err=True)
             sys.exit(2)
+
+
+def _collect_rarely() -> None:
+    """Keep the cycle collector from walking, again and again, over libraries and models that live until the end."""
+    gc.set_threshold(1_000_000)
+    atexit.register(gc.freeze)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

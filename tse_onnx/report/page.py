@@ -7,48 +7,30 @@ from __future__ import annotations
 
 import os
 import sys
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Union
 
 if TYPE_CHECKING:
     import rich.table
+    from rich.console import Console
+
+    Page = Union[Console, "Plain"]
 
 # Columns of a plain table stand this far apart.
 _GAP = "  "
 
 
-class Page(Protocol):
-    """A `rich.console.Console`, or as much of one as a report needs."""
-
-    @property
-    def is_terminal(self) -> bool:
-        """Whether somebody looks at it."""
-
-    def print(self, *objects: object, style: str = "", markup: bool = True, highlight: bool = True,
-              soft_wrap: bool = False) -> None:  # fmt: skip
-        """Print a line or a table."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """The cells of a row, and how rich shows them."""
-
-    cells: Sequence[str]
-    style: str = ""
-
-
 @dataclass(frozen=True)
 class Table:
-    """Rows under headings, the columns numbered in `right` aligned to the right."""
+    """Rows of cells under headings, each with its style for rich; the columns numbered in `right` end on one line."""
 
     headings: Sequence[str]
-    rows: Sequence[Row]
+    rows: Sequence[tuple[Sequence[str], str]]
     right: Sequence[int] = ()
 
     def __str__(self) -> str:
-        lines = [self.headings, *(row.cells for row in self.rows)]
+        lines = [self.headings, *(cells for cells, _ in self.rows)]
         widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
         return "\n".join(self._line(cells, widths) for cells in lines)
 
@@ -59,8 +41,8 @@ class Table:
         table = rich.table.Table(box=None, pad_edge=False, header_style="bold")
         for number, heading in enumerate(self.headings):
             table.add_column(heading, justify="right" if number in self.right else "left", no_wrap=True)
-        for row in self.rows:
-            table.add_row(*map(Text, row.cells), style=row.style)
+        for cells, style in self.rows:
+            table.add_row(*map(Text, cells), style=style)
         return table
 
     def _line(self, cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -79,10 +61,9 @@ class Plain:
     def __init__(self, stderr: bool = False) -> None:
         self._stderr = stderr
 
-    def print(self, *objects: object, style: str = "", markup: bool = True, highlight: bool = True,
-              soft_wrap: bool = False) -> None:  # fmt: skip
-        """Print a line or a table; the style is ignored."""
-        print(*objects, file=sys.stderr if self._stderr else sys.stdout)
+    def print(self, what: object, **style: object) -> None:
+        """Print a line or a table; how a terminal would show it is ignored."""
+        print(what, file=sys.stderr if self._stderr else sys.stdout)
 
 
 def page(stderr: bool = False) -> Page:
@@ -99,5 +80,7 @@ def _width(text: str) -> int:
     """Columns that `text` takes on a screen."""
     if text.isascii():
         return len(text)
+    import unicodedata
+
     wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
     return len(text) + wide - sum(unicodedata.combining(letter) != 0 for letter in text)

@@ -10,9 +10,10 @@ from tse_onnx.passes.match import Block, NodeRef
 from tse_onnx.passes.reasons import printable
 from tse_onnx.plan import CONVERTED, REFUSED
 from tse_onnx.report.data import Report
-from tse_onnx.report.page import Page, Row, Table
+from tse_onnx.report.page import Table
 
 if TYPE_CHECKING:
+    from tse_onnx.report.page import Page
     from tse_onnx.verification.result import Verification
 
 
@@ -21,7 +22,7 @@ def print_inspection(page: Page, model: str, blocks: Sequence[Block]) -> None:
     found = [block for block in blocks if block.refusal is None]
     if found:
         rows = [
-            Row((printable(block.name), block.kind, _shape(block), _node(block.squeeze), _node(block.scale)))
+            ((printable(block.name), block.kind, _shape(block), _node(block.squeeze), _node(block.scale)), "")
             for block in found
         ]
         page.print(Table(("block", "kind", "C × H × W", "squeeze", "scale"), rows))
@@ -38,10 +39,10 @@ def print_report(page: Page, report: Report, outcome: str) -> None:
     figures, totals = report.buffering.blocks, report.buffering.totals
     shown = [block for block in figures if block.decision.status != REFUSED]
     if shown:
-        rows = [Row(_row(block), "" if block.decision.status == CONVERTED else "dim") for block in shown]
+        rows = [(_row(block), "" if block.decision.status == CONVERTED else "dim") for block in shown]
         saved = f"{100 * totals.reduction:.1f} %"
         sums = (f"{totals.before:,}", f"{totals.after:,}", saved, f"{totals.macs_added:,}")
-        rows.append(Row(("total", "", "", "", "", *sums), "bold"))
+        rows.append((["total", "", "", "", "", *sums], "bold"))
         headings = ("block", "", "C × H × W", "tile", "descriptors", "buffer before", "after", "saved", "MACs added")
         page.print(Table(headings, rows, right=(4, 5, 6, 7, 8)))
         before, after = _size(totals.before_bytes), _size(totals.after_bytes)
