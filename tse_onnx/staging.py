@@ -16,6 +16,7 @@ from pathlib import Path
 
 from onnx import ModelProto
 
+from tse_onnx.encode import encoded
 from tse_onnx.errors import ModelError
 from tse_onnx.external import external_tensors, locate, location
 
@@ -33,17 +34,13 @@ class Stage:
         """Stage `model`, and carry the external weights from `folder`. The model's references are renamed only where
         another file already bears a weight file's name."""
         self._carry(model, folder)
-        try:
-            data = model.SerializeToString()
-        except Exception as error:
-            raise ModelError(f"cannot write the model in one file: {error}") from error
-        self.write_bytes(data)
+        self.write_bytes(*encoded(model))
 
-    def write_bytes(self, data: bytes) -> None:
-        """Stage the bytes of a model."""
+    def write_bytes(self, *pieces: bytes) -> None:
+        """Stage the bytes of a model, in one piece or in several."""
         self._staged = self._temporary(self.out)
         with self._staged.open("wb") as file:
-            file.write(data)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
 
