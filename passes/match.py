@@ -153,7 +153,8 @@ def _walk(walk: _Walk, squeeze: Squeeze, index: GraphIndex, types: Types, opset:
             reached.append(node.output[0])
     if refusal is None and waiting:
         refusal = _stranger(index.nodes[min(waiting)], walk, index)
-    if refusal is not None and not walk.scales and not _scaled(squeeze.input, index):
+    met = refusal is not None and refusal.code in ("not-mul", "other-tensor")  # a gate, if on the wrong thing
+    if refusal is not None and not met and not walk.scales and not _scaled(squeeze.input, index):
         stop = f" ({refusal.text})" if refusal.code in ("operator", "output") else ""
         return refuse("head", f"is never multiplied back onto {quoted(squeeze.input)}: a head, not a gate{stop}",
                       index.nodes[squeeze.node])  # fmt: skip

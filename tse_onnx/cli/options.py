@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from tse_onnx.passes.shapes import Dim
     from tse_onnx.source import ModelLike
 
+_LARGEST_DIM = 2**63 - 1
+
 Command = Callable[..., Any]
 
 model_argument = click.argument("model", type=click.Path(path_type=Path, allow_dash=True))
@@ -38,12 +40,14 @@ def parse_shapes(values: Iterable[str]) -> dict[str, tuple[Dim, ...]]:
     shapes: dict[str, tuple[Dim, ...]] = {}
     for value in values:
         name, _, dims = value.rpartition(":")
+        if name in shapes:
+            raise click.BadParameter(f"{name or 'the only input'} is given twice", param_hint="--input-shape")
         shapes[name] = tuple(_dim(part.strip(), value) for part in dims.split(","))
     return shapes
 
 
 def _dim(text: str, whole: str) -> Dim:
-    if text.isdecimal() and int(text) > 0:
+    if text.isdecimal() and 0 < int(text) <= _LARGEST_DIM:
         return int(text)
     if text == "?":
         return None
@@ -58,13 +62,13 @@ def given_model(path: Path) -> ModelLike:
     """The model that a command names; `-` is read from standard input."""
     if str(path) != "-":
         return path
-    from tse_onnx.source import parse
+    from tse_onnx.source import from_stream
 
-    return parse(sys.stdin.buffer.read(), "standard input")
+    return from_stream(sys.stdin.buffer, "standard input")
 
 
 def print_json(value: object) -> None:
-    """One JSON object on standard output."""
+    """One JSON object on standard output: in ASCII, so that no name in it can steer a terminal or break an encoding."""
     import json
 
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(value, indent=2, allow_nan=False))

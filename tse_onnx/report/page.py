@@ -67,13 +67,20 @@ class Plain:
 
 
 def page(stderr: bool = False) -> Page:
-    """Where text for people goes: standard output or standard error."""
+    """Where text for people goes: standard output or standard error.
+
+    With NO_COLOR in the environment there are no escape sequences at all: bold and dim are of no use without colours.
+    """
     stream = sys.stderr if stderr else sys.stdout
     if not (stream.isatty() or os.environ.get("FORCE_COLOR")):
         return Plain(stderr)
     from rich.console import Console
 
-    return Console(stderr=stderr)
+    class Terminal(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich would exit with 1, which here means a failed check
+
+    return Terminal(stderr=stderr, color_system=None if os.environ.get("NO_COLOR") else "auto")
 
 
 def _width(text: str) -> int:

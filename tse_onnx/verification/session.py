@@ -15,14 +15,16 @@ from tse_onnx.inputs import Feed
 from tse_onnx.passes.shapes import first_line
 
 _FOLDER = "session.model_external_initializers_file_folder_path"
-_ERRORS_ONLY = 3
+_FATAL_ONLY = 4  # what goes wrong is raised as well, and said once
+_WAY_OUT = "; --no-verify converts without running it"
 
 
 class Session:
     """A model in onnxruntime on the processor, with `extra` values as further outputs.
 
-    `folder` is where the weights lie that are in files of their own; `as_written` runs the nodes that the model has,
-    without onnxruntime's fusions. Raises `ModelError` where onnxruntime refuses.
+    `folder` is where the weights lie that are in files of their own; `title` is how messages call the model;
+    `as_written` runs the nodes that the model has, without onnxruntime's fusions. Raises `ModelError` where onnxruntime
+    refuses.
     """
 
     def __init__(
@@ -31,11 +33,13 @@ class Session:
         folder: Path | None = None,
         extra: Iterable[str] = (),
         threads: int = 0,
+        title: str = "the model",
         *,
         as_written: bool = False,
     ) -> None:
+        self._title = title
         options = ort.SessionOptions()
-        options.log_severity_level = _ERRORS_ONLY
+        options.log_severity_level = _FATAL_ONLY
         options.intra_op_num_threads = threads
         if as_written:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -49,7 +53,7 @@ class Session:
         try:
             self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own types are not exported in every release
-            raise ModelError(f"onnxruntime does not take the model: {first_line(error)}") from error
+            raise ModelError(f"onnxruntime does not take {title}: {first_line(error)}{_WAY_OUT}") from error
         self.outputs = [value.name for value in model.graph.output]
 
     def run(self, feed: Feed, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -57,5 +61,5 @@ class Session:
         try:
             values = self._session.run(list(names), dict(feed))
         except Exception as error:
-            raise ModelError(f"onnxruntime cannot run the model: {first_line(error)}") from error
+            raise ModelError(f"onnxruntime cannot run {self._title}: {first_line(error)}{_WAY_OUT}") from error
         return dict(zip(names, values, strict=True))
