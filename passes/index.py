@@ -12,6 +12,7 @@ from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, numpy_helpe
 # A constant that steers a shape (axes, pads, a Reshape target) is short. Longer ones are weights: never read.
 _SHORT = 64
 _NESTING_OPS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+_SHAPE_READERS = frozenset({"Shape", "Size"})
 _NEVER_CONSTANT = _NESTING_OPS | {"RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
 
 
@@ -35,6 +36,7 @@ class GraphIndex:
         self._producers: dict[str, int] = {}
         self._uses: dict[str, list[Use]] = {}
         self._constant: dict[str, bool] = {}
+        self._sized: dict[str, bool] = {}
         producers, uses = self._producers, self._uses
         for position, node in enumerate(self.nodes):
             for name in node.output:
@@ -56,13 +58,20 @@ class GraphIndex:
 
     def is_constant(self, value: str) -> bool:
         """Whether `value` depends on initializers and Constant nodes alone, however many nodes lie between."""
-        known, opened, stack = self._constant, set[str](), [value]
+        return self._settled(value, self._constant, frozenset())
+
+    def is_size(self, value: str) -> bool:
+        """Whether `value` depends on constants and on the shapes of tensors alone, not on what these hold."""
+        return self._settled(value, self._sized, _SHAPE_READERS)
+
+    def _settled(self, value: str, known: dict[str, bool], leaves: frozenset[str]) -> bool:
+        opened, stack = set[str](), [value]
         while stack:
             name = stack.pop()
             if name in opened:
-                known[name] = all(known[source] for source in self._constant_sources(name) or ())
+                known[name] = all(known[source] for source in self._sources(name, leaves) or ())
             elif name not in known:
-                sources = self._constant_sources(name)
+                sources = self._sources(name, leaves)
                 known[name] = sources == ()  # for a name with sources a provisional False, which ends cycles
                 if sources:
                     opened.add(name)
@@ -70,24 +79,29 @@ class GraphIndex:
                     stack.extend(sources)
         return known[value]
 
-    def _constant_sources(self, value: str) -> tuple[str, ...] | None:
-        """What `value` is computed from: nothing if it is a constant itself, None if it can never be one."""
+    def _sources(self, value: str, leaves: frozenset[str]) -> tuple[str, ...] | None:
+        """What `value` is computed from: nothing if it is settled by itself, None if it can never be."""
         if value in self.initializers or value in self.sparse_initializers:
             return ()
         position = self._producers.get(value)
         if position is None:
             return None
         node = self.nodes[position]
-        if node.op_type == "Constant":
+        if node.op_type == "Constant" or node.op_type in leaves:
             return ()
         sources = tuple(source for source in node.input if source)
         return sources if sources and node.op_type not in _NEVER_CONSTANT else None
 
     def short_constant(self, value: str) -> np.ndarray | None:
         """The numbers of a short constant (an initializer or a Constant node), or None."""
+        position = self._producers.get(value)
+        seen = set[str]()
+        while position is not None and self.nodes[position].op_type == "Identity" and value not in seen:
+            seen.add(value)
+            value = self.nodes[position].input[0]
+            position = self._producers.get(value)
         tensor = self.initializers.get(value)
         if tensor is None:
-            position = self._producers.get(value)
             if position is None or self.nodes[position].op_type != "Constant":
                 return None
             for attribute in self.nodes[position].attribute:

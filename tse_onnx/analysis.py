@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from onnx import TensorProto, ValueInfoProto
 
 from tse_onnx.errors import ModelError, UsageError
+from tse_onnx.passes.block import Block
 from tse_onnx.passes.index import GraphIndex
-from tse_onnx.passes.match import Block, find
+from tse_onnx.passes.match import find
 from tse_onnx.passes.reasons import label, printable, quoted
 from tse_onnx.passes.shapes import Dim, TensorType, Types, tensor_type
 from tse_onnx.source import Source
@@ -72,9 +73,9 @@ def need_sizes(analysis: Analysis) -> None:
 
 def _unsized(block: Block) -> bool:
     """Whether the size is all that may be missing: the block is none, or one that was refused for its shape."""
-    if block.refusal is not None and block.refusal.code != "shape":
-        return False
-    return block.shape is None or None in block.shape[2:]
+    if block.refusal is not None:
+        return block.refusal.code == "shape"
+    return not block.extents or None in block.extents
 
 
 def _bind(source: Source, wanted: InputShapes) -> dict[str, tuple[Dim, ...]]:

@@ -15,7 +15,7 @@ from tse_onnx.analysis import Analysis, InputShapes, analyse, need_sizes
 from tse_onnx.errors import CheckFailed, UsageError
 from tse_onnx.external import check_locations
 from tse_onnx.metric import Buffering, measure
-from tse_onnx.passes.match import Block
+from tse_onnx.passes.block import Block
 from tse_onnx.plan import CONVERTED, Decision, decide
 from tse_onnx.report.data import Report
 from tse_onnx.source import ModelLike, Source, open_model
@@ -201,16 +201,12 @@ def _apply(analysis: Analysis, decisions: tuple[Decision, ...], *, owned: bool) 
     edits: tuple[Edit, ...] = ()
     chosen = [(decision.block, decision.tile) for decision in decisions if decision.status == CONVERTED]
     if chosen:
-        from tse_onnx.passes.lowering import lower
+        from tse_onnx.passes.lowering import Context, lower
         from tse_onnx.passes.names import taken_names
         from tse_onnx.passes.splice import splice
 
-        taken = taken_names(source.model)
-        edits = tuple(
-            lower(block, tile, analysis.index, analysis.types, source.opset, taken)
-            for block, tile in chosen
-            if tile is not None
-        )
+        context = Context(analysis.index, analysis.types, source.opset, taken_names(source.model))
+        edits = tuple(lower(block, tile, context) for block, tile in chosen if tile is not None)
         splice(converted.graph, edits)
     if analysis.bound:
         from tse_onnx.passes.shapes import bind_inputs

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tse_onnx.metric import BlockBuffering
-from tse_onnx.passes.match import Block, NodeRef
+from tse_onnx.passes.block import Block, NodeRef
 from tse_onnx.passes.reasons import printable
 from tse_onnx.plan import CONVERTED, REFUSED
 from tse_onnx.report.data import Report
@@ -87,7 +87,7 @@ def _row(figures: BlockBuffering) -> list[str]:
         printable(block.name),
         figures.decision.status,
         _shape(block),
-        f"{tile[0]} × {tile[1]}" if tile else "",
+        " × ".join(map(str, tile)) if tile else "",
         f"{figures.descriptors:,}",
         f"{before:,}",
         f"{after:,}",
@@ -101,9 +101,8 @@ def _node(node: NodeRef | None) -> str:
 
 
 def _shape(block: Block) -> str:
-    if block.shape is None:
-        return "?"
-    return " × ".join("?" if dim is None else str(dim) for dim in block.shape[1:])
+    sizes = (block.channels, *block.extents) if block.extents else (block.shape or (None, None))[1:]
+    return " × ".join("?" if size is None else str(size) for size in sizes)
 
 
 def _count(number: int, noun: str) -> str:

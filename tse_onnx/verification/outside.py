@@ -32,8 +32,11 @@ def outside_differences(
                     entry.value = renamed.get(entry.value, entry.value)
         original = expected
     differences = _nodes(original.graph, converted.graph, edits)
-    retyped = {name for edit in edits for name in edit.types}
-    exempt = {"node": frozenset[str](), "value_info": retyped, "input": frozenset(bound)}
+    exempt: dict[str, Collection[str]] = {
+        "value_info": {name for edit in edits for name in edit.types},
+        "input": frozenset(bound),
+        "initializer": {name for edit in edits for name in (*edit.weights, *edit.dropped_weights)},
+    }
     for field in GraphProto.DESCRIPTOR.fields:
         if field.name != "node":
             before, after = (

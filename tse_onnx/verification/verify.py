@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import onnx
@@ -11,12 +12,13 @@ from onnx import ModelProto
 from tse_onnx.analysis import Analysis
 from tse_onnx.errors import CheckFailed, ModelError
 from tse_onnx.inputs import Feed, Inputs
+from tse_onnx.passes.index import GraphIndex
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.shapes import first_line, weightless
 from tse_onnx.passes.splice import Edit
 from tse_onnx.plan import CONVERTED, Decision, decide
 from tse_onnx.verification.drift import DriftMeter
-from tse_onnx.verification.oracle import check_block
+from tse_onnx.verification.oracle import Original, check_block, probes, size_probes
 from tse_onnx.verification.outside import outside_differences
 from tse_onnx.verification.result import BlockCheck, Check, Drift, Verification
 from tse_onnx.verification.session import Session
@@ -66,9 +68,8 @@ def _outside(
 
 
 def _full_rows(analysis: Analysis) -> Check:
-    heights = [block.shape[2] for block in analysis.blocks if block.shape is not None and len(block.shape) > 2]
-    tallest = max((height for height in heights if height is not None), default=1)
-    changed = [decision.block.name for decision in decide(analysis.blocks, max(tallest, 1), analysis.source.opset)
+    tallest = max((block.extents[0] or 1 for block in analysis.blocks if block.extents), default=1)
+    changed = [decision.block.name for decision in decide(analysis.blocks, tallest, analysis.source.opset)
                if decision.status == CONVERTED]  # fmt: skip
     if changed:
         return Check("full-rows", False, f"blocks would change although one tile covers them: {', '.join(changed)}")
@@ -103,9 +104,12 @@ def _numbers(
     threads: int,
 ) -> tuple[tuple[BlockCheck, ...], tuple[Drift, ...]]:
     """Run both models on every feed, and the blocks on the first one."""
+    index = analysis.index
     tiled = [decision for decision in decisions if decision.status == CONVERTED]
-    probed = {name: None for decision in tiled for name in _ends(decision) if name not in analysis.index.inputs}
-    before = Session(analysis.source.model, folders[0], threads=threads)
+    probed = _computed(index, (name for decision in tiled for name in probes(decision.block, index)))
+    sizes = _computed(index, (name for decision in tiled for name in size_probes(decision.block, index)))
+    before = Session(analysis.source.model, folders[0], sizes, threads)
+    original = Original(analysis.source.model, index, folders[0])
     try:
         after = Session(converted, folders[1], probed, threads, "the converted model")
     except ModelError as error:  # the original runs, so this is a fault of the conversion
@@ -113,28 +117,31 @@ def _numbers(
     meter = DriftMeter(before.outputs)
     blocks: tuple[BlockCheck, ...] = ()
     for number, feed in enumerate(inputs):
-        reference = before.run(feed, before.outputs)
-        wanted = list(after.outputs if number else {**dict.fromkeys(after.outputs), **probed})
+        first = number == 0
+        reference = before.run(feed, _distinct(before.outputs, sizes if first else ()))
         try:
-            values = after.run(feed, wanted)
+            values = after.run(feed, _distinct(after.outputs, probed if first else ()))
         except ModelError as error:
             raise CheckFailed(str(error)) from error
-        if number == 0:
-            blocks = tuple(_check(analysis, decision, values, feed, folders[0]) for decision in tiled)
+        if first:
+            known = {**feed, **{name: reference[name] for name in sizes}, **values}
+            blocks = tuple(_check(original, decision, known) for decision in tiled)
         meter.add(reference, values)
     return blocks, meter.result()
 
 
-def _ends(decision: Decision) -> tuple[str, ...]:
-    block = decision.block
-    assert block.scale is not None
-    return block.input, block.scale.output
+def _computed(index: GraphIndex, names: Iterable[str]) -> tuple[str, ...]:
+    """The values among `names` that a node makes; the others are fed."""
+    return tuple(dict.fromkeys(name for name in names if name not in index.inputs))
 
 
-def _check(analysis: Analysis, decision: Decision, values: Feed, feed: Feed, folder: Path | None) -> BlockCheck:
+def _distinct(*names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(chain.from_iterable(names)))
+
+
+def _check(original: Original, decision: Decision, values: Feed) -> BlockCheck:
     assert decision.tile is not None
-    x, y = (feed[name] if name in feed else values[name] for name in _ends(decision))
-    return check_block(analysis.source.model, analysis.index, decision.block, decision.tile, x, y, folder)
+    return check_block(original, decision.block, decision.tile, values)
 
 
 def _bounded(drift: Sequence[Drift], bound: float) -> Check:
