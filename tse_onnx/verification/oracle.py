@@ -82,17 +82,22 @@ def check_block(original: Original, block: Block, tile: Tile, values: Feed) -> B
         return BlockCheck(block.name, float("inf"), 0.0)
     by_crop = _croppable(anatomy, original.index)
     reference = (_by_crops if by_crop else _by_means)(original, block, tile, values)
-    error = float(np.max(np.abs(y.astype(np.float64) - reference.astype(np.float64)), initial=0.0))
+    error = float(np.max(np.abs(_widened(y) - _widened(reference)), initial=0.0))
     return BlockCheck(block.name, error, _tolerance(block, original.index, reference))
 
 
 def _tolerance(block: Block, index: GraphIndex, reference: np.ndarray) -> float:
     """The absolute error that rounding explains, for an output of this type and magnitude."""
-    largest = float(np.max(np.abs(reference.astype(np.float64)), initial=0.0))
+    largest = float(np.max(np.abs(_widened(reference)), initial=0.0))
     relative = _RELATIVE.get(block.dtype, 2e-5)
     if any(index.nodes[step.position].op_type == "QuantizeLinear" for step in _anatomy(block).steps):
         relative = max(relative, _QUANTISED)
     return relative * max(largest, 1e-3)
+
+
+def _widened(values: np.ndarray) -> np.ndarray:
+    """In a type whose rounding is far below the tolerance."""
+    return values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
 
 
 def _anatomy(block: Block) -> Anatomy:
@@ -135,12 +140,12 @@ def _by_crops(original: Original, block: Block, tile: Tile, values: Feed) -> np.
     assert block.scale is not None
     anatomy = _anatomy(block)
     x = values[anatomy.root]
-    arguments = original.arguments
-    session = Session(_excerpt(original, {anatomy.root: x, **arguments}, block.scale.output), original.folder)
+    alone = _excerpt(original, {anatomy.root: x, **original.arguments}, block.scale.output)
+    session = Session(alone, original.folder, threads=1, as_written=True)
     stitched = np.empty_like(values[block.scale.output])
     for region in _regions(tile):
         crop, place = _slices(anatomy.root_axes, anatomy, region), _slices(anatomy.map_axes, anatomy, region)
-        feed = {anatomy.root: np.ascontiguousarray(x[crop]), **arguments}
+        feed = {anatomy.root: np.ascontiguousarray(x[crop]), **original.arguments}
         stitched[place] = session.run(feed, [block.scale.output])[block.scale.output]
     return stitched
 
@@ -150,7 +155,8 @@ def _by_means(original: Original, block: Block, tile: Tile, values: Feed) -> np.
     anatomy = _anatomy(block)
     x, scaled = values[anatomy.squeeze.input], values[anatomy.map]
     sizes = {name: values[name] for name in size_probes(block, original.index)} | dict(original.arguments)
-    session = Session(_excerpt(original, {anatomy.squeeze.input: x, **sizes}, anatomy.gate), original.folder)
+    alone = _excerpt(original, {anatomy.squeeze.input: x, **sizes}, anatomy.gate)
+    session = Session(alone, original.folder, threads=1, as_written=True)
     stitched = np.empty_like(scaled)
     for region in _regions(tile):
         crop = x[_slices(anatomy.input_axes, anatomy, region)].astype(np.float64)

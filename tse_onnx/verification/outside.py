@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 
 from google.protobuf.message import Message
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
@@ -103,21 +104,20 @@ def _shell(node: NodeProto, steps: Collection[Body]) -> NodeProto:
     return shell
 
 
-def _entries(message: Message, field: str, exempt: Collection[str] = ()) -> list[object]:
+def _entries(message: Message, field: str, exempt: Collection[str] = ()) -> Iterator[object]:
+    """The entries of a field one after the other, encoded: never the whole model at once."""
     value = getattr(message, field)
     if isinstance(value, (str, bytes, int, float)):
-        return [value if message.HasField(field) else None]
-    if isinstance(value, Message):
-        return [value.SerializeToString(deterministic=True) if message.HasField(field) else None]
-    return [
-        entry.SerializeToString(deterministic=True) if isinstance(entry, Message) else entry
-        for entry in value
-        if getattr(entry, "name", None) not in exempt
-    ]
+        yield value if message.HasField(field) else None
+    elif isinstance(value, Message):
+        yield value.SerializeToString(deterministic=True) if message.HasField(field) else None
+    else:
+        for entry in value:
+            if getattr(entry, "name", None) not in exempt:
+                yield entry.SerializeToString(deterministic=True) if isinstance(entry, Message) else entry
 
 
-def _compared(name: str, before: Sequence[object], after: Sequence[object]) -> list[str]:
-    if before == after:
-        return []
-    count = sum(one != other for one, other in zip(before, after, strict=False)) + abs(len(before) - len(after))
-    return [f"{quoted(name)} ({count} of {len(before)} entries)"]
+def _compared(name: str, before: Iterable[object], after: Iterable[object]) -> list[str]:
+    missing = object()
+    equal = [one == other for one, other in zip_longest(before, after, fillvalue=missing)]
+    return [] if all(equal) else [f"{quoted(name)} ({equal.count(False)} of {len(equal)} entries)"]
