@@ -117,7 +117,11 @@ def _arrays(types: Mapping[str, TensorType], path: Path) -> dict[str, np.ndarray
             missing = [name for name in types if name not in loaded.files]
             if missing:
                 raise DataError(f"{path} holds {', '.join(loaded.files)}; it lacks " + ", ".join(map(quoted, missing)))
-            return {name: loaded[name] for name in types}
+            members = {name: loaded[name] for name in types}
+        strange = [name for name, member in members.items() if not isinstance(member, np.ndarray)]
+        if strange:  # numpy hands out a member that is no array as its bytes
+            raise DataError(f"in {path}, {quoted(strange[0])} is no array")
+        return members
     except DataError:
         raise
     except Exception as error:  # numpy passes on whatever zip, zlib and its own header parser raise

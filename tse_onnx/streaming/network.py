@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
-from tse_onnx.analysis import check_order
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.index import GraphIndex, captured
 from tse_onnx.passes.reasons import label, printable, quoted
-from tse_onnx.passes.shapes import Dim, Types
+from tse_onnx.passes.order import in_order
+from tse_onnx.passes.shapes import Dim, Inference, Types, model_types
 from tse_onnx.source import DEFAULT_DOMAINS
 from tse_onnx.streaming.axis import COLUMNS, ROWS, Axis
 from tse_onnx.streaming.constants import Constants
@@ -118,21 +118,32 @@ def network_of(model: ModelProto, bound: Mapping[str, tuple[Dim, ...]] | None = 
 
     Raises `ModelError` where a tensor's size is not known, a map has no elements, or the graph has loops.
     """
-    if model.functions:
-        model = _inlined(model)
-    index = GraphIndex(model.graph)
+    model = inlined(model)
+    index = _sorted_index(model.graph)
     opset = next((entry.version for entry in model.opset_import if entry.domain in DEFAULT_DOMAINS), 0)
-    check_order(index)
     _refuse_loops(index.nodes)
     dims, dtypes = _types(model, index, dict(bound or {}))
     constants = Constants(index, dims, opset)
     return _Builder(model.graph, index, dims, dtypes, constants, opset).build()
 
 
-def _inlined(model: ModelProto) -> ModelProto:
+def inlined(model: ModelProto) -> ModelProto:
+    """The model with the bodies of its local functions in place of their calls; itself, where it has none."""
+    if not model.functions:
+        return model
     from onnx.inliner import inline_local_functions
 
     return inline_local_functions(model)
+
+
+def _sorted_index(graph: GraphProto) -> GraphIndex:
+    """The index of a graph, its nodes in topological order."""
+    order, cyclic = in_order(graph.node)
+    if cyclic:
+        raise ModelError(f"the graph has a cycle: {label(graph.node[cyclic[0]])} depends on its own output")
+    nodes = [graph.node[position] for position in order]
+    inputs, outputs = (value.name for value in graph.input), (value.name for value in graph.output)
+    return GraphIndex(nodes, inputs, outputs, graph.initializer, graph.sparse_initializer)
 
 
 def _refuse_loops(nodes: Iterable[NodeProto]) -> None:
@@ -148,7 +159,7 @@ def _types(
     model: ModelProto, index: GraphIndex, bound: dict[str, tuple[Dim, ...]]
 ) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
     """Dimensions and element types of every value, for one image where the batch is dynamic."""
-    types = Types(model, bound)
+    types = model_types(model, bound, Inference(model, bound))
     batched = {}
     for value in model.graph.input:
         if value.name in index.initializers:
@@ -168,7 +179,7 @@ def _types(
             batched[value.name] = (1, *sizes[1:])
     names = [name for node in index.nodes for name in node.output if name]
     if batched and any(_open(types, name) for name in names):
-        types = Types(model, bound | batched)
+        types = model_types(model, bound | batched, Inference(model, bound | batched))
     dims: dict[str, tuple[int, ...]] = {}
     dtypes: dict[str, int] = {}
     names.extend(value.name for value in model.graph.input)

@@ -20,7 +20,7 @@ from tse_onnx.streaming.execute.kernels import absorber_of, kernel_of
 from tse_onnx.streaming.execute.streamer import Streamed, Streamer
 from tse_onnx.streaming.execute.weights import weights_of
 from tse_onnx.streaming.machine import PER_READER, ROW, Machine
-from tse_onnx.streaming.network import Network
+from tse_onnx.streaming.network import Network, inlined
 from tse_onnx.streaming.pipeline import pipeline_of
 from tse_onnx.streaming.simulate import simulate
 
@@ -121,6 +121,7 @@ def certify(
 
 def streamer_of(model: ModelProto, network: Network, *, private: bool = False, folder: Path | None = None) -> Streamer:
     """The executor of a network."""
+    model = inlined(model)
     weights = weights_of(model, network, folder)
     kernels: list[Kernel | None] = []
     absorbers: list[Absorber | None] = []

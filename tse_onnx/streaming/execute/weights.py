@@ -12,6 +12,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, num
 from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 
 from tse_onnx.errors import ModelError
+from tse_onnx.passes.order import in_order
 from tse_onnx.streaming.network import Network
 
 
@@ -46,7 +47,9 @@ def _loaded(model: ModelProto, folder: Path | None) -> ModelProto:
 
 def _computed(model: ModelProto, network: Network, wanted: set[str]) -> dict[str, np.ndarray]:
     """What nodes without inputs that stream compute, by onnxruntime."""
-    nodes = [node for node in model.graph.node if any(name in network.constants.names for name in node.output)]
+    order, _ = in_order(model.graph.node)
+    nodes = [model.graph.node[position] for position in order]
+    nodes = [node for node in nodes if any(name in network.constants.names for name in node.output)]
     needed, kept = set(wanted), list[NodeProto]()
     for node in reversed(nodes):
         if needed & set(node.output):
