@@ -1,4 +1,4 @@
-"""The command line: `tse-onnx convert`, `inspect`, `report`.
+"""The command line: `tse-onnx convert`, `inspect`, `report`, `stream`.
 
 Exit codes: 0 done, 1 a check failed, 2 bad usage or bad input, 130 interrupted, 141 the reader of the output went away.
 An error is one line on standard error.
@@ -18,6 +18,7 @@ import click
 from tse_onnx.cli.convert import convert
 from tse_onnx.cli.inspect import inspect
 from tse_onnx.cli.report import report
+from tse_onnx.cli.stream import stream
 from tse_onnx.errors import CheckFailed, TseError
 from tse_onnx.passes.reasons import printable
 from tse_onnx.version import VERSION
@@ -79,9 +80,11 @@ def main() -> None:
       tse-onnx inspect model.onnx                        which blocks there are
       tse-onnx report model.onnx --rows 7                what they buffer, before and after
       tse-onnx convert model.onnx tiled.onnx --rows 7    rewrite, verify, report
+      tse-onnx stream model.onnx                         what every tensor holds while rows stream in
     """
 
 
 main.add_command(convert)
 main.add_command(inspect)
 main.add_command(report)
+main.add_command(stream)

@@ -53,18 +53,21 @@ def _sentence(network: Network, part: Pipeline, run: Run, store: int) -> str:
         way.append(maker)
         target = _missing(part, run, maker) or _blocked(part, run, maker)
     labels = [network.stages[part.stages[stage]].label for stage in (holder, *way)]
-    text = f"{labels[0]} still needs {unit} {oldest} of {name}"
     if first is None:
-        return text
-    text += f" while it waits for {unit} {first[1]} of {quoted(part.stores[first[0]].tensor)}"
+        return f"{labels[0]} still needs {unit} {oldest}"
+    text = f"{labels[0]} needs {unit} {oldest} together with {unit} {first[1]} of {_named(part, first[0], store)}"
     if target is not None and target[0] == store and target[1] >= next_token:
-        text += f", which depends on {unit} {target[1]} of {name}"
+        text += f", which depends on {unit} {target[1]} of this tensor"
     elif target is not None and first != target:
-        text += f", which waits for {unit} {target[1]} of {quoted(part.stores[target[0]].tensor)}"
+        text += f", which waits for {unit} {target[1]} of {_named(part, target[0], store)}"
     through = labels[1:]
-    if len(through) > 4:
-        through = [*through[:2], "…", *through[-1:]]
+    if len(through) > 3:
+        through = [through[0], "…", through[-1]]
     return text + (f" (by way of {', '.join(through)})" if through else "")
+
+
+def _named(part: Pipeline, store: int, this: int) -> str:
+    return "this tensor" if store == this else quoted(part.stores[store].tensor)
 
 
 def _holder(part: Pipeline, run: Run, store: int, token: int) -> int | None:

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 from onnx import ModelProto
 
-from tse_onnx.errors import ModelError
+from tse_onnx.errors import CheckFailed, ModelError
 from tse_onnx.inputs import Feed
 from tse_onnx.passes.reasons import label, quoted
-
 from tse_onnx.streaming.capacity import minimal
 from tse_onnx.streaming.execute.kernel import Absorber, Kernel, Site
 from tse_onnx.streaming.execute.kernels import absorber_of, kernel_of
@@ -71,6 +70,12 @@ class Certificate:
     def passed(self) -> bool:
         """Whether everything was proved."""
         return all(proof.passed for proof in self.proofs)
+
+    def require(self) -> None:
+        """Raise `CheckFailed` unless everything was proved."""
+        failed = [proof.text for proof in self.proofs if not proof.passed]
+        if failed:
+            raise CheckFailed("; ".join(failed))
 
 
 def certify(
@@ -189,7 +194,7 @@ def _compared(model: ModelProto, feed: Feed, run: Streamed, folder: Path | None)
 
 
 def difference(found: np.ndarray, wanted: np.ndarray) -> float:
-    """The largest difference, relative to the largest value; infinite where the shapes differ or one is not a number."""
+    """The largest difference, relative to the largest value; infinite where shapes differ or one is not a number."""
     if found.shape != wanted.shape:
         return float("inf")
     if not wanted.size or np.array_equal(found, wanted):

@@ -17,10 +17,9 @@ from tse_onnx.streaming.execute.windows import (
 
 _CONVOLUTIONS = frozenset({"Conv", "ConvInteger", "QLinearConv"})
 _POOLINGS = frozenset({"AveragePool", "LpPool", "MaxPool"})
-_MOVES = frozenset({
-    "Concat", "DepthToSpace", "Flatten", "Gather", "Pad", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile",
-    "Transpose", "Unsqueeze",
-})  # fmt: skip
+_MOVES = frozenset("""
+    Concat DepthToSpace Flatten Gather Pad Reshape Slice SpaceToDepth Split Squeeze Tile Transpose Unsqueeze
+""".split())
 _PRODUCTS = frozenset({"Gemm", "MatMul"})
 
 
@@ -73,6 +72,4 @@ def _mixes_rows(site: Site) -> bool:
 
 def _needs_whole(site: Site) -> bool:
     """Whether the inputs' rows are not the output's, and no kernel knows how they go together."""
-    return any(
-        site.network.tensors[name].row_count not in (1, site.made.row_count) for name in site.stage.inputs
-    )
+    return any(site.network.tensors[name].row_count not in (1, site.made.row_count) for name in site.stage.inputs)

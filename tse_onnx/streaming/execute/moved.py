@@ -164,9 +164,7 @@ def _padding(site: Site) -> tuple[np.ndarray, NodeProto]:
     return np.asarray(value).reshape(()), node
 
 
-def _probe(
-    site: Site, node: NodeProto, feed: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray]
-) -> np.ndarray:
+def _probe(site: Site, node: NodeProto, feed: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray]) -> np.ndarray:
     """The node's output for other numbers, of another type than the network's."""
     made = NodeProto()
     made.CopyFrom(node)
@@ -218,7 +216,7 @@ def _only_along(site: Site, axes: Sequence[int]) -> tuple[NodeProto, dict[str, n
         return with_attributes(node, scales=scales), others
     slot = 1 if old else 2
     values = site.constant(slot)
-    sizes = None if old or values is not None and values.size else site.constant(3)
+    sizes = None if old or (values is not None and values.size) else site.constant(3)
     if sizes is not None and "keep_aspect_ratio_policy" in given:
         node = with_attributes(node, keep_aspect_ratio_policy=None)
     before, after = site.read(0).dims, site.made.dims

@@ -51,9 +51,11 @@ _KINDS = {
     "ReduceSumSquare": _SQUARES,
     "ReduceLogSum": _Kind(_sum, np.add, lambda value, _: np.log(value)),
     "ReduceLogSumExp": _Kind(
-        lambda value, axes: np.logaddexp.reduce(value.reshape(value.shape), axis=axes, keepdims=True)
-        if len(axes) == 1
-        else np.log(_sum(np.exp(value), axes)),
+        lambda value, axes: (
+            np.logaddexp.reduce(value.reshape(value.shape), axis=axes, keepdims=True)
+            if len(axes) == 1
+            else np.log(_sum(np.exp(value), axes))
+        ),
         np.logaddexp,
         lambda value, _: value,
     ),
@@ -80,7 +82,9 @@ class Reduction:
             axes = range(2, rank)
         elif stated is not None:
             axes = stated.reshape(-1).tolist()
-        self._axes = tuple(sorted(axis % rank for axis in axes)) if axes is not None and len(axes) else tuple(range(rank))
+        self._axes = (
+            tuple(sorted(axis % rank for axis in axes)) if axes is not None and len(axes) else tuple(range(rank))
+        )
         self._dims = site.made.dims
         self._count = int(np.prod([data.dims[axis] for axis in self._axes]))
         self._total: np.ndarray | None = None

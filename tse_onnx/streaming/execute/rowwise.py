@@ -120,7 +120,8 @@ class RowMatrix:
         part = self._matrix[..., row : row + 1, :][..., list(used)]
         if not used:
             raise NotImplementedError("a row of zeros")
-        return np.matmul(part, np.concatenate([rows[self._name][number] for number in used], axis=-2))
+        made: np.ndarray = np.matmul(part, np.concatenate([rows[self._name][number] for number in used], axis=-2))
+        return made
 
 
 def row_dims(tensor: Tensor) -> tuple[int, ...]:
@@ -131,7 +132,9 @@ def row_dims(tensor: Tensor) -> tuple[int, ...]:
 
 
 # Operators whose constants broadcast against the data, and so may differ from row to row.
-_BROADCASTS = frozenset("""
-    Add And BitShift BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod
-    Mul Or PRelu Pow QLinearAdd QLinearMul Sub Sum Where Xor
-""".split())  # fmt: skip
+_BROADCASTS = frozenset(
+    (
+        "Add And BitShift BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean "
+        "Min Mod Mul Or PRelu Pow QLinearAdd QLinearMul Sub Sum Where Xor"
+    ).split()
+)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
-from tse_onnx.passes.shapes import first_line
 
 from tse_onnx.errors import ModelError
+from tse_onnx.passes.shapes import first_line
 
 _ERRORS_ONLY = 3
 
@@ -73,7 +73,5 @@ def with_attributes(node: NodeProto, **changed: Any) -> NodeProto:
     kept = [each for each in node.attribute if each.name not in changed]
     del made.attribute[:]
     made.attribute.extend(kept)
-    made.attribute.extend(
-        helper.make_attribute(name, value) for name, value in changed.items() if value is not None
-    )
+    made.attribute.extend(helper.make_attribute(name, value) for name, value in changed.items() if value is not None)
     return made

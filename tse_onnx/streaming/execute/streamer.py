@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tse_onnx.passes.reasons import quoted
-
 from tse_onnx.streaming.execute.cutting import cut, joined
 from tse_onnx.streaming.execute.kernel import Absorber, Kernel
 from tse_onnx.streaming.network import Network
@@ -112,9 +111,7 @@ class Streamer:
             by_tensor.setdefault(store.key[0], []).append(store)
         actors = self._actors()
         home = {key: store for store in stores for key in [store.key]}
-        reads = [
-            {name: home[self._key(name, actor.node)] for name in actor.inputs} for actor in actors
-        ]
+        reads = [{name: home[self._key(name, actor.node)] for name in actor.inputs} for actor in actors]
         makers = {actor.output: number for number, actor in enumerate(actors)}
         followers = {store.key: tuple(store.readers) for store in stores}
         collected: dict[str, list[np.ndarray]] = {name: [] for name, each in network.tensors.items() if each.leaves}

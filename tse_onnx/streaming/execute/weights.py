@@ -21,14 +21,10 @@ def weights_of(model: ModelProto, network: Network, folder: Path | None) -> dict
 
     Raises `ModelError` where they cannot be read.
     """
-    wanted = {
-        name for stage in network.stages for name in stage.node.input if name and name not in network.tensors
-    }
+    wanted = {name for stage in network.stages for name in stage.node.input if name and name not in network.tensors}
     if any(uses_external_data(tensor) for tensor in model.graph.initializer):
         model = _loaded(model, folder)
-    found = {
-        tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer if tensor.name in wanted
-    }
+    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer if tensor.name in wanted}
     computed = wanted - set(found)
     if computed:
         found.update(_computed(model, network, computed))
