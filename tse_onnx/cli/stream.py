@@ -17,6 +17,7 @@ from tse_onnx.cli.options import (
     print_json,
 )
 from tse_onnx.cli.streaming_options import (
+    back_to_back_option,
     bits_option,
     csv_option,
     grain_option,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
 @storage_option
 @power_of_two_option
 @bits_option
+@back_to_back_option
 @latency_option
 @click.option(
     "--top", type=click.IntRange(min=0), default=12, show_default=True, metavar="N",
@@ -80,6 +82,7 @@ def stream(
     storage: str,
     power_of_two: bool,
     bits: int | None,
+    back_to_back: bool,
     latency: tuple[str, ...],
     top: int,
     csv_path: Path | None,
@@ -103,7 +106,7 @@ def stream(
     """
     from tse_onnx.streaming.session import stream as run
 
-    machine = machine_of(grain, storage, power_of_two, bits, latency)
+    machine = machine_of(grain, storage, power_of_two, bits, back_to_back, latency)
     found = run(
         given_model(model),
         input_shapes=parse_shapes(input_shapes),

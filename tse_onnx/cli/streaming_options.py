@@ -23,6 +23,9 @@ power_of_two_option = click.option("--power-of-two", is_flag=True, help="Round d
 bits_option = click.option(
     "--bits", type=click.IntRange(1, 1024), metavar="N", help="Bits of an element; the tensor's own type otherwise."
 )
+back_to_back_option = click.option(
+    "--back-to-back", is_flag=True, help="Images follow each other without a gap; concerns the no-stall depths alone."
+)
 latency_option = click.option(
     "--latency",
     multiple=True,
@@ -40,7 +43,7 @@ plot_option = click.option(
 
 
 def machine_of(
-    grain: str, storage: str, power_of_two: bool, bits: int | None, latency: Iterable[str]
+    grain: str, storage: str, power_of_two: bool, bits: int | None, back_to_back: bool, latency: Iterable[str]
 ) -> Machine:
     """The machine that the options describe."""
     from tse_onnx.streaming.machine import Machine
@@ -58,4 +61,4 @@ def machine_of(
             latencies[node] = time
         else:
             general = time
-    return Machine(grain, storage, power_of_two, bits, general, latencies)
+    return Machine(grain, storage, power_of_two, bits, back_to_back, general, latencies)

@@ -39,6 +39,7 @@ def dataflow_json(dataflow: Dataflow) -> Json:
             "storage": machine.storage,
             "power_of_two": machine.power_of_two,
             "bits": machine.bits,
+            "back_to_back": machine.back_to_back,
             "latency": machine.latency,
             "latencies": dict(machine.latencies),
         },

@@ -1,4 +1,4 @@
-"""The occupancy picture: what is held against the input row, before beside after."""
+"""The occupancy picture: what is held while images stream in, before beside after."""
 
 from __future__ import annotations
 
@@ -43,8 +43,9 @@ def draw(path: Path, panels: Sequence[tuple[str, Occupancy]]) -> None:
     unit, scale = _unit(max(found.peak for _, found in panels))
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for number, (axis, (title, found)) in enumerate(zip(axes, panels, strict=True)):
-        _panel(axis, title, found, scale, first=number == 0)
+        _panel(axis, title, found, scale)
         axis.set_ylabel(f"held at once ({unit})" if number == 0 else "")
+    axes[0].set_ylim(0, 1.12 * max(found.peak for _, found in panels) / scale)
     if len(panels) == 2:
         _compare(axes[1], panels[0][1], panels[1][1], scale)
     handles, labels = axes[0].get_legend_handles_labels()
@@ -54,26 +55,29 @@ def draw(path: Path, panels: Sequence[tuple[str, Occupancy]]) -> None:
     write_bytes(path, data.getvalue())
 
 
-def _panel(axis: Any, title: str, found: Occupancy, scale: float, *, first: bool) -> None:
-    rows = list(range(found.rows + 1))
+def _panel(axis: Any, title: str, found: Occupancy, scale: float) -> None:
     layers = [[value / scale for value in found.held[kind]] for kind, _, _ in _LAYERS]
+    ticks = len(layers[0])
     axis.stackplot(
-        rows, [[*layer, layer[-1]] for layer in layers], labels=[name for _, name, _ in _LAYERS],
+        range(ticks + 1), [[*layer, layer[-1]] for layer in layers], labels=[name for _, name, _ in _LAYERS],
         colors=[colour for _, _, colour in _LAYERS], step="post", linewidth=0,
     )  # fmt: skip
-    totals = [sum(each) for each in zip(*layers, strict=True)]
-    peak = max(totals)
-    where = totals.index(peak)
     axis.set_title(title, fontsize=12, fontweight="bold", color=_INK, loc="left")
-    axis.set_xlabel("input rows that have come")
-    axis.set_xlim(0, found.rows)
-    axis.set_ylim(bottom=0)
-    axis.margins(y=0.18)
-    axis.plot([where], [peak], marker="o", markersize=4, color=_INK, zorder=5)
-    left = where > found.rows * 0.6
+    axis.set_xlabel(f"input rows that have come (an image of {found.rows} rows right behind the other)")
+    axis.set_xlim(0, ticks)
+    totals = [sum(each) for each in zip(*layers, strict=True)]
+    peak, where = max(totals), min(found.latency, ticks)
     axis.annotate(
-        f"peak {size(peak * scale)}", (where, peak), xytext=(-8 if left else 8, 6), textcoords="offset points",
-        ha="right" if left else "left", fontsize=10, color=_INK,
+        f"{size(peak * scale)} held", (ticks, peak), xytext=(-4, 5), textcoords="offset points", ha="right",
+        fontsize=11, fontweight="bold", color=_INK,
+    )  # fmt: skip
+    axis.axvline(where, color=_INK, linewidth=1, linestyle=(0, (1, 2)))
+    early = where < ticks * 0.6
+    axis.annotate(
+        f"the first image has left\nafter {found.latency:,.0f} rows", (where, 0.03),
+        xycoords=("data", "axes fraction"), xytext=(5 if early else -5, 0), textcoords="offset points",
+        ha="left" if early else "right", fontsize=9, color=_INK,
+        bbox={"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.85},
     )  # fmt: skip
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
@@ -87,8 +91,8 @@ def _compare(axis: Any, before: Occupancy, after: Occupancy, scale: float) -> No
     axis.axhline(was, color=_INK, linestyle=(0, (4, 3)), linewidth=1)
     saved = 100 * (1 - after.peak / before.peak) if before.peak else 0
     axis.annotate(
-        f"peak before; now {saved:.0f} % less", (0, was), xytext=(4, 5), textcoords="offset points",
-        fontsize=10, color=_INK,
+        f"held before; now {saved:.0f} % less",
+        (0, was), xytext=(4, 5), textcoords="offset points", fontsize=10, color=_INK,
     )  # fmt: skip
 
 

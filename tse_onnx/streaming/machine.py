@@ -19,6 +19,8 @@ class Machine:
     * `storage`: a tensor with several readers is stored once (`shared`) or in a FIFO per reading node (`per-reader`).
     * `power_of_two`: depths are rounded up to powers of two.
     * `bits`: bits of an element; None takes the tensor's own type.
+    * `back_to_back`: images follow each other without a gap, so that a tensor may hold rows of two of them. It is the
+      `no_stall` figure alone that this concerns; all others are those of one image.
     * `latency`: row times from when a stage starts a row to when the row is there; `latencies` by node name. Used by
       the `no_stall` figure alone.
     """
@@ -27,6 +29,7 @@ class Machine:
     storage: str = SHARED
     power_of_two: bool = False
     bits: int | None = None
+    back_to_back: bool = False
     latency: float = 1.0
     latencies: Mapping[str, float] = field(default_factory=dict)
 

@@ -7,6 +7,7 @@ reader has worked a row time on it. Descriptors keep the pace of the map they we
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 
@@ -19,8 +20,10 @@ Interval = tuple[float, float]
 
 
 def depths(network: Network, machine: Machine, pipeline: Pipeline) -> tuple[int, ...]:
-    """For each store the most tokens it holds, one image alone, when nothing ever waits for a free slot."""
-    return tuple(_most(intervals) for intervals in occupancy(network, machine, pipeline))
+    """For each store the most tokens it holds when nothing ever waits for a free slot: one image alone, or images that
+    follow each other."""
+    apart = network.height if machine.back_to_back else None
+    return tuple(_most(intervals, apart) for intervals in occupancy(network, machine, pipeline))
 
 
 def occupancy(network: Network, machine: Machine, pipeline: Pipeline) -> list[list[Interval]]:
@@ -96,7 +99,11 @@ def _pace(pipeline: Pipeline, store: int, beats: Sequence[float], network: Netwo
     return beats[maker] if maker >= 0 else network.height / pipeline.stores[store].tokens
 
 
-def _most(intervals: Sequence[Interval]) -> int:
+def _most(intervals: Sequence[Interval], apart: int | None) -> int:
+    """The most that are held together, of one image or of images that begin `apart`."""
+    if apart is not None:
+        images = math.ceil(max(go - come for come, go in intervals) / apart) + 1
+        intervals = [(come + n * apart, go + n * apart) for n in range(images) for come, go in intervals]
     come = sorted(interval[0] for interval in intervals)
     go = sorted(max(interval[1], interval[0] + 2 * _SLACK) for interval in intervals)
     return max(count + 1 - bisect_right(go, at + _SLACK) for count, at in enumerate(come))

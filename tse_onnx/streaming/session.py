@@ -30,9 +30,9 @@ class Session:
     certificate: Certificate | None
     network: Network = field(repr=False)
 
-    def timeline(self) -> Occupancy:
-        """What is held against the input row."""
-        return occupancy(self.network, self.dataflow)
+    def timeline(self, images: int | None = None) -> Occupancy:
+        """What is held against time."""
+        return occupancy(self.network, self.dataflow, images)
 
 
 def stream(
