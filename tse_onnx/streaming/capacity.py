@@ -56,31 +56,29 @@ def _least(part: Pipeline, limits: Sequence[int], number: int, low: int) -> int:
 
 
 def segments(pipeline: Pipeline) -> list[list[int]]:
-    """Stages in runs, cut after every stage whose tensor is all that later stages read of what came before."""
+    """Stages in runs, cut where a single tensor carries everything: it is all that later stages read of what came
+    before, and no stage before the cut reads it."""
+    first: dict[int, int] = {}
     last: dict[int, int] = {}
+    makers = pipeline.makers
+    # What is made goes by its maker; the inputs have numbers of their own, below zero.
+    given = {store: -1 - source for source, (group, _) in enumerate(pipeline.sources) for store in group}
     for stage, reads in enumerate(pipeline.reads):
         for store, _ in reads:
-            last[store] = stage
-    made = {store: stage for stage, writes in enumerate(pipeline.writes) for store in writes}
-    open_groups: dict[int, int] = {}  # what has been made and is still to be read: by maker, until which stage
-    for source, (group, _) in enumerate(pipeline.sources):
-        until = max((last.get(store, -1) for store in group), default=-1)
-        if until >= 0:
-            open_groups[-1 - source] = until
+            maker = given.get(store, makers[store])
+            first.setdefault(maker, stage)
+            last[maker] = stage
     closing: dict[int, list[int]] = {}
-    for maker, until in open_groups.items():
+    for maker, until in last.items():
         closing.setdefault(until, []).append(maker)
-    live = set(open_groups)
+    live = {maker for maker in given.values() if maker in last}
     runs: list[list[int]] = [[]]
-    for stage, writes in enumerate(pipeline.writes):
+    for stage in range(len(pipeline.reads)):
         runs[-1].append(stage)
-        until = max((last.get(store, -1) for store in writes if made[store] == stage), default=-1)
-        for maker in closing.pop(stage, ()):
-            live.discard(maker)
-        if until >= 0:
+        live.difference_update(closing.get(stage, ()))
+        if stage in last:
             live.add(stage)
-            closing.setdefault(until, []).append(stage)
-        if len(live) <= 1:
+        if not live or (len(live) == 1 and first[next(iter(live))] > stage):
             runs.append([])
     return [run for run in runs if run]
 

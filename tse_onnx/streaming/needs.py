@@ -121,7 +121,7 @@ def _running(view: View, direction: int) -> Flow:
     lies = operand.axis
     if value is None or lies is None:
         return _barrier(view, direction, "its axis is computed while the model runs")
-    if int(value) % len(view.dims) != lies.axis or operand.tokens == 1:
+    if int(value.reshape(-1)[0]) % len(view.dims) != lies.axis or operand.tokens == 1:
         return _elementwise(view, direction)
     if view.integer("reverse", 0) or not lies.plain:
         return _barrier(view, direction, "it adds from the last row on")

@@ -73,7 +73,7 @@ class Moved:
     def make(self, row: int, rows: Rows) -> np.ndarray:
         plan = self._plans[row]
         parts = [self._part(token, rows) for token in plan.used]
-        if len(parts) == 1 and plan.plain:
+        if len(parts) == 1 and plan.plain and parts[0].size == len(plan.place):
             return parts[0].reshape(self._shape)
         dtype = parts[0].dtype if parts else self._fill.dtype
         made = np.full(len(plan.place), self._fill, dtype) if not plan.full else np.empty(len(plan.place), dtype)

@@ -111,8 +111,9 @@ class ArgReduction:
     """ArgMax and ArgMin over the rows: the best so far, and where it was."""
 
     def __init__(self, site: Site) -> None:
-        given = attributes(site.node)
-        self._axis = given.get("axis", 0) % len(site.read(0).dims)
+        given, rows = attributes(site.node), site.read(0).rows
+        assert rows is not None
+        self._axis, self._rows = given.get("axis", 0) % len(site.read(0).dims), rows
         self._sign = 1 if site.node.op_type == "ArgMax" else -1
         self._last = bool(given.get("select_last_index", 0))
         self._dims = site.made.dims
@@ -123,12 +124,17 @@ class ArgReduction:
         return 0
 
     def absorb(self, taken: int, row: np.ndarray) -> None:
-        value = row * self._sign
-        if self._best is None or self._where is None:
-            self._best, self._where = value, np.full(value.shape, taken, np.int64)
-            return
-        better = value >= self._best if self._last else value > self._best
-        self._best, self._where = np.where(better, value, self._best), np.where(better, taken, self._where)
+        rows = self._rows
+        for place in range(row.shape[self._axis]):
+            outer, inner = divmod(place, rows.inner)
+            index = (outer * rows.size + taken) * rows.inner + inner
+            value = row.take([place], axis=self._axis) * self._sign
+            if self._best is None or self._where is None:
+                self._best, self._where = value, np.full(value.shape, index, np.int64)
+                continue
+            later = index > self._where if self._last else index < self._where
+            better = (value > self._best) | ((value == self._best) & later)
+            self._best, self._where = np.where(better, value, self._best), np.where(better, index, self._where)
 
     def emit(self, row: int) -> np.ndarray:
         assert self._where is not None
