@@ -13,7 +13,7 @@ from onnx import ModelProto
 
 from tse_onnx.analysis import Analysis, InputShapes, analyse, need_sizes
 from tse_onnx.errors import CheckFailed, UsageError
-from tse_onnx.external import check_locations
+from tse_onnx.external import check_locations, external_tensors, location
 from tse_onnx.metric import Buffering, measure
 from tse_onnx.passes.match import Block
 from tse_onnx.plan import CONVERTED, Decision, decide
@@ -120,6 +120,8 @@ def convert(
     base = source.path.parent if source.path is not None else None
     if verify or out is not None:
         check_locations(source.model, base)
+    if report is not None:
+        _check_report(Path(report), source, None if out is None else Path(out))
     analysis, decisions = _plan(source, rows, input_shapes)
     figures = measure(decisions)
     if expect is not None and figures.totals.converted != expect:
@@ -165,6 +167,17 @@ def _stage(stack: contextlib.ExitStack, path: Path | None) -> Stage | None:
     from tse_onnx.staging import staging
 
     return stack.enter_context(staging(path))
+
+
+def _check_report(report: Path, source: Source, out: Path | None) -> None:
+    """Raise `UsageError` where the report would take the place of a model, or of the weights of one."""
+    from tse_onnx.staging import resolved
+
+    models = [path for path in (source.path, out) if path is not None]
+    files = {location(tensor) for tensor in external_tensors(source.model)}
+    weights = [resolved(path).parent / where for path in models for where in files]
+    if resolved(report) in map(resolved, (*models, *weights)):
+        raise UsageError(f"the report would overwrite {report}, a file of the model")
 
 
 def _check_options(verify: bool, preprocess: str, seed: int, max_drift: float | None, threads: int) -> None:
