@@ -5,7 +5,6 @@ import os
 import numpy as np
 import onnx
 import pytest
-import tse_onnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, helper
@@ -52,8 +51,8 @@ def test_what_is_no_model(folder, content):
     (folder / "bad.onnx").write_bytes(CONTENTS[content])
     for line in _every_command(folder, "bad.onnx"):
         assert "bad.onnx" in line
-    refused(command("inspect", "-", input=CONTENTS[content]))
-    refused(command("convert", "-", "-", input=CONTENTS[content]))
+    refused(command("inspect", "-", stdin=CONTENTS[content]))
+    refused(command("convert", "-", "-", stdin=CONTENTS[content]))
 
 
 def test_a_missing_file_and_a_directory(folder):
@@ -81,20 +80,16 @@ def test_a_model_with_flipped_bytes_is_converted_or_refused(edits):
     data = bytearray(DATA)
     for position, value in edits:
         data[position] = value
-    try:
-        model = ModelProto.FromString(bytes(data))
-    except Exception:
-        return
-    try:
-        tse_onnx.convert(model, verify=False)
-    except tse_onnx.TseError as error:
-        assert "\n" not in str(error).strip()
+    done = command("convert", "-", "-", "--no-verify", stdin=bytes(data))
+    assert done.returncode in (0, 2)
+    if done.returncode:
+        refused(done)
 
 
 @settings(max_examples=40)
 @given(data=st.binary(max_size=200))
 def test_random_bytes_are_refused(data):
-    refused(command("inspect", "-", input=data))
+    refused(command("inspect", "-", stdin=data))
 
 
 def test_text_that_is_not_utf8_in_a_model(folder):
@@ -257,7 +252,8 @@ def test_an_input_of_strings_or_of_no_tensor(folder):
     strings = text_model(body + "t = Identity(u)", se_weights(), inputs="float[N, 8, 16, 12] x, string[1] u",
                          outputs="float[N, 8, 16, 12] y, string[1] t")  # fmt: skip
     sequence = text_model(body + "t = SequenceLength(u)", se_weights(),
-                          inputs="float[N, 8, 16, 12] x, seq(float[]) u", outputs="float[N, 8, 16, 12] y, int64[] t")  # fmt: skip
+                          inputs="float[N, 8, 16, 12] x, seq(float[]) u",
+                          outputs="float[N, 8, 16, 12] y, int64[] t")  # fmt: skip
     for model in (strings, sequence):
         onnx.save(model, folder / "m.onnx")
         refused(command("convert", "m.onnx", "out.onnx", cwd=folder))

@@ -97,8 +97,11 @@ def test_a_new_file_has_the_permissions_of_any_new_file(folder):
 FAILURES = ["before writing", "while writing", "at the rename", "at the report", "in the verification"]
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), MemoryError(), KeyboardInterrupt()],
-                         ids=["full disk", "memory", "interrupt"])  # fmt: skip
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "No space left on device"), MemoryError(), KeyboardInterrupt()],
+    ids=["full disk", "memory", "interrupt"],
+)
 @pytest.mark.parametrize("moment", FAILURES)
 @pytest.mark.parametrize("existing", [False, True], ids=["new", "replaced"])
 def test_a_failure_at_any_moment_leaves_everything_as_it_was(folder, monkeypatch, moment, error, existing):
@@ -149,8 +152,8 @@ def test_a_disk_that_is_really_full(folder, model):
 def test_outputs_that_cannot_be(folder, bad):
     (folder / "sub").mkdir()
     before = _tree(folder)
-    name = {"a directory": "sub", "missing folder": "no/out.onnx", "a device": "/dev/null", "a name too long": "n" * 300,
-            "a null character": "a\0b"}[bad]  # fmt: skip
+    name = {"a directory": "sub", "missing folder": "no/out.onnx", "a device": "/dev/null",
+            "a name too long": "n" * 300, "a null character": "a\0b"}[bad]  # fmt: skip
     if bad == "a null character":
         with pytest.raises(tse_onnx.TseError):
             tse_onnx.convert(folder / "se.onnx", name)
@@ -301,8 +304,8 @@ def test_a_report_never_takes_the_place_of_weights(tmp_path, report):
     assert _tree(tmp_path) == before
 
 
-BAD_LOCATIONS = ["../secret.bin", "sub/../../secret.bin", "/etc/hostname", "link.bin", "linked/secret.bin", "missing.bin",
-                 "sub", "", "."]  # fmt: skip
+BAD_LOCATIONS = ["../secret.bin", "sub/../../secret.bin", "/etc/hostname", "link.bin", "linked/secret.bin",
+                 "missing.bin", "sub", "", "."]  # fmt: skip
 
 
 @pytest.mark.parametrize("location", BAD_LOCATIONS)
@@ -355,7 +358,7 @@ def test_an_unchanged_model_with_weights_outside_keeps_its_bytes(tmp_path):
 def test_a_stream_or_an_object_has_no_folder_for_its_weights(tmp_path, monkeypatch):
     path = _external(tmp_path / "in", se_model())
     monkeypatch.chdir(tmp_path / "in")  # where the weights would be found by accident
-    line = refused(command("convert", "-", tmp_path / "out.onnx", input=path.read_bytes()))
+    line = refused(command("convert", "-", tmp_path / "out.onnx", stdin=path.read_bytes()))
     assert "weights" in line
     for options in ({}, {"out": tmp_path / "out.onnx"}):
         with pytest.raises(tse_onnx.ModelError, match="weights"):

@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 import pytest
-import tse_onnx
 
+import tse_onnx
 from tests.graphs import network, se_model, some_input
 from tests.running import run
 

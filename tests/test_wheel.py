@@ -14,6 +14,7 @@ import pytest
 from tests.graphs import network
 
 ROOT = Path(__file__).parent.parent
+PIP = (sys.executable, "-m", "pip")
 
 
 @pytest.fixture(scope="module")
@@ -23,18 +24,18 @@ def wheel(tmp_path_factory):
     source.mkdir()
     for name in ("tse_onnx", "passes", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         (source / name).symlink_to(ROOT / name)
-    _run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", folder, ".", cwd=source)
+    _run(*PIP, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", folder, ".", cwd=source)
     (found,) = folder.glob("*.whl")
     return found
 
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    """The folder of programs of an environment with the wheel in it; what it depends on is taken from the tests' own."""
+    """The programs of an environment with the wheel in it; what the wheel depends on is taken from the tests' own."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=False, symlinks=True)
     programs = folder / "bin"
-    _run(sys.executable, "-m", "pip", "--python", programs / "python", "install", "--quiet", "--no-deps", "--no-index", wheel)
+    _run(*PIP, "--python", programs / "python", "install", "--quiet", "--no-deps", "--no-index", wheel)
     site = Path(_run(programs / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
     # Behind its own packages, so that the wheel's are found first; links of an editable install are not followed.
     (site / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n{sysconfig.get_path('platlib')}\n")
@@ -61,7 +62,7 @@ def test_the_wheel_holds_every_module_and_nothing_else(wheel):
 @pytest.mark.slow
 def test_the_command_works_from_the_wheel(installed, tmp_path):
     onnx.save(network(28, 14), tmp_path / "net.onnx")
-    where = _run(installed / "python", "-c", "import tse_onnx.passes.tile as t; print(t.__file__)", cwd=tmp_path).strip()
+    where = _run(installed / "python", "-c", "import tse_onnx.passes.tile as t; print(t.__file__)", cwd=tmp_path)
     assert str(installed.parent) in where
     program = installed / "tse-onnx"
     assert "tse-onnx" in _run(program, "--version", cwd=tmp_path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, Union
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from tse_onnx.errors import ModelError, UsageError
 
@@ -122,12 +122,14 @@ def _texts(model: ModelProto) -> Iterator[str]:
 
 def _graph_texts(graph: GraphProto) -> Iterator[str]:
     yield graph.name
-    for value in (*graph.input, *graph.output, *graph.value_info):
+    yield from (value.name for value in graph.value_info)
+    for value in (*graph.input, *graph.output):
         yield value.name
         yield from (dim.dim_param for dim in value.type.tensor_type.shape.dim)
     for tensor in (*graph.initializer, *(sparse.values for sparse in graph.sparse_initializer)):
         yield tensor.name
-        yield from (entry.value for entry in tensor.external_data)
+        if tensor.data_location == TensorProto.EXTERNAL:
+            yield from (entry.value for entry in tensor.external_data)
     yield from _node_texts(graph.node)
 
 
@@ -136,8 +138,8 @@ def _node_texts(nodes: Iterable[NodeProto]) -> Iterator[str]:
         yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
         yield from (entry.value for entry in node.metadata_props)
         for attribute in node.attribute:
-            yield attribute.name
             if attribute.type == AttributeProto.GRAPH:
                 yield from _graph_texts(attribute.g)
-            for graph in attribute.graphs:
-                yield from _graph_texts(graph)
+            elif attribute.type == AttributeProto.GRAPHS:
+                for graph in attribute.graphs:
+                    yield from _graph_texts(graph)
