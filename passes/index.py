@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, numpy_helper
+from onnx import AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto, numpy_helper
 
 # A constant that steers a shape (axes, pads, a Reshape target) is short. Longer ones are weights: never read.
 _SHORT = 64
 _NESTING_OPS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+_SHAPE_READERS = frozenset({"Shape", "Size"})
 _NEVER_CONSTANT = _NESTING_OPS | {"RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
 
 
@@ -26,15 +27,28 @@ class Use:
 class GraphIndex:
     """Producers, consumers and constants of one graph, built in one pass over its nodes."""
 
-    def __init__(self, graph: GraphProto) -> None:
-        self.nodes: Sequence[NodeProto] = list(graph.node)
-        self.inputs = frozenset(value.name for value in graph.input)
-        self.outputs = frozenset(value.name for value in graph.output)
-        self.initializers: dict[str, TensorProto] = {tensor.name: tensor for tensor in graph.initializer}
-        self.sparse_initializers = {tensor.values.name: tensor for tensor in graph.sparse_initializer}
+    def __init__(
+        self,
+        nodes: Iterable[NodeProto],
+        inputs: Iterable[str],
+        outputs: Iterable[str],
+        initializers: Iterable[TensorProto] = (),
+        sparse_initializers: Iterable[SparseTensorProto] = (),
+        outer: GraphIndex | None = None,
+        constants: Iterable[str] = (),
+    ) -> None:
+        """`outer` is the index of the enclosing graph; `constants` are inputs that are known to be constant."""
+        self.nodes: Sequence[NodeProto] = list(nodes)
+        self.inputs, self.outputs = frozenset(inputs), frozenset(outputs)
+        self.initializers: dict[str, TensorProto] = {tensor.name: tensor for tensor in initializers}
+        self.sparse_initializers = {tensor.values.name: tensor for tensor in sparse_initializers}
+        self.outer = outer
+        self.nesting: list[int] = []
+        """Positions of the nodes that may hold graphs of their own, or call a function."""
         self._producers: dict[str, int] = {}
         self._uses: dict[str, list[Use]] = {}
-        self._constant: dict[str, bool] = {}
+        self._constant: dict[str, bool] = dict.fromkeys(constants, True)
+        self._sized: dict[str, bool] = dict.fromkeys(constants, True)
         producers, uses = self._producers, self._uses
         for position, node in enumerate(self.nodes):
             for name in node.output:
@@ -43,12 +57,26 @@ class GraphIndex:
                 if name:
                     uses.setdefault(name, []).append(Use(position, slot))
             if node.op_type in _NESTING_OPS or node.domain not in ("", "ai.onnx"):
+                self.nesting.append(position)
                 for name in captured(node):
                     uses.setdefault(name, []).append(Use(position, -1))
+
+    @classmethod
+    def of_graph(cls, graph: GraphProto, outer: GraphIndex | None = None) -> GraphIndex:
+        """The index of a main or nested graph."""
+        inputs, outputs = (value.name for value in graph.input), (value.name for value in graph.output)
+        return cls(graph.node, inputs, outputs, graph.initializer, graph.sparse_initializer, outer)
 
     def producer(self, value: str) -> int | None:
         """Position of the node that makes `value`; None for inputs and initializers."""
         return self._producers.get(value)
+
+    def weight(self, value: str) -> TensorProto | None:
+        """The initializer called `value`, here or in an enclosing graph."""
+        found = self.initializers.get(value)
+        if found is None and self.outer is not None and value not in self._producers and value not in self.inputs:
+            return self.outer.weight(value)
+        return found
 
     def uses(self, value: str) -> Sequence[Use]:
         """Every reading of `value`, in node order."""
@@ -56,13 +84,20 @@ class GraphIndex:
 
     def is_constant(self, value: str) -> bool:
         """Whether `value` depends on initializers and Constant nodes alone, however many nodes lie between."""
-        known, opened, stack = self._constant, set[str](), [value]
+        return self._settled(value, self._constant, frozenset())
+
+    def is_size(self, value: str) -> bool:
+        """Whether `value` depends on constants and on the shapes of tensors alone, not on what these hold."""
+        return self._settled(value, self._sized, _SHAPE_READERS)
+
+    def _settled(self, value: str, known: dict[str, bool], leaves: frozenset[str]) -> bool:
+        opened, stack = set[str](), [value]
         while stack:
             name = stack.pop()
             if name in opened:
-                known[name] = all(known[source] for source in self._constant_sources(name) or ())
+                known[name] = all(known[source] for source in self._sources(name, leaves) or ())
             elif name not in known:
-                sources = self._constant_sources(name)
+                sources = self._sources(name, leaves)
                 known[name] = sources == ()  # for a name with sources a provisional False, which ends cycles
                 if sources:
                     opened.add(name)
@@ -70,24 +105,35 @@ class GraphIndex:
                     stack.extend(sources)
         return known[value]
 
-    def _constant_sources(self, value: str) -> tuple[str, ...] | None:
-        """What `value` is computed from: nothing if it is a constant itself, None if it can never be one."""
+    def _settles(self, value: str, leaves: frozenset[str]) -> bool:
+        return self.is_size(value) if leaves else self.is_constant(value)
+
+    def _sources(self, value: str, leaves: frozenset[str]) -> tuple[str, ...] | None:
+        """What `value` is computed from: nothing if it is settled by itself, None if it can never be."""
         if value in self.initializers or value in self.sparse_initializers:
             return ()
         position = self._producers.get(value)
         if position is None:
-            return None
+            settled = self.outer is not None and value not in self.inputs and self.outer._settles(value, leaves)
+            return () if settled else None
         node = self.nodes[position]
-        if node.op_type == "Constant":
+        if node.op_type == "Constant" or node.op_type in leaves:
             return ()
         sources = tuple(source for source in node.input if source)
         return sources if sources and node.op_type not in _NEVER_CONSTANT else None
 
     def short_constant(self, value: str) -> np.ndarray | None:
         """The numbers of a short constant (an initializer or a Constant node), or None."""
-        tensor = self.initializers.get(value)
-        if tensor is None:
+        position = self._producers.get(value)
+        seen = set[str]()
+        while position is not None and self.nodes[position].op_type == "Identity" and value not in seen:
+            seen.add(value)
+            value = self.nodes[position].input[0]
             position = self._producers.get(value)
+        tensor = self.initializers.get(value)
+        if tensor is None and position is None and self.outer is not None and value not in self.inputs:
+            return self.outer.short_constant(value)
+        if tensor is None:
             if position is None or self.nodes[position].op_type != "Constant":
                 return None
             for attribute in self.nodes[position].attribute:

@@ -3,20 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from onnx import GraphProto, NodeProto, ValueInfoProto
+import numpy as np
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, numpy_helper
+
+from tse_onnx.passes.scope import Path, container
+
+
+@dataclass(frozen=True)
+class Relaid:
+    """New dimensions of an initializer; its two axes longer than one change places where `transposed`."""
+
+    dims: tuple[int, ...]
+    transposed: bool = False
 
 
 @dataclass(frozen=True)
 class Edit:
-    """A change of a graph, as data: the nodes that stand in place of a node, and the types of values that changed."""
+    """A change of a graph, as data.
+
+    `nodes` stand in place of the node at a position (none: it goes); `types` are new types of values, None for values
+    that are gone; `weights` are initializers that lie in another shape.
+    """
 
     nodes: Mapping[int, tuple[NodeProto, ...]]
-    types: Mapping[str, ValueInfoProto]
+    types: Mapping[str, ValueInfoProto | None] = field(default_factory=dict)
+    weights: Mapping[str, Relaid] = field(default_factory=dict)
+    dropped_weights: frozenset[str] = frozenset()
 
 
-def splice(graph: GraphProto, edits: Iterable[Edit]) -> None:
+@dataclass(frozen=True)
+class Change:
+    """The edits of one scope of a model."""
+
+    path: Path
+    edits: tuple[Edit, ...]
+
+
+def apply(model: ModelProto, changes: Iterable[Change]) -> None:
+    """Make the changes in a model: innermost scopes first, while the paths to them still hold."""
+    for change in sorted(changes, key=lambda change: len(change.path), reverse=True):
+        splice(container(model, change.path), change.edits)
+
+
+def splice(graph: GraphProto | FunctionProto, edits: Iterable[Edit]) -> None:
     """Put the edits' nodes in place of the ones they replace; everything else stays as it is, in its order."""
     edits = tuple(edits)
     replaced = {position: nodes for edit in edits for position, nodes in edit.nodes.items()}
@@ -25,13 +56,51 @@ def splice(graph: GraphProto, edits: Iterable[Edit]) -> None:
         for position, node in enumerate(graph.node):
             kept.extend(replaced.get(position, (node,)))
         # The new list is built before the old one is emptied: its messages live in the old one.
-        rebuilt = GraphProto()
+        rebuilt = type(graph)()
         rebuilt.node.extend(kept)
         del graph.node[:]
         graph.node.MergeFrom(rebuilt.node)
     types = {name: value for edit in edits for name, value in edit.types.items()}
-    if types:
-        for value in graph.value_info:
-            if value.name in types:
-                value.type.CopyFrom(types.pop(value.name).type)
-        graph.value_info.extend(types.values())
+    if types and isinstance(graph, GraphProto):
+        _retype(graph, types)
+    weights = {name: relaid for edit in edits for name, relaid in edit.weights.items()}
+    dropped = frozenset[str]().union(*(edit.dropped_weights for edit in edits))
+    if (weights or dropped) and isinstance(graph, GraphProto):
+        _relay(graph, weights, dropped)
+
+
+def _retype(graph: GraphProto, types: Mapping[str, ValueInfoProto | None]) -> None:
+    new, gone = dict(types), []
+    for place, value in enumerate(graph.value_info):
+        if value.name in new:
+            stated = new.pop(value.name)
+            if stated is None:
+                gone.append(place)
+            else:
+                value.type.CopyFrom(stated.type)
+    for place in reversed(gone):
+        del graph.value_info[place]
+    graph.value_info.extend(value for value in new.values() if value is not None)
+
+
+def _relay(graph: GraphProto, weights: Mapping[str, Relaid], dropped: frozenset[str]) -> None:
+    gone = []
+    for place, tensor in enumerate(graph.initializer):
+        if tensor.name in dropped:
+            gone.append(place)
+        elif tensor.name in weights:
+            relay(tensor, weights[tensor.name])
+    for place in reversed(gone):
+        del graph.initializer[place]
+
+
+def relay(tensor: TensorProto, relaid: Relaid) -> None:
+    """Give a tensor its new dimensions, moving its numbers only where they are transposed."""
+    if relaid.transposed:
+        matrix = numpy_helper.to_array(tensor)
+        moved = numpy_helper.from_array(np.ascontiguousarray(matrix.T), tensor.name)
+        for field_name in ("float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
+            tensor.ClearField(field_name)
+        tensor.raw_data = moved.raw_data
+    del tensor.dims[:]
+    tensor.dims.extend(relaid.dims)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tse_onnx.conversion import ConvertResult, buffering, convert, find_blocks
     from tse_onnx.errors import CheckFailed, DataError, ModelError, TseError, UsageError
     from tse_onnx.metric import BlockBuffering, Buffering, Totals
-    from tse_onnx.passes.match import Block, NodeRef
+    from tse_onnx.passes.block import Block, NodeRef
     from tse_onnx.passes.reasons import Refusal
     from tse_onnx.passes.tile import Tile
     from tse_onnx.plan import Decision
@@ -33,7 +33,7 @@ _HOMES = {
     "tse_onnx.conversion": ("ConvertResult", "buffering", "convert", "find_blocks"),
     "tse_onnx.metric": ("BlockBuffering", "Buffering", "Totals"),
     "tse_onnx.errors": ("CheckFailed", "DataError", "ModelError", "TseError", "UsageError"),
-    "tse_onnx.passes.match": ("Block", "NodeRef"),
+    "tse_onnx.passes.block": ("Block", "NodeRef"),
     "tse_onnx.passes.reasons": ("Refusal",),
     "tse_onnx.passes.tile": ("Tile",),
     "tse_onnx.plan": ("Decision",),

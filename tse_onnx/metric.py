@@ -6,6 +6,7 @@ pipeline buffer is C · min(h, H) · min(w, W) elements of its input.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -31,7 +32,7 @@ class BlockBuffering:
     """
 
     decision: Decision
-    tile: tuple[int, int] | None = None
+    tile: tuple[int, ...] | None = None
     descriptors: int | None = None
     before: int | None = None
     after: int | None = None
@@ -95,17 +96,17 @@ def measure(decisions: Iterable[Decision]) -> Buffering:
 
 def _measure(decision: Decision) -> BlockBuffering:
     block, tile = decision.block, decision.tile
-    channels = block.shape[1] if block.shape else None
-    if tile is None or channels is None:
+    channels = block.channels
+    if tile is None or channels is None or block.anatomy is None:
         return BlockBuffering(decision)
     return BlockBuffering(
         decision,
-        tile=(tile.rows, tile.cols),
+        tile=tile.sizes,
         descriptors=tile.count,
-        before=channels * tile.height * tile.width,
+        before=channels * math.prod(tile.extents),
         after=channels * tile.area,
         bits=_BITS.get(block.dtype, 32),
-        macs_added=(tile.count - 1) * block.excite_macs,
+        macs_added=(tile.count - 1) * block.anatomy.macs,
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tse_onnx.passes.block import Block
 from tse_onnx.passes.lowering import OLDEST_OPSET
-from tse_onnx.passes.match import Block
 from tse_onnx.passes.reasons import Refusal, quoted
 from tse_onnx.passes.tile import Tile
 
@@ -37,15 +37,16 @@ def decide(blocks: Iterable[Block], rows: int, opset: int) -> tuple[Decision, ..
 def _decide(block: Block, rows: int, opset: int) -> Decision:
     if block.refusal is not None:
         return Decision(block, REFUSED, None, block.refusal)
-    if block.shape is None or block.shape[2] is None or block.shape[3] is None:
+    extents = tuple(extent for extent in block.extents if extent is not None)
+    if not extents or len(extents) != len(block.extents):
         return Decision(block, REFUSED, None, Refusal("shape", f"the size of {quoted(block.input)} cannot be inferred"))
-    if not block.shape[2] or not block.shape[3]:
+    if 0 in extents:
         return Decision(block, REFUSED, None, Refusal("shape", f"{quoted(block.input)} is an empty map"))
     if opset < OLDEST_OPSET:
         text = f"the model uses opset {opset}; tiles need opset {OLDEST_OPSET} or newer: export or convert it to that"
         return Decision(block, REFUSED, None, Refusal("opset", text))
-    tile = Tile.strip(block.shape[2], block.shape[3], rows)
+    tile = Tile.strip(extents, rows)
     if tile.covers_map:
-        note = f"a tile of {rows} rows covers its map of {tile.height} × {tile.width}"
+        note = f"a tile of {rows} rows covers its map of {' × '.join(map(str, extents))}"
         return Decision(block, UNCHANGED, tile, note=note)
     return Decision(block, CONVERTED, tile)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from tse_onnx.metric import BlockBuffering, Totals
-from tse_onnx.passes.match import Block, NodeRef
+from tse_onnx.passes.block import Block, NodeRef
 from tse_onnx.report.data import Report
 from tse_onnx.version import VERSION
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import onnx
@@ -10,13 +11,17 @@ from onnx import ModelProto
 
 from tse_onnx.analysis import Analysis
 from tse_onnx.errors import CheckFailed, ModelError
-from tse_onnx.inputs import Feed, Inputs
+from tse_onnx.inputs import Inputs
+from tse_onnx.passes.index import GraphIndex
+from tse_onnx.passes.order import sort_nodes
 from tse_onnx.passes.reasons import quoted
+from tse_onnx.passes.scope import scopes
 from tse_onnx.passes.shapes import first_line, weightless
-from tse_onnx.passes.splice import Edit
+from tse_onnx.passes.splice import Change
+from tse_onnx.passes.tile import Tile
 from tse_onnx.plan import CONVERTED, Decision, decide
 from tse_onnx.verification.drift import DriftMeter
-from tse_onnx.verification.oracle import check_block
+from tse_onnx.verification.oracle import Original, check_block, check_inner, probes, size_probes
 from tse_onnx.verification.outside import outside_differences
 from tse_onnx.verification.result import BlockCheck, Check, Drift, Verification
 from tse_onnx.verification.session import Session
@@ -26,7 +31,7 @@ def verify(
     analysis: Analysis,
     converted: ModelProto,
     decisions: Sequence[Decision],
-    edits: Sequence[Edit],
+    changes: Sequence[Change],
     inputs: Inputs,
     *,
     folders: tuple[Path | None, Path | None] = (None, None),
@@ -41,13 +46,13 @@ def verify(
     where the original itself is not valid or does not run, `CheckFailed` where only the converted model does not.
     """
     checks = [
-        _outside(analysis, converted, edits, renamed),
+        _outside(analysis, converted, changes, renamed),
         _full_rows(analysis),
         _valid(analysis, converted),
     ]
     if not all(check.passed for check in checks):
         return Verification(inputs.text, 0, tuple(checks), (), ())
-    if not edits and not analysis.bound:  # the same bytes: nothing can differ, whether or not onnxruntime runs them
+    if not changes and not analysis.bound:  # the same bytes: nothing can differ, whether or not onnxruntime runs them
         same = tuple(Drift(output.name, 0.0, None, None) for output in converted.graph.output)
         return Verification("not run: the model is unchanged", 0, tuple(checks), (), same)
     blocks, drift = _numbers(analysis, converted, decisions, inputs, folders, threads)
@@ -57,18 +62,17 @@ def verify(
 
 
 def _outside(
-    analysis: Analysis, converted: ModelProto, edits: Sequence[Edit], renamed: Mapping[str, str] | None
+    analysis: Analysis, converted: ModelProto, changes: Sequence[Change], renamed: Mapping[str, str] | None
 ) -> Check:
-    differences = outside_differences(analysis.source.model, converted, edits, analysis.bound, renamed)
+    differences = outside_differences(analysis.source.model, converted, changes, analysis.bound, renamed)
     if differences:
         return Check("outside", False, f"the output differs from the input outside the edit: {', '.join(differences)}")
     return Check("outside", True, "everything outside the edit is byte for byte the input")
 
 
 def _full_rows(analysis: Analysis) -> Check:
-    heights = [block.shape[2] for block in analysis.blocks if block.shape is not None and len(block.shape) > 2]
-    tallest = max((height for height in heights if height is not None), default=1)
-    changed = [decision.block.name for decision in decide(analysis.blocks, max(tallest, 1), analysis.source.opset)
+    tallest = max((block.extents[0] or 1 for block in analysis.blocks if block.extents), default=1)
+    changed = [decision.block.name for decision in decide(analysis.blocks, tallest, analysis.source.opset)
                if decision.status == CONVERTED]  # fmt: skip
     if changed:
         return Check("full-rows", False, f"blocks would change although one tile covers them: {', '.join(changed)}")
@@ -88,7 +92,9 @@ def _valid(analysis: Analysis, converted: ModelProto) -> Check:
 def _complaint(model: ModelProto) -> str | None:
     """What onnx's checker says against a model, or None."""
     try:
-        onnx.checker.check_model(weightless(model), full_check=True)
+        bare = weightless(model)
+        sort_nodes(bare.graph)  # the order of nodes is the input's own affair, and runtimes do not need it
+        onnx.checker.check_model(bare, full_check=True)
     except Exception as error:
         return first_line(error)
     return None
@@ -103,38 +109,58 @@ def _numbers(
     threads: int,
 ) -> tuple[tuple[BlockCheck, ...], tuple[Drift, ...]]:
     """Run both models on every feed, and the blocks on the first one."""
-    tiled = [decision for decision in decisions if decision.status == CONVERTED]
-    probed = {name: None for decision in tiled for name in _ends(decision) if name not in analysis.index.inputs}
-    before = Session(analysis.source.model, folders[0], threads=threads)
+    index, blocks = analysis.main.index, tuple[BlockCheck, ...]()
+    tiles = {decision.block.name: decision.tile for decision in decisions if decision.status == CONVERTED}
+    tiled = [(block, tile) for block in analysis.parts[0].blocks if (tile := tiles.get(block.name)) is not None]
+    probed = _computed(index, (name for block, _ in tiled for name in probes(block, index)))
+    sizes = _computed(index, (name for block, _ in tiled for name in size_probes(block, index)))
+    before = Session(analysis.source.model, folders[0], sizes, threads)
+    original = Original(analysis.source.model, index, folders[0])
     try:
         after = Session(converted, folders[1], probed, threads, "the converted model")
     except ModelError as error:  # the original runs, so this is a fault of the conversion
         raise CheckFailed(str(error)) from error
     meter = DriftMeter(before.outputs)
-    blocks: tuple[BlockCheck, ...] = ()
     for number, feed in enumerate(inputs):
-        reference = before.run(feed, before.outputs)
-        wanted = list(after.outputs if number else {**dict.fromkeys(after.outputs), **probed})
+        first = number == 0
+        reference = before.run(feed, _distinct(before.outputs, sizes if first else ()))
         try:
-            values = after.run(feed, wanted)
+            values = after.run(feed, _distinct(after.outputs, probed if first else ()))
         except ModelError as error:
             raise CheckFailed(str(error)) from error
-        if number == 0:
-            blocks = tuple(_check(analysis, decision, values, feed, folders[0]) for decision in tiled)
+        if first:
+            known = {**feed, **{name: reference[name] for name in sizes}, **values}
+            blocks = tuple(check_block(original, block, tile, known) for block, tile in tiled)
+            blocks += tuple(_inner(analysis, converted, tiles, folders))
         meter.add(reference, values)
     return blocks, meter.result()
 
 
-def _ends(decision: Decision) -> tuple[str, ...]:
-    block = decision.block
-    assert block.scale is not None
-    return block.input, block.scale.output
+def _inner(
+    analysis: Analysis,
+    converted: ModelProto,
+    tiles: Mapping[str, Tile | None],
+    folders: tuple[Path | None, Path | None],
+) -> Iterator[BlockCheck]:
+    """The checks of the blocks in bodies and functions."""
+    if not any(block.name in tiles for part in analysis.parts[1:] for block in part.blocks):
+        return
+    results = scopes(converted, analysis.bound)
+    for part, result in zip(analysis.parts[1:], results[1:], strict=True):
+        before = Original(analysis.source.model, part.scope.index, folders[0])
+        after = Original(converted, result.index, folders[1])
+        for block in part.blocks:
+            if (tile := tiles.get(block.name)) is not None:
+                yield check_inner(before, after, part.scope, block, tile, seed=0)
 
 
-def _check(analysis: Analysis, decision: Decision, values: Feed, feed: Feed, folder: Path | None) -> BlockCheck:
-    assert decision.tile is not None
-    x, y = (feed[name] if name in feed else values[name] for name in _ends(decision))
-    return check_block(analysis.source.model, analysis.index, decision.block, decision.tile, x, y, folder)
+def _computed(index: GraphIndex, names: Iterable[str]) -> tuple[str, ...]:
+    """The values among `names` that a node makes; the others are fed."""
+    return tuple(dict.fromkeys(name for name in names if name not in index.inputs))
+
+
+def _distinct(*names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(chain.from_iterable(names)))
 
 
 def _bounded(drift: Sequence[Drift], bound: float) -> Check:

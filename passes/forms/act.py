@@ -1,0 +1,126 @@
+"""What an operator on the way from squeeze to gate does to a descriptor, and how it is kept when there are many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import NodeProto
+
+from tse_onnx.passes.descriptor import Descriptor
+from tse_onnx.passes.index import GraphIndex
+from tse_onnx.passes.reasons import Refusal
+from tse_onnx.passes.shapes import Types
+
+
+@dataclass(frozen=True)
+class Operand:
+    """An input of an operator on the way: a descriptor, or a constant with its dimensions."""
+
+    name: str
+    descriptor: Descriptor | None
+    dims: tuple[int | None, ...] | None
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a rule looks: the node, its operands, and the graph around it."""
+
+    node: NodeProto
+    operands: tuple[Operand, ...]
+    opset: int
+    index: GraphIndex
+    types: Types
+
+    @property
+    def source(self) -> Descriptor | None:
+        """The descriptor in the first operand."""
+        return self.operands[0].descriptor if self.operands else None
+
+    @property
+    def constants_elsewhere(self) -> bool:
+        """Whether the first operand is the only descriptor."""
+        return self.source is not None and all(operand.descriptor is None for operand in self.operands[1:])
+
+    def numbers(self, slot: int) -> np.ndarray | None:
+        """A short constant operand's numbers; None where it is absent, long or computed."""
+        if slot >= len(self.node.input) or not self.node.input[slot]:
+            return None
+        return self.index.short_constant(self.node.input[slot])
+
+
+# How a node is lowered once its value holds one descriptor per tile, as [N, C, tiles, 1].
+
+
+@dataclass(frozen=True)
+class Keep:
+    """The node stays. `per_channel` are the input slots whose constants vary by channel; `axis`, where not None, is the
+    new value of the attribute of that name."""
+
+    per_channel: tuple[int, ...] = ()
+    axis: int | None = None
+
+
+@dataclass(frozen=True)
+class Alias:
+    """The node only moves axes, and goes: its value is that of its first input."""
+
+
+@dataclass(frozen=True)
+class PointConvolution:
+    """The node becomes a 1×1 convolution.
+
+    `order` tells how its weights lie, rows first: "OI" or "IO"; further axes have extent one. `data`, `weight` and
+    `bias` are input slots.
+    """
+
+    data: int
+    weight: int
+    order: str
+    bias: int | None = None
+
+
+@dataclass(frozen=True)
+class ChannelsLast:
+    """The node works along its last axis, so it stands between two transposes; constants of the slots `flat` become
+    vectors of the channels."""
+
+    flat: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class AcrossChannels:
+    """A convolution that slides over the channels (ECA), with the weights in slot 1."""
+
+    kernel: int
+    pads: tuple[int, int]
+
+
+Lowering = Keep | Alias | PointConvolution | ChannelsLast | AcrossChannels
+
+
+@dataclass(frozen=True)
+class Act:
+    """What an admitted operator makes of a descriptor.
+
+    `mixes` tells a map that combines channels from one that treats each alone; "full" for all of them (a convolution),
+    "local" for neighbours (ECA). `macs` are the multiply-accumulates of one application.
+    """
+
+    result: Descriptor
+    lowering: Lowering = Keep()
+    mixes: str = ""
+    macs: int = 0
+
+
+Rule = Callable[[Site], "Act | Refusal"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """A family of operators and the rule that admits them. Operators outside onnx's own domain are written
+    domain::operator."""
+
+    operators: tuple[str, ...]
+    rule: Rule

@@ -1,0 +1,121 @@
+"""Maps that combine channels: convolutions, matrix products, and the sliding window of ECA."""
+
+from __future__ import annotations
+
+from tse_onnx.passes.descriptor import Descriptor
+from tse_onnx.passes.forms.act import AcrossChannels, Act, Form, Keep, PointConvolution, Site
+from tse_onnx.passes.index import attribute, int_attribute, ints_attribute
+from tse_onnx.passes.reasons import Refusal, refuse
+
+
+def _convolution(site: Site) -> Act | Refusal:
+    """A 1×1 convolution; or a window that slides over the channels, where these lie along its spatial axis."""
+    source, node = site.source, site.node
+    if source is None or not site.constants_elsewhere:
+        return refuse("weights", "takes its weights from the descriptor", node)
+    if len(node.input) > 3 and node.input[3]:
+        return refuse("operator", "adds a further tensor", node)
+    dims = site.operands[1].dims
+    if dims is None or None in dims or len(dims) != len(source.axes):
+        return refuse("shape", "has weights of a shape that is not known", node)
+    sizes = tuple(dim or 0 for dim in dims)
+    kernel, pads = sizes[2:], ints_attribute(node, "pads") or (0,) * (2 * len(dims) - 4)
+    if any(stride != 1 for stride in ints_attribute(node, "strides") or ()):
+        return refuse("operator", "has strides: it would drop tiles", node)
+    auto = attribute(node, "auto_pad")
+    if auto is not None and auto.s not in (b"NOTSET", b"VALID") and any(size != 1 for size in kernel):
+        return refuse("operator", "pads by itself (auto_pad)", node)
+    if source.axes in ("N1C", "N11C", "N1C1"):
+        return _sliding(site, source, sizes, kernel, pads)
+    if source.axes != "NC" + "1" * len(kernel):
+        return refuse("operator", "does not run over the descriptor's channels", node)
+    if any(size != 1 for size in kernel):
+        return refuse("operator", f"has a kernel of {'×'.join(map(str, kernel))}: it would mix tiles", node)
+    if any(pads):
+        return refuse("operator", "pads the descriptor", node)
+    group = int_attribute(node, "group", 1)
+    if group < 1 or sizes[0] % group or source.channels not in (None, sizes[1] * group):
+        return refuse("operator", "has weights that do not fit the descriptor's channels", node)
+    result = Descriptor(source.axes, sizes[0], source.batch)
+    bias = 2 if len(node.input) > 2 and node.input[2] else None
+    mixes = "full" if sizes[1] > 1 or sizes[0] != group else ""
+    return Act(result, PointConvolution(0, 1, "OI", bias), mixes, sizes[0] * sizes[1])
+
+
+def _sliding(
+    site: Site, source: Descriptor, sizes: tuple[int, ...], kernel: tuple[int, ...], pads: tuple[int, ...]
+) -> Act | Refusal:
+    node, axis = site.node, source.axes.index("C") - 2
+    if sizes[0] != 1 or sizes[1] != 1 or int_attribute(node, "group", 1) != 1:
+        return refuse("operator", "slides over the channels with more than one filter", node)
+    if any(dilation != 1 for dilation in ints_attribute(node, "dilations") or ()):
+        return refuse("operator", "slides over the channels with gaps", node)
+    spatial = len(kernel)
+    if any(size != 1 for other, size in enumerate(kernel) if other != axis):
+        return refuse("operator", "has a kernel along more than the channels", node)
+    before, after = pads[axis], pads[axis + spatial]
+    if sum(pads) != before + after or before + after != kernel[axis] - 1:
+        return refuse("operator", "does not give one value per channel", node)
+    return Act(source, AcrossChannels(kernel[axis], (before, after)), "local", (source.channels or 0) * kernel[axis])
+
+
+def _gemm(site: Site) -> Act | Refusal:
+    """A linear layer on [N, C]."""
+    source, node = site.source, site.node
+    if source is None or not site.constants_elsewhere or source.axes != "NC":
+        return refuse("operator", "is not applied to a descriptor of the form [N, C]", node)
+    dims = site.operands[1].dims
+    if dims is None or len(dims) != 2 or None in dims:
+        return refuse("shape", "has weights of a shape that is not known", node)
+    for name in ("alpha", "beta"):
+        found = attribute(node, name)
+        if found is not None and found.f != 1:
+            return refuse("operator", f"has {name} = {found.f:g}; only 1 is converted", node)
+    if int_attribute(node, "transA", 0):
+        return refuse("operator", "transposes the descriptor", node)
+    order = "OI" if int_attribute(node, "transB", 0) else "IO"
+    outputs, inputs = (dims[0], dims[1]) if order == "OI" else (dims[1], dims[0])
+    if source.channels not in (None, inputs):
+        return refuse("operator", "has weights that do not fit the descriptor's channels", node)
+    bias = 2 if len(node.input) > 2 and node.input[2] else None
+    result = Descriptor("NC", outputs, source.batch)
+    if bias is not None and not result.admits(site.operands[bias].dims):
+        return refuse("operator", "adds something else than a vector", node)
+    return Act(result, PointConvolution(0, 1, order, bias), "full", (outputs or 0) * (inputs or 0))
+
+
+def _matmul(site: Site) -> Act | Refusal:
+    """A matrix product with constant weights on either side: rows of channels times a matrix, or a matrix times a
+    column of them."""
+    node = site.node
+    if len(site.operands) != 2 or sum(operand.descriptor is not None for operand in site.operands) != 1:
+        return refuse("weights", "multiplies two things that depend on the input", node)
+    data = 0 if site.operands[0].descriptor is not None else 1
+    source, dims = site.operands[data].descriptor, site.operands[1 - data].dims
+    if dims is None or len(dims) != 2 or None in dims or source is None:
+        return refuse("operator", "has weights that are not a matrix of known shape", node)
+    place = len(source.axes) - 1 if data == 0 else len(source.axes) - 2
+    if len(source.axes) < 2 or source.axes.find("C") != place:
+        return refuse("operator", "does not run over the descriptor's channels", node)
+    order = "IO" if data == 0 else "OI"
+    outputs, inputs = (dims[1], dims[0]) if data == 0 else (dims[0], dims[1])
+    if source.channels not in (None, inputs):
+        return refuse("operator", "has weights that do not fit the descriptor's channels", node)
+    result = Descriptor(source.axes, outputs, source.batch)
+    return Act(result, PointConvolution(data, 1 - data, order), "full", (outputs or 0) * (inputs or 0))
+
+
+def _fused_convolution(site: Site) -> Act | Refusal:
+    """onnxruntime's convolution with an activation: kept as it is, or not at all."""
+    act = _convolution(site)
+    if isinstance(act, Refusal) or isinstance(act.lowering, AcrossChannels):
+        return act
+    return Act(act.result, Keep(), act.mixes, act.macs)
+
+
+FORMS: tuple[Form, ...] = (
+    Form(("Conv",), _convolution),
+    Form(("Gemm",), _gemm),
+    Form(("MatMul",), _matmul),
+    Form(("com.microsoft::FusedConv",), _fused_convolution),
+)

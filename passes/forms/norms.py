@@ -1,0 +1,55 @@
+"""Normalisations of a descriptor over its channels."""
+
+from __future__ import annotations
+
+from tse_onnx.passes.forms.act import Act, ChannelsLast, Form, Keep, Site
+from tse_onnx.passes.index import attribute, int_attribute
+from tse_onnx.passes.reasons import Refusal, refuse
+
+
+def _batch_normalization(site: Site) -> Act | Refusal:
+    """Constant statistics: a scale and a shift per channel."""
+    source, node = site.source, site.node
+    if source is None or not site.constants_elsewhere:
+        return refuse("operator", "normalises by the descriptor", node)
+    if source.axes[:2] != "NC":
+        return refuse("operator", "does not normalise the descriptor's channels", node)
+    training = attribute(node, "training_mode")
+    if (training is not None and training.i) or sum(bool(name) for name in node.output) > 1:
+        return refuse("operator", "is in training mode: it mixes the samples of a batch", node)
+    return Act(source)
+
+
+def _softmax(site: Site) -> Act | Refusal:
+    """A softmax over the channels. Before opset 13 it runs over every axis from `axis` on."""
+    source, node = site.source, site.node
+    if source is None:
+        return refuse("operator", "is not applied to the descriptor", node)
+    axis = int_attribute(node, "axis", -1 if site.opset >= 13 else 1) % len(source.axes)
+    if site.opset >= 13:
+        if source.axes[axis] != "C":
+            return refuse("operator", "is a softmax over another axis than the channels", node)
+        return Act(source, Keep(axis=1))
+    if source.axes[axis:].replace("1", "") != "C" or "N" in source.axes[axis:]:
+        return refuse("operator", "is a softmax over another axis than the channels", node)
+    return Act(source, ChannelsLast())
+
+
+def _layer_normalization(site: Site) -> Act | Refusal:
+    """A normalisation over the channels; axes of extent one may come with them."""
+    source, node = site.source, site.node
+    if source is None or not site.constants_elsewhere:
+        return refuse("operator", "normalises by the descriptor", node)
+    axis = int_attribute(node, "axis", -1) % len(source.axes)
+    if source.axes[axis:].replace("1", "") != "C":
+        return refuse("operator", "does not normalise over the descriptor's channels", node)
+    if sum(bool(name) for name in node.output) > 1:
+        return refuse("operator", "has more outputs than the descriptor", node)
+    return Act(source, ChannelsLast(flat=tuple(range(1, len(node.input)))))
+
+
+FORMS: tuple[Form, ...] = (
+    Form(("BatchNormalization",), _batch_normalization),
+    Form(("Softmax",), _softmax),
+    Form(("LayerNormalization",), _layer_normalization),
+)

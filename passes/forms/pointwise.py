@@ -1,0 +1,74 @@
+"""Functions of each element alone: activations, gates, quantisers, and their decompositions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tse_onnx.passes.forms.act import Act, Form, Keep, Site
+from tse_onnx.passes.index import element_count
+from tse_onnx.passes.reasons import Refusal, refuse
+
+
+def _unary(site: Site) -> Act | Refusal:
+    """One descriptor; further inputs (bounds, ratios, scales) are single constant numbers."""
+    source, node = site.source, site.node
+    if source is None:
+        return refuse("operator", "uses the descriptor as a parameter", node)
+    if sum(bool(name) for name in node.output) > 1:
+        return refuse("operator", "has more outputs than the descriptor", node)
+    for operand in site.operands[1:]:
+        if operand.name and (operand.dims is None or element_count(dim or 0 for dim in operand.dims) != 1):
+            return refuse("operator", "has a parameter that is not a single number", node)
+    return Act(source)
+
+
+def _dropout(site: Site) -> Act | Refusal:
+    """Dropout as in inference; in training mode it would draw another mask for each tile."""
+    training = site.numbers(2)
+    if len(site.node.input) > 2 and site.node.input[2] and (training is None or bool(training)):
+        return refuse("operator", "is in training mode", site.node)
+    return _unary(site)
+
+
+def _elementwise(site: Site) -> Act | Refusal:
+    """Descriptors of one form combined element by element, with each other and with constants per channel."""
+    forms = {operand.descriptor for operand in site.operands if operand.descriptor is not None}
+    if len(forms) != 1:
+        return refuse("operator", "combines descriptors of different forms", site.node)
+    form = forms.pop()
+    per_channel = []
+    for slot, operand in enumerate(site.operands):
+        if operand.descriptor is not None:
+            continue
+        if not form.admits(operand.dims):
+            return refuse(
+                "operator", f"combines the descriptor with a constant of shape {_shown(operand.dims)}", site.node
+            )
+        if element_count(dim or 0 for dim in operand.dims or ()) != 1:
+            per_channel.append(slot)
+    return Act(form, Keep(tuple(per_channel)))
+
+
+def _bias_activation(site: Site) -> Act | Refusal:
+    """An activation fused with the addition of a vector before it."""
+    return _elementwise(site) if len(site.operands) > 1 and site.operands[1].name else _unary(site)
+
+
+def _shown(dims: Sequence[int | None] | None) -> str:
+    return "unknown" if dims is None else "[" + ", ".join("?" if dim is None else str(dim) for dim in dims) + "]"
+
+
+FORMS: tuple[Form, ...] = (
+    Form(
+        (
+            "Relu", "LeakyRelu", "Elu", "Selu", "Celu", "ThresholdedRelu", "Sigmoid", "HardSigmoid", "HardSwish",
+            "Swish", "Gelu", "Mish", "Tanh", "Softplus", "Softsign", "Erf", "Exp", "Log", "Sqrt", "Reciprocal", "Neg",
+            "Abs", "Clip", "Cast", "QuantizeLinear", "DequantizeLinear",
+            "com.microsoft::Gelu", "com.microsoft::QuickGelu",
+        ),
+        _unary,
+    ),
+    Form(("Dropout",), _dropout),
+    Form(("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean", "Pow", "PRelu"), _elementwise),
+    Form(("com.microsoft::FastGelu", "com.microsoft::BiasGelu"), _bias_activation),
+)  # fmt: skip

@@ -1,0 +1,260 @@
+"""The squeeze: every spelling of a global mean, as a table from operator to reader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import NodeProto
+
+from tse_onnx.passes.descriptor import Descriptor
+from tse_onnx.passes.index import GraphIndex, element_count, int_attribute, ints_attribute
+from tse_onnx.passes.reasons import Refusal, quoted, refuse
+from tse_onnx.passes.shapes import Types
+
+
+@dataclass(frozen=True)
+class Squeeze:
+    """A global mean: `output` holds, per channel, the mean of `input` over all of its spatial axes.
+
+    `nodes` are the positions of the nodes that compute it, the one that makes `output` last; `channel` and `spatial`
+    are axes of `input`, whose first axis is the batch. A `tentative` one is a mean over the whole map only if the map
+    has the size it had when the model was exported.
+    """
+
+    nodes: tuple[int, ...]
+    input: str
+    output: str
+    descriptor: Descriptor
+    channel: int
+    spatial: tuple[int, ...]
+    tentative: bool = False
+
+
+Found = Squeeze | Refusal | None
+Reader = Callable[[int, NodeProto, GraphIndex, Types], Found]
+
+
+def squeeze_at(position: int, index: GraphIndex, types: Types) -> Found:
+    """The global mean made by the node at `position`; why it is none; or None where the node pools no map."""
+    node = index.nodes[position]
+    reader = _READERS.get(node.op_type)
+    if reader is None or not node.input or not node.output:
+        return None
+    if node.domain not in ("", "ai.onnx") and node.op_type != "QLinearGlobalAveragePool":
+        return None
+    return reader(position, node, index, types)
+
+
+def _global_average_pool(position: int, node: NodeProto, index: GraphIndex, types: Types) -> Found:
+    sizes = types[node.input[0]].sizes
+    if sizes is None:
+        return refuse("shape", f"pools {quoted(node.input[0])}, whose rank is not known", node)
+    if not 3 <= len(sizes) <= 5:
+        return refuse("rank", f"pools a tensor of rank {len(sizes)}; maps have one to three spatial axes", node)
+    return _mean((position,), node.input[0], node.output[0], sizes, tuple(range(2, len(sizes))), keeps=True)
+
+
+def _reduce_mean(position: int, node: NodeProto, index: GraphIndex, types: Types) -> Found:
+    if index.is_constant(node.input[0]):
+        return None  # a mean of weights
+    nodes, source, axes, keeps = [position], node.input[0], reduced_axes(node, index), _keeps(node)
+    sizes: Sequence[int | None] | None = types[source].sizes
+    if axes is None:
+        return refuse("axes", "reduces axes that are computed while the model runs", node)
+    if axes == () and int_attribute(node, "noop_with_empty_axes", 0):
+        return None
+    if sizes is None:
+        return refuse("shape", f"pools {quoted(source)}, whose rank is not known", node)
+    if len(sizes) < 3:
+        return None  # a mean over a matrix: of features, not of a map
+    reduced = {axis % len(sizes) for axis in axes or range(len(sizes))}
+    first = _chained(index, node)
+    if first is not None:  # the second of two means: over the axes of both
+        inner = index.nodes[first]
+        outer_sizes, inner_axes = types[inner.input[0]].sizes, reduced_axes(inner, index)
+        if outer_sizes is not None and inner_axes:
+            gone = {axis % len(outer_sizes) for axis in inner_axes}
+            left = [axis for axis in range(len(outer_sizes)) if _keeps(inner) or axis not in gone]
+            reduced = gone | {left[axis] for axis in reduced if axis < len(left)}
+            if _keeps(inner) != keeps:
+                return refuse("axes", "keeps the axes it reduces in one of two steps only", node)
+            nodes, source, sizes = [first, position], inner.input[0], outer_sizes
+    elif _continued(index, node):
+        return None  # the first of two means: read together with the second
+    if len(sizes) == 3 and reduced == {2} and (flat := _flattened(source, index, types)) is not None:
+        source, sizes = flat
+        reduced = set(range(2, len(sizes)))
+    if not 3 <= len(sizes) <= 5:
+        return refuse("rank", f"pools a tensor of rank {len(sizes)}; maps have one to three spatial axes", node)
+    spatial = _spatial(reduced, source, len(sizes), index)
+    if spatial is None:
+        listed = ", ".join(map(str, sorted(reduced)))
+        return refuse(
+            "axes", f"takes the mean over axes {listed} of {len(sizes)}, not over the spatial axes alone", node
+        )
+    return _mean(tuple(nodes), source, node.output[0], sizes, spatial, keeps)
+
+
+def _reduce_sum(position: int, node: NodeProto, index: GraphIndex, types: Types) -> Found:
+    """A sum over the map, divided by its size in the next node."""
+    sizes, axes = types[node.input[0]].sizes, reduced_axes(node, index)
+    if index.is_constant(node.input[0]) or sizes is None or axes is None or not 3 <= len(sizes) <= 5:
+        return None
+    spatial = _spatial({axis % len(sizes) for axis in axes or range(len(sizes))}, node.input[0], len(sizes), index)
+    uses = index.uses(node.output[0])
+    if spatial is None or len(uses) != 1:
+        return None
+    after = index.nodes[uses[0].node]
+    if after.op_type not in ("Div", "Mul") or len(after.input) != 2:
+        return None
+    other = after.input[1 - uses[0].slot]
+    number = index.short_constant(other)
+    extents = [sizes[axis] for axis in spatial]
+    if number is None or number.size != 1 or None in extents or (after.op_type == "Div" and uses[0].slot != 0):
+        if index.is_size(other) and not index.is_constant(other):
+            return refuse("size", "adds up a map and is divided by a size that is computed while the model runs", node)
+        return refuse("axes", f"adds up a map and is divided by {quoted(other)}, not by the map's size", node)
+    area = element_count(extent or 0 for extent in extents)
+    divisor = float(number.reshape(-1)[0]) if after.op_type == "Div" else 1 / (float(number.reshape(-1)[0]) or np.inf)
+    if not np.isclose(divisor, area, rtol=1e-3):
+        return refuse("axes", f"adds up {area} values per channel and is divided by {divisor:g}: not their mean", node)
+    return _mean((position, uses[0].node), node.input[0], after.output[0], sizes, spatial, _keeps(node))
+
+
+def _average_pool(position: int, node: NodeProto, index: GraphIndex, types: Types) -> Found:
+    """A pool whose kernel is the map."""
+    kernel, sizes = ints_attribute(node, "kernel_shape"), types[node.input[0]].sizes
+    if kernel is None or sizes is None or len(sizes) != 2 + len(kernel):
+        return None
+    if any(ints_attribute(node, "pads") or ()) or any(step != 1 for step in ints_attribute(node, "dilations") or ()):
+        return None
+    spatial = tuple(range(2, len(sizes)))
+    known = [(sizes[axis], size) for axis, size in zip(spatial, kernel, strict=True)]
+    if any(extent is not None and extent != size for extent, size in known):
+        return None
+    tentative = any(extent is None for extent, _ in known)
+    found = _mean((position,), node.input[0], node.output[0], sizes, spatial, True, tentative)
+    return None if isinstance(found, Refusal) else found
+
+
+def _not_a_mean(what: str) -> Reader:
+    def read(position: int, node: NodeProto, index: GraphIndex, types: Types) -> Found:
+        return refuse("axes", f"takes {what} of each channel, not the mean", node)
+
+    return read
+
+
+def _reduce_max(position: int, node: NodeProto, index: GraphIndex, types: Types) -> Found:
+    sizes, axes = types[node.input[0]].sizes, reduced_axes(node, index)
+    if index.is_constant(node.input[0]) or sizes is None or axes is None or len(sizes) != 4:
+        return None
+    if {axis % 4 for axis in axes or range(4)} != {2, 3}:
+        return None
+    return refuse("axes", "takes the maximum of each channel, not the mean", node)
+
+
+def _quantised_pool(position: int, node: NodeProto, index: GraphIndex, types: Types) -> Found:
+    text = "is quantised as a whole (QOperator); export or quantise the model with Q/DQ pairs instead"
+    return refuse("quantised", text, node)
+
+
+def _mean(
+    nodes: tuple[int, ...],
+    source: str,
+    output: str,
+    sizes: Sequence[int | None],
+    spatial: tuple[int, ...],
+    keeps: bool,
+    tentative: bool = False,
+) -> Found:
+    (channel,) = (axis for axis in range(1, len(sizes)) if axis not in spatial)
+    letters = {0: "N", channel: "C"}
+    axes = "".join(letters.get(axis, "1") for axis in range(len(sizes)) if keeps or axis in letters)
+    descriptor = Descriptor(axes, sizes[channel], sizes[0])
+    return Squeeze(nodes, source, output, descriptor, channel, spatial, tentative)
+
+
+def _spatial(reduced: set[int], source: str, rank: int, index: GraphIndex) -> tuple[int, ...] | None:
+    """The reduced axes, if they are the spatial ones of a map with its channels first or last."""
+    if reduced == set(range(2, rank)):
+        return tuple(range(2, rank))
+    if reduced == set(range(1, rank - 1)) and not _channels_first(source, index):
+        return tuple(range(1, rank - 1))
+    return None
+
+
+def _channels_first(value: str, index: GraphIndex) -> bool:
+    """Whether what makes `value` says that its channels come first: a convolution or a pool, perhaps behind functions
+    of each element."""
+    for _ in range(16):
+        position = index.producer(value)
+        if position is None:
+            return False
+        node = index.nodes[position]
+        if node.op_type in _SPATIAL_OPERATORS:
+            return True
+        if node.op_type not in _ELEMENTWISE or not node.input:
+            return False
+        value = next((name for name in node.input if not index.is_constant(name)), "")
+    return False
+
+
+_SPATIAL_OPERATORS = frozenset({"Conv", "ConvTranspose", "MaxPool", "AveragePool", "BatchNormalization", "Resize"})
+_ELEMENTWISE = frozenset(
+    {"Relu", "Sigmoid", "HardSigmoid", "HardSwish", "LeakyRelu", "Clip", "Mul", "Add", "Identity", "Cast",
+     "QuantizeLinear", "DequantizeLinear", "Gelu", "Tanh", "Dropout", "Elu", "PRelu"}
+)  # fmt: skip
+
+
+def _flattened(value: str, index: GraphIndex, types: Types) -> tuple[str, Sequence[int | None]] | None:
+    """The map that a Reshape or Flatten has put on one axis, [N, C, H · W], and its sizes."""
+    position = index.producer(value)
+    if position is None or index.nodes[position].op_type != "Reshape":
+        return None
+    source = index.nodes[position].input[0]
+    before, after = types[source].sizes, types[value].sizes
+    if before is None or after is None or not 4 <= len(before) <= 5 or before[1] is None or before[1] != after[1]:
+        return None
+    extents = before[2:]
+    if None in extents or after[2] != element_count(extent or 0 for extent in extents):
+        return None
+    return source, before
+
+
+def _chained(index: GraphIndex, node: NodeProto) -> int | None:
+    """The position of the ReduceMean whose result `node` alone reads and takes the mean of once more."""
+    position = index.producer(node.input[0])
+    if position is None or index.nodes[position].op_type != "ReduceMean" or len(index.uses(node.input[0])) != 1:
+        return None
+    return position
+
+
+def _continued(index: GraphIndex, node: NodeProto) -> bool:
+    uses = index.uses(node.output[0])
+    return len(uses) == 1 and uses[0].slot == 0 and index.nodes[uses[0].node].op_type == "ReduceMean"
+
+
+def _keeps(node: NodeProto) -> bool:
+    return bool(int_attribute(node, "keepdims", 1))
+
+
+def reduced_axes(node: NodeProto, index: GraphIndex) -> tuple[int, ...] | None:
+    """The axes of a Reduce operator, an attribute or an input by opset; () for all; None if computed."""
+    if len(node.input) > 1 and node.input[1]:
+        values = index.short_constant(node.input[1])
+        return None if values is None else tuple(int(axis) for axis in values.reshape(-1))
+    return ints_attribute(node, "axes") or ()
+
+
+_READERS: dict[str, Reader] = {
+    "GlobalAveragePool": _global_average_pool,
+    "ReduceMean": _reduce_mean,
+    "ReduceSum": _reduce_sum,
+    "AveragePool": _average_pool,
+    "QLinearGlobalAveragePool": _quantised_pool,
+    "GlobalMaxPool": _not_a_mean("the maximum"),
+    "GlobalLpPool": _not_a_mean("a norm"),
+    "ReduceMax": _reduce_max,
+}

@@ -1,0 +1,153 @@
+"""Operators that only move the axes of a descriptor, or repeat it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tse_onnx.passes.descriptor import Descriptor
+from tse_onnx.passes.forms.act import Act, Alias, Form, Site
+from tse_onnx.passes.index import int_attribute, ints_attribute
+from tse_onnx.passes.reasons import Refusal, refuse
+
+# Inputs that steer a view: they may depend on the shapes of tensors, even on the descriptor's own.
+SHAPE_SLOTS = {"Reshape": 1, "Expand": 1, "Tile": 1, "Squeeze": 1, "Unsqueeze": 1}
+
+
+def _plain(site: Site, axes: str | None) -> Act | Refusal:
+    if site.source is None or axes is None:
+        return refuse("operator", "does not keep the descriptor's channels on one axis", site.node)
+    return Act(site.source.with_axes(axes), Alias())
+
+
+def _identity(site: Site) -> Act | Refusal:
+    return _plain(site, site.source.axes if site.source else None)
+
+
+def _flatten(site: Site) -> Act | Refusal:
+    source = site.source
+    if source is None:
+        return _plain(site, None)
+    axis = int_attribute(site.node, "axis", 1)
+    axis += len(source.axes) if axis < 0 else 0
+    halves = source.axes[:axis].replace("1", ""), source.axes[axis:].replace("1", "")
+    return _plain(site, {("N", "C"): "NC", ("", "C"): "1C"}.get(halves))
+
+
+def _reshape(site: Site) -> Act | Refusal:
+    source = site.source
+    if source is None or "*" in source.axes:
+        return _plain(site, None)
+    target = site.numbers(1)
+    if target is None and (shape := ints_attribute(site.node, "shape")) is not None:
+        result = source.reshaped(shape)
+    elif target is not None:
+        result = source.reshaped([int(size) for size in target.reshape(-1)])
+    else:
+        result = _by_inference(site, source)
+    return _plain(site, result.axes if result else None)
+
+
+def _by_inference(site: Site, source: Descriptor) -> Descriptor | None:
+    """The axes of a value whose target is computed in the graph, from what shape inference knows of it."""
+    sizes = site.types[site.node.output[0]].sizes
+    if sizes is None:
+        return None
+    # A dimension that inference does not know can only be the batch, if it is the only one.
+    unknown = [size for size in sizes if size is None]
+    return source.reshaped([-1 if size is None else size for size in sizes]) if len(unknown) <= 1 else None
+
+
+def _axes(site: Site) -> tuple[int, ...] | None:
+    if len(site.node.input) > 1 and site.node.input[1]:
+        values = site.numbers(1)
+        return None if values is None else tuple(int(axis) for axis in values.reshape(-1))
+    return ints_attribute(site.node, "axes")
+
+
+def _squeeze(site: Site) -> Act | Refusal:
+    source, axes = site.source, _axes(site)
+    if source is None:
+        return _plain(site, None)
+    if axes is None:
+        if len(site.node.input) > 1 or source.batch is None or source.channels in (None, 1):
+            return refuse("operator", "drops axes that depend on the size of the batch", site.node)
+        dropped = {
+            place for place, axis in enumerate(source.axes) if axis == "1" or (axis == "N" and source.batch == 1)
+        }
+    else:
+        dropped = {axis % len(source.axes) for axis in axes}
+    if any(source.axes[place] != "1" and not (source.axes[place] == "N" and source.batch == 1) for place in dropped):
+        return _plain(site, None)
+    return _plain(site, "".join(axis for place, axis in enumerate(source.axes) if place not in dropped))
+
+
+def _unsqueeze(site: Site) -> Act | Refusal:
+    source, axes = site.source, _axes(site)
+    if source is None or axes is None:
+        return _plain(site, None)
+    rank = len(source.axes) + len(axes)
+    added, rest = {axis % rank for axis in axes}, iter(source.axes)
+    return _plain(site, "".join("1" if place in added else next(rest, "1") for place in range(rank)))
+
+
+def _transpose(site: Site) -> Act | Refusal:
+    source = site.source
+    if source is None:
+        return _plain(site, None)
+    perm = ints_attribute(site.node, "perm") or tuple(reversed(range(len(source.axes))))
+    if sorted(perm) != list(range(len(source.axes))):
+        return _plain(site, None)
+    return _plain(site, "".join(source.axes[axis] for axis in perm))
+
+
+def _expand(site: Site) -> Act | Refusal:
+    """Repetition over the map. The scale would repeat the gate by itself, so all that matters is what is repeated."""
+    source = site.source
+    if source is None:
+        return _plain(site, None)
+    target = site.numbers(1)
+    sizes = None if target is None else [int(size) for size in target.reshape(-1)]
+    if sizes is None:
+        known = site.types[site.node.output[0]].sizes
+        rank = len(known) if known is not None else _length(site)
+        if rank is None:
+            return refuse("shape", "expands to a rank that is not known", site.node)
+        sizes = [-1 if size is None else size for size in known] if known is not None else [-1] * rank
+    return _repeated(site, source, sizes)
+
+
+def _tile(site: Site) -> Act | Refusal:
+    source, repeats = site.source, site.numbers(1)
+    if source is None or repeats is None:
+        return refuse("shape", "repeats the descriptor a number of times that is not known", site.node)
+    return _repeated(site, source, [int(count) for count in repeats.reshape(-1)], counts=True)
+
+
+def _repeated(site: Site, source: Descriptor, sizes: Sequence[int], counts: bool = False) -> Act | Refusal:
+    rank = max(len(sizes), len(source.axes))
+    axes, sizes = source.axes.rjust(rank, "1"), [1] * (rank - len(sizes)) + list(sizes)
+    result = ""
+    for axis, size in zip(axes, sizes, strict=True):
+        if axis == "C" and size != 1 and (counts or size not in (-1, source.channels)):
+            return refuse("channels", "repeats the descriptor along the channels", site.node)
+        if axis == "N" and size != 1 and counts:
+            return refuse("operator", "repeats the descriptor along the batch", site.node)
+        result += "*" if axis == "1" and size != 1 else axis
+    return Act(source.with_axes(result), Alias())
+
+
+def _length(site: Site) -> int | None:
+    sizes = site.types[site.node.input[1]].sizes
+    return sizes[0] if sizes is not None and len(sizes) == 1 else None
+
+
+FORMS: tuple[Form, ...] = (
+    Form(("Identity",), _identity),
+    Form(("Flatten",), _flatten),
+    Form(("Reshape",), _reshape),
+    Form(("Squeeze",), _squeeze),
+    Form(("Unsqueeze",), _unsqueeze),
+    Form(("Transpose",), _transpose),
+    Form(("Expand",), _expand),
+    Form(("Tile",), _tile),
+)
