@@ -12,7 +12,9 @@ import numpy as np
 import onnx
 from onnx import ModelProto, helper, numpy_helper, parser
 
-NEWEST_OPSET = min(onnx.defs.onnx_opset_version(), 26)  # the newest that onnxruntime 1.31 runs
+from tests.running import newest_opset
+
+NEWEST_OPSET = newest_opset()
 
 # Spelling of the squeeze: its lines, and the opsets it exists in.
 SQUEEZES: Mapping[str, tuple[str, int, int]] = {

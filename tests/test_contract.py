@@ -264,7 +264,8 @@ def _slow_model():
 
 
 @pytest.mark.slow
-def test_130_when_interrupted_in_mid_verification(folder):
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
+def test_130_or_143_when_stopped_in_mid_verification(folder, sent, code):
     onnx.save(_slow_model(), folder / "slow.onnx")
     np.save(folder / "many.npy", np.zeros((400, 3, 256, 256), np.float16))
     (folder / "out.onnx").write_bytes(b"what was there before")
@@ -275,9 +276,9 @@ def test_130_when_interrupted_in_mid_verification(folder):
     )  # fmt: skip
     while sorted(os.listdir(folder)) == before:  # the output is staged just before it is verified
         assert process.poll() is None, process.stderr.read()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert err.decode().splitlines() == ["Interrupted: nothing was written."]
     assert not out
     assert sorted(os.listdir(folder)) == before

@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tse_onnx.passes.tile import Tile
 
 from tse_onnx.errors import UsageError
+from tse_onnx.passes.tile import Tile
 
 SIZES = st.integers(1, 60)
 
