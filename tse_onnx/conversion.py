@@ -13,7 +13,7 @@ from onnx import ModelProto
 
 from tse_onnx.analysis import Analysis, InputShapes, Part, analyse, need_sizes
 from tse_onnx.errors import CheckFailed, UsageError
-from tse_onnx.external import check_locations
+from tse_onnx.external import check_locations, external_tensors, location
 from tse_onnx.metric import Buffering, measure
 from tse_onnx.passes.block import Block
 from tse_onnx.passes.match import DEFAULT_KINDS
@@ -21,7 +21,7 @@ from tse_onnx.passes.tiling import Tiling
 from tse_onnx.plan import CONVERTED, Decision, Plan
 from tse_onnx.preparation import Preparation, prepare
 from tse_onnx.report.data import Report
-from tse_onnx.source import ModelLike, open_model
+from tse_onnx.source import ModelLike, Source, open_model
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
@@ -157,6 +157,8 @@ def convert(
     base = source.path.parent if source.path is not None else None
     if verify or out is not None:
         check_locations(source.model, base)
+    if report is not None:
+        _check_report(Path(report), source, None if out is None else Path(out))
     forms = _forms(upsample, means)
     plan = _chosen(rows, tiling, plan)
     made = prepare(source, plan, input_shapes, kinds, dynamic)
@@ -206,6 +208,17 @@ def _stage(stack: contextlib.ExitStack, path: Path | None) -> Stage | None:
     from tse_onnx.staging import staging
 
     return stack.enter_context(staging(path))
+
+
+def _check_report(report: Path, source: Source, out: Path | None) -> None:
+    """Raise `UsageError` where the report would take the place of a model, or of the weights of one."""
+    from tse_onnx.staging import resolved
+
+    models = [path for path in (source.path, out) if path is not None]
+    files = {location(tensor) for tensor in external_tensors(source.model)}
+    weights = [resolved(path).parent / where for path in models for where in files]
+    if resolved(report) in map(resolved, (*models, *weights)):
+        raise UsageError(f"the report would overwrite {report}, a file of the model")
 
 
 def _check_options(verify: bool, preprocess: str, seed: int, max_drift: float | None, threads: int) -> None:
