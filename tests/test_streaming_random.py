@@ -11,7 +11,7 @@ import os
 import numpy as np
 import onnxruntime as ort
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from onnx import helper
 
 from tests.random_networks import OPERATORS, networks
@@ -23,7 +23,7 @@ from tse_onnx.streaming.network import network_of
 _MANY = int(os.environ.get("TSE_RANDOM_NETWORKS", "0"))
 drawn = settings(
     max_examples=_MANY or 50, derandomize=not _MANY, deadline=None, database=None, print_blob=bool(_MANY),
-    suppress_health_check=list(HealthCheck),
+    suppress_health_check=list(HealthCheck), phases=list(Phase) if _MANY else [Phase.generate],
 )  # fmt: skip
 
 

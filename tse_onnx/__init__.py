@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from tse_onnx.metric import BlockBuffering, Buffering, Totals
     from tse_onnx.passes.block import Block, NodeRef
     from tse_onnx.passes.reasons import Refusal
-    from tse_onnx.passes.tile import Tile
-    from tse_onnx.plan import Decision
+    from tse_onnx.passes.tiling import Tiling
+    from tse_onnx.plan import Decision, Plan
     from tse_onnx.report.data import Report
     from tse_onnx.streaming.machine import Machine
     from tse_onnx.streaming.model import dataflow
@@ -39,8 +39,8 @@ _HOMES = {
     "tse_onnx.errors": ("CheckFailed", "DataError", "ModelError", "TseError", "UsageError"),
     "tse_onnx.passes.block": ("Block", "NodeRef"),
     "tse_onnx.passes.reasons": ("Refusal",),
-    "tse_onnx.passes.tile": ("Tile",),
-    "tse_onnx.plan": ("Decision",),
+    "tse_onnx.passes.tiling": ("Tiling",),
+    "tse_onnx.plan": ("Decision", "Plan"),
     "tse_onnx.report.data": ("Report",),
     "tse_onnx.streaming.machine": ("Machine",),
     "tse_onnx.streaming.model": ("dataflow",),
@@ -51,9 +51,9 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Block", "BlockBuffering", "BlockCheck", "Buffer", "Buffering", "Check", "CheckFailed", "ConvertResult",
-    "DataError", "Dataflow", "Decision", "Drift", "Held", "Machine", "ModelError", "NodeRef", "Refusal", "Report",
-    "StageFlow", "Sums", "Tile", "Totals", "TseError", "UsageError", "Verification", "__version__", "buffering",
-    "convert", "dataflow", "find_blocks",
+    "DataError", "Dataflow", "Decision", "Drift", "Held", "Machine", "ModelError", "NodeRef", "Plan", "Refusal",
+    "Report", "StageFlow", "Sums", "Tiling", "Totals", "TseError", "UsageError", "Verification", "__version__",
+    "buffering", "convert", "dataflow", "find_blocks",
 ]  # fmt: skip
 
 
