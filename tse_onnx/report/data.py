@@ -11,6 +11,7 @@ from tse_onnx.passes.shapes import Dim
 from tse_onnx.plan import Plan
 
 if TYPE_CHECKING:
+    from tse_onnx.streaming.execute.certificate import Certificate
     from tse_onnx.verification.result import Verification
 
 
@@ -24,3 +25,4 @@ class Report:
     plan: Plan
     buffering: Buffering
     verification: Verification | None
+    certificate: Certificate | None = None

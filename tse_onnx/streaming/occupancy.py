@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,9 +30,10 @@ class Occupancy:
 
 
 def occupancy(network: Network, dataflow: Dataflow, images: int | None = None) -> Occupancy:
-    """Time every stage as the `no_stall` figure does, for `images` images, or for as many as it takes until the first
+    """Time every stage as the `no_stall` figure does, but without latency, for `images` images, or for as many as it takes until the first
     has left and everything holds what it will always hold."""
-    machine = dataflow.machine
+    # Rows are there as soon as their stage begins them: what is drawn is what waiting costs, and no stage's own latency.
+    machine = replace(dataflow.machine, latency=0.0, latencies={})
     pipeline = pipeline_of(network, machine)
     spans = intervals_of(network, machine, pipeline)
     latency = max(end for held in spans for _, end in held)

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from onnx import ModelProto
+
 from tse_onnx.analysis import bind
 from tse_onnx.errors import DataError, UsageError
 from tse_onnx.passes.shapes import Dim, TensorType
-from tse_onnx.source import ModelLike, open_model
+from tse_onnx.source import ModelLike, Source, open_model
 from tse_onnx.streaming.machine import ROW, Machine
 from tse_onnx.streaming.model import measured
 from tse_onnx.streaming.network import Network, network_of
@@ -72,6 +74,22 @@ def stream(
             progress=progress,
         )
     return Session(figures, certificate, network)
+
+
+def certified(
+    source: Source,
+    converted: ModelProto,
+    bound: Mapping[str, tuple[Dim, ...]],
+    data: Path | None,
+    preprocess: str = "unit",
+    seed: int = 0,
+) -> Certificate:
+    """The certificate of what became of a model, on the first sample of `data` or on noise."""
+    from tse_onnx.streaming.execute.certificate import certify
+
+    network = network_of(converted, bound)
+    folder = source.path.parent if source.path is not None else None
+    return certify(converted, network, feed_of(network, data, preprocess, seed), folder=folder)
 
 
 def feed_of(network: Network, data: Path | None, preprocess: str = "unit", seed: int = 0) -> Feed:
