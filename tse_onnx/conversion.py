@@ -212,7 +212,9 @@ def _certified(
 ) -> Certificate:
     from tse_onnx.streaming.session import certified
 
-    found = certified(analysis.source, converted, analysis.bound, None if data is None else Path(data), preprocess, seed)
+    found = certified(
+        analysis.source, converted, analysis.bound, None if data is None else Path(data), preprocess, seed
+    )
     found.require()
     return found
 

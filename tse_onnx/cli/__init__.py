@@ -20,7 +20,7 @@ import click
 from tse_onnx.cli.convert import convert
 from tse_onnx.cli.inspect import inspect
 from tse_onnx.cli.report import report
-from tse_onnx.cli.stream import stream
+from tse_onnx.cli.stream import stream as stream_command
 from tse_onnx.errors import CheckFailed, TseError
 from tse_onnx.passes.reasons import printable
 from tse_onnx.version import VERSION
@@ -104,4 +104,4 @@ def main() -> None:
 main.add_command(convert)
 main.add_command(inspect)
 main.add_command(report)
-main.add_command(stream)
+main.add_command(stream_command)

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     type=click.Path(path_type=Path, exists=True),
-    help="Run on the first sample of this: an .npz (arrays by input name), an .npy, or a folder of images. Seeded noise "
-    "otherwise.",
+    help="Run on the first sample of this: an .npz (arrays by input name), an .npy, or a folder of images. Seeded "
+    "noise otherwise.",
 )
 @click.option(
     "--preprocess",

@@ -27,7 +27,9 @@ class Comparison:
 
     def timelines(self) -> tuple[Occupancy, Occupancy]:
         """What both hold against time, over as many images as the slower of them needs to settle."""
-        made = [occupancy(network, each) for network, each in zip(self.networks, (self.before, self.after), strict=True)]
+        made = [
+            occupancy(network, each) for network, each in zip(self.networks, (self.before, self.after), strict=True)
+        ]
         images = max(settled(each.latency, each.rows) for each in made)
         return occupancy(self.networks[0], self.before, images), occupancy(self.networks[1], self.after, images)
 

@@ -38,7 +38,7 @@ def gates_of(network: Network) -> tuple[Gate, ...]:
     descriptors: dict[str, dict[str, Reach]] = {}
     found = []
     for stage in network.stages:
-        if stage.absorbs:
+        if stage.absorbs or _narrows(network, stage):
             descriptors[stage.output] = dict(_roots(network, stage))
             continue
         gate = _gate(network, stage, descriptors)
@@ -47,6 +47,14 @@ def gates_of(network: Network) -> tuple[Gate, ...]:
         elif stage.inputs and all(name in descriptors for name in stage.inputs):
             descriptors[stage.output] = _joined(network, stage, descriptors)
     return tuple(found)
+
+
+def _narrows(network: Network, stage: Stage) -> bool:
+    """Whether a stage reduces every row of a map to one column: a strip of one row, or what a running mean adds up."""
+    op = stage.node.op_type
+    if len(stage.inputs) != 1 or not op.startswith(("Reduce", "AveragePool", "MaxPool", "LpPool")):
+        return False
+    return network.tensors[stage.output].column_count == 1 < network.tensors[stage.inputs[0]].column_count
 
 
 def _roots(network: Network, stage: Stage) -> Iterator[tuple[str, Reach]]:

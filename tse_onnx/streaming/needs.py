@@ -278,6 +278,10 @@ def _reshape(view: View, direction: int) -> Flow:
         axis = spatial(view.dims, direction)
         return Flow(axis, _needs(view, lambda operand: operand.all(_count(axis))))
     moved = reshaped(lies, data.dims, view.dims)
+    if moved is not None and moved.outer == 1 and moved.inner > 1 and len(view.dims) > 3:
+        # A map again: its rows are finer than the tokens they were made of.
+        finer = single(lies.size, (row // moved.inner for row in range(view.dims[moved.axis])))
+        return Flow(Axis(moved.axis, view.dims[moved.axis]), _needs(view, lambda _: finer))
     if moved is not None:
         return Flow(moved, _needs(view, lambda _: same(lies.size)))
     coarse = split(lies, data.dims, view.dims)

@@ -30,9 +30,9 @@ class Occupancy:
 
 
 def occupancy(network: Network, dataflow: Dataflow, images: int | None = None) -> Occupancy:
-    """Time every stage as the `no_stall` figure does, but without latency, for `images` images, or for as many as it takes until the first
-    has left and everything holds what it will always hold."""
-    # Rows are there as soon as their stage begins them: what is drawn is what waiting costs, and no stage's own latency.
+    """Time every stage as the `no_stall` figure does, but without latency, for `images` images, or for as many as it
+    takes until the first has left and everything holds what it will always hold."""
+    # Rows are there as soon as their stage begins them: what is drawn is what waiting costs.
     machine = replace(dataflow.machine, latency=0.0, latencies={})
     pipeline = pipeline_of(network, machine)
     spans = intervals_of(network, machine, pipeline)

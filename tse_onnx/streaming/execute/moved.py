@@ -187,6 +187,7 @@ def _matrix(site: Site, size: int, count: int, axis: int, rank: int) -> np.ndarr
     shape[axis] = size
     columns = []
     node, others = _only_along(site, [axis])
+    node = with_attributes(node, extrapolation_value=None)
     for row in range(size):
         unit = np.zeros(shape, np.float32)
         unit[(0,) * axis + (row,)] = 1
