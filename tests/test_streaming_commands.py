@@ -60,8 +60,9 @@ def test_report_adds_the_whole_network(digits, tmp_path):
     assert after["totals"]["gate"]["elements"] == found["totals"]["buffer_after"]
     assert after["totals"]["min"]["bytes"] < before["totals"]["min"]["bytes"] == before["totals"]["min"]["elements"]
     lines = list(csv.DictReader(io.StringIO(table.read_text())))
-    assert sum(int(line["min_bytes"]) for line in lines if line["network"] == "before") == (
-        before["totals"]["min"]["bytes"]
+    assert (
+        sum(int(line["min_bytes"]) for line in lines if line["network"] == "before")
+        == (before["totals"]["min"]["bytes"])
     )
     assert picture.read_text().startswith("<?xml")
     assert "paper's figure" in run("report", digits)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
@@ -102,12 +103,12 @@ class Network:
             return everything(read.column_count, made.column_count)
         return need
 
-    @property
+    @cached_property
     def sources(self) -> tuple[Tensor, ...]:
         """The inputs that stream."""
         return tuple(tensor for tensor in self.tensors.values() if tensor.source)
 
-    @property
+    @cached_property
     def height(self) -> int:
         """Rows of the input with the most rows: the clock of the pipeline."""
         return max(tensor.row_count for tensor in self.sources)

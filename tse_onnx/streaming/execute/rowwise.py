@@ -110,6 +110,7 @@ class RowMatrix:
         assert matrix is not None
         self._matrix, self._name = matrix, site.node.input[1]
         self._tall = site.read(1).row_count
+        self._shape = row_dims(site.made)
 
     def takes(self, row: int) -> Mapping[str, Sequence[int]]:
         used = [number for number in range(self._tall) if np.any(self._matrix[..., row, number])]
@@ -119,7 +120,7 @@ class RowMatrix:
         used = self.takes(row)[self._name]
         part = self._matrix[..., row : row + 1, :][..., list(used)]
         if not used:
-            raise NotImplementedError("a row of zeros")
+            return np.zeros(self._shape, self._matrix.dtype)
         made: np.ndarray = np.matmul(part, np.concatenate([rows[self._name][number] for number in used], axis=-2))
         return made
 

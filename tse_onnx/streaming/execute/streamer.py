@@ -64,6 +64,7 @@ class _Actor:
     kernel: Kernel | None
     absorber: Absorber | None
     serves: Sequence[int | None]
+    wanted: list[int]  # rows still to be absorbed, for each row to be made
     priority: tuple[int, int]
     node: int
     made: int = 0
@@ -127,7 +128,7 @@ class Streamer:
             if actor.absorber is not None and self._can_absorb(actor, reads[number]):
                 return True
             if actor.absorber is not None:
-                if any(each == actor.made for each in actor.serves[actor.taken :]):
+                if actor.wanted[actor.made]:
                     return False
             else:
                 for name, rows in actor.takes[actor.made].items():
@@ -174,10 +175,12 @@ class Streamer:
             actor = actors[number]
             if actor.absorber is not None and self._can_absorb(actor, reads[number]):
                 store, row = reads[number][actor.inputs[0]], actor.taken
-                if actor.serves[row] is not None:
+                serves = actor.serves[row]
+                if serves is not None:
                     if feed is not None:
                         actor.absorber.absorb(row, store.rows[row])
                     drop(store, row)
+                    actor.wanted[serves] -= 1
                 actor.taken += 1
                 return
             row = actor.made
@@ -267,6 +270,8 @@ class Streamer:
             _Actor(
                 stage.label, stage.output, stage.inputs, self._network.tensors[stage.output].row_count,
                 self._takes[number], self._kernels[number], self._absorbers[number], self._serves[number],
+                [self._serves[number].count(row) for row in range(self._network.tensors[stage.output].row_count)]
+                if self._absorbers[number] is not None else [],
                 (-stage.depth, -number), stage.position,
             )
             for number, stage in enumerate(self._network.stages)

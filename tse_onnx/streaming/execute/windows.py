@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tse_onnx.errors import ModelError
 from tse_onnx.streaming.execute.kernel import Rows, Site
 from tse_onnx.streaming.execute.single import Single, attributes, with_attributes
 from tse_onnx.streaming.network import Tensor
@@ -91,7 +92,7 @@ class Convolution:
         weight = site.constant(3 if site.node.op_type == "QLinearConv" else 1)
         assert weight is not None
         self._geometry = Geometry(site, weight.shape[2:])
-        self._plain = PlainRows(site.read(0))
+        self._plain, self._label = PlainRows(site.read(0)), site.stage.label
         self._run = site.single(with_attributes(site.node, **self._geometry.flat))
         zero_slot = {"QLinearConv": 2, "ConvInteger": 2}.get(site.node.op_type)
         zero = site.constant(zero_slot) if zero_slot is not None else None
@@ -108,8 +109,7 @@ class Convolution:
             return self._run({plain.name: plain.take(taps[0], rows)})
         found = {tap: plain.take(tap, rows) for tap in taps if 0 <= tap < height}
         if not found:
-            # The window lies in the padding altogether: any row tells the shape of one that is not there.
-            raise NotImplementedError("a window outside the map")
+            raise ModelError(f"a window of {self._label} lies outside the map altogether")
         like = next(iter(found.values()))
         empty = np.full_like(like, self._outside) if len(found) < len(taps) else like
         return self._run({plain.name: np.concatenate([found.get(tap, empty) for tap in taps], axis=2)})
@@ -132,6 +132,8 @@ class Pooling:
 
     def make(self, row: int, rows: Rows) -> np.ndarray:
         inside = self._geometry.inside(row)
+        if not inside:
+            raise ModelError(f"a window of {self._site.stage.label} lies outside the map altogether")
         block = np.concatenate([self._plain.take(tap, rows) for tap in inside], axis=2)
         found = self.run(len(inside))({self._plain.name: block})
         return self.weighed(found, len(inside), self.counted(row))
