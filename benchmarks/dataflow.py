@@ -1,7 +1,6 @@
 """The dataflow model and the executor, as ratios:  python -m benchmarks.dataflow
 
-* model time against the number of nodes, and against the rows of the input: 1 is linear, 2 would be twice as slow a node;
-* model time of EfficientNet-B0 against reading its file;
+* model time against the number of nodes, and against the rows of the input: 1 is linear, 2 is twice as slow a node;
 * a network run row by row against onnxruntime's own run with one thread, with the memory that its stores took.
 """
 
@@ -67,8 +66,8 @@ def linear() -> None:
     """Time for ten times the nodes, and for ten times the rows."""
     small, large = blocks(91, 14), blocks(910, 14)
     few, many = seconds(lambda: tse_onnx.dataflow(small)), seconds(lambda: tse_onnx.dataflow(large), 1)
-    print(f"{len(small.graph.node):6} to {len(large.graph.node):6} nodes of 14 rows: time per node × {many / few / 10:5.2f}"
-          f"   ({many:.2f} s)")  # fmt: skip
+    nodes = f"{len(small.graph.node):6} to {len(large.graph.node):6} nodes of 14 rows"
+    print(f"{nodes}: time per node × {many / few / 10:5.2f}   ({many:.2f} s)")
     low, tall = blocks(5, 410), blocks(5, 4096)
     few, many = seconds(lambda: tse_onnx.dataflow(low)), seconds(lambda: tse_onnx.dataflow(tall))
     print(f"{410:6} to {4096:6} rows of 55 nodes: time per row × {many / few / 9.99:5.2f}   ({many:.2f} s)")

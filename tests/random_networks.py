@@ -150,10 +150,7 @@ def _window(draw, size: int, most: int = 5):
 
 def _out(size, kernel, stride, dilation, before, after, ceil=False):
     room = size + before + after - dilation * (kernel - 1) - 1
-    count = (-(-room // stride) if ceil else room // stride) + 1
-    if ceil and (count - 1) * stride >= size + before:
-        count -= 1
-    return count
+    return (-(-room // stride) if ceil else room // stride) + 1
 
 
 def _conv(draw, made, x, shape):
@@ -202,7 +199,8 @@ def _pool(draw, made, x, shape, op="MaxPool"):
     if d * (k - 1) + 1 <= max(p, q) or kw <= max(pw, qw) or (d > 1 and (p or q or ceil)):
         return
     # Runtimes do not agree on windows that lie behind the map.
-    if ceil and (k < s or kw < sw):
+    behind = [_out(h, k, s, d, p, q, ceil) * s - s - p >= h, _out(w, kw, sw, 1, pw, qw, ceil) * sw - sw - pw >= w]
+    if ceil and (k < s or kw < sw or any(behind)):
         return
     if ceil and include:
         include = False

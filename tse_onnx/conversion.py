@@ -149,8 +149,8 @@ def convert(
     The result is verified with onnxruntime unless `verify` is False: on `data` (an .npz, an .npy, or a folder of images
     prepared as `preprocess` says: unit, imagenet or signed), or on noise drawn from `seed`. `max_drift` bounds the
     absolute difference of the model's outputs, `expect` fixes the number of converted blocks, `threads` limits
-    onnxruntime. `report` is a file for the report as JSON; it appears together with the model. With `certify` the result
-    is run row by row in the room that the dataflow model predicts; see docs/dataflow.md.
+    onnxruntime. `report` is a file for the report as JSON; it appears together with the model. With `certify` the
+    result is run row by row in the room that the dataflow model predicts; see docs/dataflow.md.
 
     Raises `CheckFailed` where a check fails, `ModelError` for an unusable model or output, `DataError` for unusable
     data, `UsageError` for a bad option: all of them `TseError`, and in every case nothing is written.

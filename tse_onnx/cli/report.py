@@ -102,7 +102,8 @@ def report(
         from tse_onnx.report.timeline import draw
 
         before, after = comparison.timelines()
-        draw(plot_path, [(f"{Path(made.model).stem}", before), (f"tiled, {rows} rows", after)])
+        title = Path(made.model).stem
+        draw(plot_path, [(f"{title}: squeeze-and-excite", before), (f"tiled squeeze-and-excite, {rows} rows", after)])
     if form == "json":
         print_json(report_json(made, comparison))
         return

@@ -69,7 +69,8 @@ def _panel(axis: Any, title: str, found: Occupancy, scale: float) -> None:
     peak, where = max(totals), min(found.latency, ticks)
     axis.annotate(
         f"{size(peak * scale)} held", (ticks, peak), xytext=(-4, 5), textcoords="offset points", ha="right",
-        fontsize=11, fontweight="bold", color=_INK,
+        fontsize=11, fontweight="bold", color=_INK, zorder=6,
+        bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.85},
     )  # fmt: skip
     axis.axvline(where, color=_INK, linewidth=1, linestyle=(0, (1, 2)))
     early = where < ticks * 0.6

@@ -174,7 +174,7 @@ class AbsorbingPooling:
     """A pooling whose windows share no row: it adds up, or keeps the maximum, row by row."""
 
     def __init__(self, site: Site) -> None:
-        self._pooling = Pooling(site)
+        self._pooling, self._label = Pooling(site), site.stage.label
         self._op = site.node.op_type
         self._power = attributes(site.node).get("p", 2)
         self._window: dict[int, int] = {}
@@ -203,7 +203,8 @@ class AbsorbingPooling:
         self._sum = wide if self._sum is None else self._sum + wide
 
     def emit(self, row: int) -> np.ndarray:
-        assert self._sum is not None
+        if self._sum is None:
+            raise ModelError(f"a window of {self._label} lies outside the map altogether")
         total, self._sum = self._sum, None
         if self._op == "AveragePool":
             total = total / self._pooling.counted(row)
