@@ -18,10 +18,11 @@ from tests.command import DOCS, refused, tse_onnx, validated
 from tests.graphs import network, plain_model, se_model, text_model
 from tests.running import run
 
-REPORT = ["schema", "tse_onnx", "model", "opset", "input_shapes", "rows", "blocks", "totals", "verification"]
-BLOCK = ["name", "status", "reason", "reason_code", "kind", "squeeze", "scale", "input", "shape"]
+REPORT = ["schema", "tse_onnx", "model", "opset", "input_shapes", "rows", "tiling", "blocks", "totals", "verification"]
+BLOCK = ["name", "status", "reason", "reason_code", "kind", "squeeze", "scale", "scope", "input", "shape"]
 FIGURES = [
-    "tile", "descriptors", "buffer_before", "buffer_after", "buffer_before_bytes", "buffer_after_bytes", "macs_added",
+    "tile", "descriptors", "buffer_before", "buffer_after", "buffer_before_bytes", "buffer_after_bytes",
+    "buffer_after_streamed", "macs_added", "tiling",
 ]  # fmt: skip
 
 
@@ -87,7 +88,7 @@ def test_convert_report_key_by_key(folder):
     assert (third["tile"], third["descriptors"], third["macs_added"]) == ([7, 12], 1, 0)
     assert third["buffer_before"] == third["buffer_after"] == 8 * 7 * 12
     assert third["reason"]
-    assert [last[key] for key in FIGURES] == [None] * 7
+    assert [last[key] for key in FIGURES] == [None] * len(FIGURES)
     assert found["totals"] == {
         "converted": 2, "unchanged": 1, "refused": 1,
         "buffer_before": 8 * 12 * 49, "buffer_after": 8 * 12 * 21,

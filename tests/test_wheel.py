@@ -62,7 +62,7 @@ def test_the_wheel_holds_every_module_and_nothing_else(wheel):
 @pytest.mark.slow
 def test_the_command_works_from_the_wheel(installed, tmp_path):
     onnx.save(network(28, 14), tmp_path / "net.onnx")
-    where = _run(installed / "python", "-c", "import tse_onnx.passes.tile as t; print(t.__file__)", cwd=tmp_path)
+    where = _run(installed / "python", "-c", "import tse_onnx.passes.tiling as t; print(t.__file__)", cwd=tmp_path)
     assert str(installed.parent) in where
     program = installed / "tse-onnx"
     assert "tse-onnx" in _run(program, "--version", cwd=tmp_path)
