@@ -94,9 +94,14 @@ class GraphIndex:
 
     def short_constant(self, value: str) -> np.ndarray | None:
         """The numbers of a short constant (an initializer or a Constant node), or None."""
+        position = self._producers.get(value)
+        seen = set[str]()
+        while position is not None and self.nodes[position].op_type == "Identity" and value not in seen:
+            seen.add(value)
+            value = self.nodes[position].input[0]
+            position = self._producers.get(value)
         tensor = self.initializers.get(value)
         if tensor is None:
-            position = self._producers.get(value)
             if position is None or self.nodes[position].op_type != "Constant":
                 return None
             for attribute in self.nodes[position].attribute:

@@ -136,9 +136,11 @@ def _follow(walk: _Walk, index: GraphIndex, types: Types, opset: int) -> Refusal
                     reached.append(node.output[0])
     if refusal is None and waiting:
         refusal = _stranger(index.nodes[min(waiting)], walk, index)
-    if refusal is not None and not walk.scales and refusal.code in ("operator", "output") and not _scaled(walk, index):
+    met = refusal is not None and refusal.code in ("not-mul", "other-tensor")  # a gate, if on the wrong thing
+    if refusal is not None and not met and not walk.scales and not _scaled(walk, index):
         start = index.nodes[walk.squeeze.nodes[-1]]
-        text = f"is never multiplied back onto {quoted(walk.squeeze.input)}: a head, not a gate ({refusal.text})"
+        stop = f" ({refusal.text})" if refusal.code in ("operator", "output") else ""
+        text = f"is never multiplied back onto {quoted(walk.squeeze.input)}: a head, not a gate{stop}"
         return refuse("head", text, start)
     return refusal
 

@@ -100,7 +100,7 @@ def tensor_type(proto: TypeProto.Tensor) -> TensorType:
 def _dim(dim: onnx.TensorShapeProto.Dimension) -> Dim:
     which = dim.WhichOneof("value")
     if which == "dim_value":
-        return dim.dim_value
+        return dim.dim_value if dim.dim_value >= 0 else None  # some exporters write -1 for what is not known
     return dim.dim_param or None if which == "dim_param" else None
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from onnx import TensorProto, ValueInfoProto
 
 from tse_onnx.errors import ModelError, UsageError
-from tse_onnx.passes.block import Block, convertible
+from tse_onnx.passes.block import Block
 from tse_onnx.passes.index import GraphIndex
 from tse_onnx.passes.match import find
 from tse_onnx.passes.reasons import label, printable, quoted
@@ -16,6 +16,7 @@ from tse_onnx.passes.shapes import Dim, TensorType, Types, tensor_type
 from tse_onnx.source import Source
 
 InputShapes = Mapping[str, tuple[Dim, ...]]
+LARGEST_DIM = 2**63 - 1  # protobuf's, and no model's
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,17 @@ def fed_inputs(source: Source) -> list[ValueInfoProto]:
 
 def need_sizes(analysis: Analysis) -> None:
     """Raise `ModelError`, with the option to use, where a block's height or width depends on a dynamic input."""
-    unknown = next((block for block in convertible(analysis.blocks) if _unsized(block)), None)
+    unknown = min(filter(_unsized, analysis.blocks), key=lambda block: block.refusal is not None, default=None)
     if unknown is None:
         return
     for value in fed_inputs(analysis.source):
-        dims = analysis.bound.get(value.name) or tensor_type(value.type.tensor_type).dims or ()
-        if any(not isinstance(dim, int) for dim in dims[1:]):
+        dims = analysis.bound.get(value.name) or tensor_type(value.type.tensor_type).dims
+        if dims is None:
+            raise ModelError(
+                f"the size of what {quoted(unknown.name)} pools is not known: input {quoted(value.name)} has no shape; "
+                f"bind it, for example --input-shape {printable(value.name)}:1,3,224,224"
+            )
+        if unknown.refusal is None and any(not isinstance(dim, int) for dim in dims[1:]):
             sizes = [str(dim) if isinstance(dim, int) else usual for dim, usual in
                      zip(dims, ("1", "3", *("224",) * len(dims)), strict=False)]  # fmt: skip
             shown = ", ".join("?" if dim is None else str(dim) for dim in dims)
@@ -66,6 +72,9 @@ def need_sizes(analysis: Analysis) -> None:
 
 
 def _unsized(block: Block) -> bool:
+    """Whether the size is all that may be missing: the block is none, or one that was refused for its shape."""
+    if block.refusal is not None:
+        return block.refusal.code == "shape"
     return not block.extents or None in block.extents
 
 
@@ -75,11 +84,16 @@ def _bind(source: Source, wanted: InputShapes) -> dict[str, tuple[Dim, ...]]:
     for name, dims in wanted.items():
         if not name and len(inputs) == 1:
             name = next(iter(inputs))
+        if name in bound:
+            raise UsageError(f"--input-shape gives {quoted(name)} twice")
         if name not in inputs:
             raise UsageError(
                 f"--input-shape names {quoted(name)}, which is no input of the model; its inputs are "
                 + ", ".join(quoted(known) for known in inputs)
             )
+        for dim in dims:
+            if isinstance(dim, bool) or not (dim is None or isinstance(dim, str) or 0 < dim <= LARGEST_DIM):
+                raise UsageError(f"--input-shape gives {quoted(name)} a dimension of {dim}")
         stated = tensor_type(inputs[name].type.tensor_type).dims
         if stated is not None and len(stated) != len(dims):
             raise UsageError(f"--input-shape gives {quoted(name)} {len(dims)} dimensions; the model says {len(stated)}")
@@ -88,7 +102,7 @@ def _bind(source: Source, wanted: InputShapes) -> dict[str, tuple[Dim, ...]]:
                 raise UsageError(
                     f"--input-shape gives {quoted(name)} {now} on axis {axis}; the model fixes it to {was}"
                 )
-        bound[name] = dims
+        bound[name] = tuple(dims)
     return bound
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
@@ -11,7 +13,7 @@ from onnx import ModelProto
 
 from tse_onnx.analysis import Analysis, InputShapes, analyse, need_sizes
 from tse_onnx.errors import CheckFailed, UsageError
-from tse_onnx.external import external_tensors
+from tse_onnx.external import check_locations
 from tse_onnx.metric import Buffering, measure
 from tse_onnx.passes.block import Block
 from tse_onnx.plan import CONVERTED, Decision, decide
@@ -22,9 +24,12 @@ if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
     from tse_onnx.passes.splice import Edit
+    from tse_onnx.staging import Stage
     from tse_onnx.verification.result import Verification
 
 PathLike = Union[str, "os.PathLike[str]"]
+
+_MOST_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,11 @@ class ConvertResult:
     report: Report
     verification: Verification | None
     path: Path | None
+    _bytes: bytes | None = field(default=None, repr=False)
+
+    def serialized(self) -> bytes:
+        """The bytes of the converted model: the input's own where nothing was changed."""
+        return self.model.SerializeToString() if self._bytes is None else self._bytes
 
     @property
     def blocks(self) -> tuple[Decision, ...]:
@@ -90,6 +100,7 @@ def convert(
     max_drift: float | None = None,
     expect: int | None = None,
     threads: int = 0,
+    report: PathLike | None = None,
 ) -> ConvertResult:
     """Tile the squeeze of every squeeze-and-excite block of `model` into strips of `rows` rows.
 
@@ -99,48 +110,76 @@ def convert(
     The result is verified with onnxruntime unless `verify` is False: on `data` (an .npz, an .npy, or a folder of images
     prepared as `preprocess` says: unit, imagenet or signed), or on noise drawn from `seed`. `max_drift` bounds the
     absolute difference of the model's outputs, `expect` fixes the number of converted blocks, `threads` limits
-    onnxruntime.
+    onnxruntime. `report` is a file for the report as JSON; it appears together with the model.
 
     Raises `CheckFailed` where a check fails, `ModelError` for an unusable model or output, `DataError` for unusable
     data, `UsageError` for a bad option: all of them `TseError`, and in every case nothing is written.
     """
-    if max_drift is not None and not verify:
-        raise UsageError("a bound on the drift needs the verification that was turned off")
+    _check_options(verify, preprocess, seed, max_drift, threads)
     source = open_model(model)
+    base = source.path.parent if source.path is not None else None
+    if verify or out is not None:
+        check_locations(source.model, base)
     analysis, decisions = _plan(source, rows, input_shapes)
     figures = measure(decisions)
     if expect is not None and figures.totals.converted != expect:
         raise CheckFailed(f"{figures.totals.converted} blocks would be converted; {expect} were expected")
     converted, edits = _apply(analysis, decisions, owned=source.path is not None and not verify)
-    changed = bool(edits or analysis.bound)
-    base = source.path.parent if source.path is not None else None
+    unchanged = None if edits or analysis.bound else source.original()
 
-    def check(folder: Path | None) -> Verification | None:
+    def check(folder: Path | None, renamed: Mapping[str, str]) -> Verification | None:
         if not verify:
             return None
         found = _verify(
-            analysis, converted, decisions, edits, data, preprocess, seed, max_drift, threads, (base, folder)
+            analysis, converted, decisions, edits, data, preprocess, seed, max_drift, threads, (base, folder), renamed
         )
         if not found.passed:
             raise CheckFailed("; ".join(found.failures), found)
         return found
 
-    target = None
-    if out is None:
-        verification = check(base)
-    else:
-        from tse_onnx.staging import staging
+    def described(verification: Verification | None) -> Report:
+        return Report(source.title, source.opset, dict(analysis.bound), rows, figures, verification)
 
-        target = Path(out)
-        with staging(target) as stage:
-            if changed or source.path is None or any(external_tensors(converted)):
-                stage.write(converted, base)
-            else:
-                stage.write_bytes(source.path.read_bytes())
-            verification = check(stage.out.parent)
-            stage.commit()
-    report = Report(source.title, source.opset, dict(analysis.bound), rows, figures, verification)
-    return ConvertResult(converted, report, verification, target)
+    target = None if out is None else Path(out)
+    with contextlib.ExitStack() as stack:
+        model_stage = _stage(stack, target)
+        report_stage = _stage(stack, None if report is None else Path(report))
+        if model_stage is None:
+            verification = check(base, {})
+        else:
+            renamed = model_stage.write(converted, base, unchanged)
+            verification = check(model_stage.out.parent, renamed)
+        if report_stage is not None:
+            from tse_onnx.report.json import report_text
+
+            report_stage.write_bytes(report_text(described(verification)).encode())
+        for stage in (model_stage, report_stage):
+            if stage is not None:
+                stage.commit()
+    return ConvertResult(converted, described(verification), verification, target, unchanged)
+
+
+def _stage(stack: contextlib.ExitStack, path: Path | None) -> Stage | None:
+    if path is None:
+        return None
+    from tse_onnx.staging import staging
+
+    return stack.enter_context(staging(path))
+
+
+def _check_options(verify: bool, preprocess: str, seed: int, max_drift: float | None, threads: int) -> None:
+    from tse_onnx.inputs import PREPROCESSES
+
+    if max_drift is not None and not verify:
+        raise UsageError("a bound on the drift needs the verification that was turned off")
+    if max_drift is not None and not max_drift >= 0:
+        raise UsageError(f"a bound on the drift is zero or more, not {max_drift}")
+    if preprocess not in PREPROCESSES:
+        raise UsageError(f"images are prepared as {', '.join(PREPROCESSES)}, not as {preprocess!r}")
+    if seed < 0:
+        raise UsageError(f"a seed is zero or more, not {seed}")
+    if not 0 <= threads <= _MOST_THREADS:
+        raise UsageError(f"threads are 0 (all cores) to {_MOST_THREADS}, not {threads}")
 
 
 def _plan(source: Source, rows: int, input_shapes: InputShapes | None) -> tuple[Analysis, tuple[Decision, ...]]:
@@ -187,6 +226,7 @@ def _verify(
     max_drift: float | None,
     threads: int,
     folders: tuple[Path | None, Path | None],
+    renamed: Mapping[str, str],
 ) -> Verification:
     from tse_onnx.analysis import input_types
     from tse_onnx.inputs import data_inputs, random_inputs
@@ -194,4 +234,7 @@ def _verify(
 
     types = input_types(analysis)
     inputs = random_inputs(types, seed) if data is None else data_inputs(types, Path(data), preprocess)
-    return verify(analysis, converted, decisions, edits, inputs, folders=folders, max_drift=max_drift, threads=threads)
+    return verify(
+        analysis, converted, decisions, edits, inputs,
+        folders=folders, renamed=renamed, max_drift=max_drift, threads=threads,
+    )  # fmt: skip

@@ -24,6 +24,10 @@ def _graph_tensors(graph: GraphProto) -> Iterator[TensorProto]:
     for tensor in graph.initializer:
         if tensor.data_location == TensorProto.EXTERNAL:
             yield tensor
+    for sparse in graph.sparse_initializer:
+        for tensor in (sparse.values, sparse.indices):
+            if tensor.data_location == TensorProto.EXTERNAL:
+                yield tensor
     for node in graph.node:
         for attribute in node.attribute:
             yield from _attribute_tensors(attribute)
@@ -42,6 +46,14 @@ def _attribute_tensors(attribute: AttributeProto) -> Iterator[TensorProto]:
 def location(tensor: TensorProto) -> str:
     """The file that a tensor's data lie in, relative to the model's folder."""
     return next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+
+
+def check_locations(model: ModelProto, folder: Path | None) -> None:
+    """Raise `ModelError` unless every external file of `model` is there, in `folder` or below it."""
+    for where in {location(tensor) for tensor in external_tensors(model)}:
+        if folder is None:
+            raise ModelError("the model's weights lie in other files: give its path, or load them into it first")
+        locate(folder, where)
 
 
 def locate(folder: Path, where: str) -> Path:

@@ -13,7 +13,7 @@ from onnx import TensorProto
 
 from tse_onnx.errors import DataError
 from tse_onnx.passes.reasons import quoted
-from tse_onnx.passes.shapes import TensorType
+from tse_onnx.passes.shapes import TensorType, first_line
 
 Feed = Mapping[str, np.ndarray]
 
@@ -68,6 +68,8 @@ def data_inputs(types: Mapping[str, TensorType], path: Path, preprocess: str = "
     """
     if path.is_dir():
         return _images(types, path, PREPROCESSES[preprocess])
+    if not types:
+        raise DataError(f"the model takes no input that {path} could feed")
     arrays = _arrays(types, path)
     checked = {name: _fitted(name, array, types[name]) for name, array in arrays.items()}
     counts = {len(array) for array in checked.values()}
@@ -115,14 +117,23 @@ def _arrays(types: Mapping[str, TensorType], path: Path) -> dict[str, np.ndarray
             missing = [name for name in types if name not in loaded.files]
             if missing:
                 raise DataError(f"{path} holds {', '.join(loaded.files)}; it lacks " + ", ".join(map(quoted, missing)))
-            return {name: loaded[name] for name in types}
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"cannot read {path} as .npy, .npz or a folder of images: {error}") from error
+            members = {name: loaded[name] for name in types}
+        strange = [name for name, member in members.items() if not isinstance(member, np.ndarray)]
+        if strange:  # numpy hands out a member that is no array as its bytes
+            raise DataError(f"in {path}, {quoted(strange[0])} is no array")
+        return members
+    except DataError:
+        raise
+    except Exception as error:  # numpy passes on whatever zip, zlib and its own header parser raise
+        text = getattr(error, "strerror", None) or first_line(error)
+        raise DataError(f"cannot read {path} as .npy, .npz or a folder of images: {text}") from error
 
 
 def _fitted(name: str, array: np.ndarray, kind: TensorType) -> np.ndarray:
     """The array in the input's type; raises where the shape does not fit or numbers would be lost."""
     dims = kind.dims
+    if array.ndim == 0:
+        raise DataError(f"the data for {quoted(name)} are a single number; their first axis has to be the batch")
     if dims is not None and (
         array.ndim != len(dims)
         or any(isinstance(dim, int) and dim != size for dim, size in zip(dims[1:], array.shape[1:], strict=True))
@@ -130,9 +141,13 @@ def _fitted(name: str, array: np.ndarray, kind: TensorType) -> np.ndarray:
         wanted = ", ".join(str(dim) if dim is not None else "?" for dim in dims)
         raise DataError(f"the data for {quoted(name)} have shape {list(array.shape)}; the model takes [{wanted}]")
     dtype = _dtype(name, kind)
-    if array.dtype.kind == "f" and dtype.kind in "iub":
+    if array.dtype.kind not in "fiubV" or (array.dtype.kind == "f" and dtype.kind in "iub"):
         raise DataError(f"the data for {quoted(name)} are {array.dtype}; the model takes {dtype}")
-    return array.astype(dtype, copy=False)
+    with np.errstate(all="ignore"):
+        fitted = array.astype(dtype, copy=False)
+    if dtype.kind in "iub" and not np.array_equal(fitted, array):
+        raise DataError(f"the data for {quoted(name)} hold {array.dtype} numbers that {dtype} has not")
+    return fitted
 
 
 def _step(types: Mapping[str, TensorType], samples: int) -> int:
@@ -148,7 +163,7 @@ def _step(types: Mapping[str, TensorType], samples: int) -> int:
 
 def _images(types: Mapping[str, TensorType], folder: Path, preprocess: Preprocess) -> Inputs:
     try:
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image
     except ImportError:
         raise DataError("reading images needs pillow: pip install 'tse-onnx[images]'") from None
     if len(types) != 1:
@@ -162,7 +177,10 @@ def _images(types: Mapping[str, TensorType], folder: Path, preprocess: Preproces
             f"input {quoted(name)} is {list(dims)}: images need a batch of three colours and a known height and width"
         )
     height, width = (int(dim) for dim in spatial if isinstance(dim, int))
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _IMAGE_SUFFIXES)
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _IMAGE_SUFFIXES)
+    except OSError as error:
+        raise DataError(f"cannot read the folder {folder}: {error.strerror or error}") from error
     if not paths:
         raise DataError(f"{folder} holds no images")
     mean, deviation = np.array(preprocess.mean, np.float32), np.array(preprocess.deviation, np.float32)
@@ -173,8 +191,8 @@ def _images(types: Mapping[str, TensorType], folder: Path, preprocess: Preproces
         try:
             with Image.open(path) as image:
                 colour = image.convert("RGB")
-        except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
-            raise DataError(f"cannot read the image {path}: {error}") from error
+        except Exception as error:  # pillow's plug-ins raise whatever a broken file makes them stumble over
+            raise DataError(f"cannot read the image {path}: {first_line(error)}") from error
         scale = max(height / colour.height, width / colour.width)
         # A picture that is larger by up to a seventh is cropped as it is: the usual 256 for 224.
         if not 7 / 8 <= scale <= 1:

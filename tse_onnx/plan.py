@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tse_onnx.passes.block import Block
 from tse_onnx.passes.lowering import OLDEST_OPSET
-from tse_onnx.passes.reasons import Refusal
+from tse_onnx.passes.reasons import Refusal, quoted
 from tse_onnx.passes.tile import Tile
 
 CONVERTED, UNCHANGED, REFUSED = "converted", "unchanged", "refused"
@@ -39,7 +39,9 @@ def _decide(block: Block, rows: int, opset: int) -> Decision:
         return Decision(block, REFUSED, None, block.refusal)
     extents = tuple(extent for extent in block.extents if extent is not None)
     if not extents or len(extents) != len(block.extents):
-        return Decision(block, REFUSED, None, Refusal("shape", f"the size of {block.input!r} cannot be inferred"))
+        return Decision(block, REFUSED, None, Refusal("shape", f"the size of {quoted(block.input)} cannot be inferred"))
+    if 0 in extents:
+        return Decision(block, REFUSED, None, Refusal("shape", f"{quoted(block.input)} is an empty map"))
     if opset < OLDEST_OPSET:
         text = f"the model uses opset {opset}; tiles need opset {OLDEST_OPSET} or newer: export or convert it to that"
         return Decision(block, REFUSED, None, Refusal("opset", text))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, BinaryIO, Union
 
 import onnx
 from google.protobuf.message import DecodeError
@@ -16,7 +16,7 @@ from tse_onnx.errors import ModelError, UsageError
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
-ModelLike = Union[str, "os.PathLike[str]", ModelProto, "gs.Graph"]
+ModelLike = Union[str, "os.PathLike[str]", ModelProto, "gs.Graph", "Source"]
 
 # Domains whose operators onnx itself defines; others are kept as they are, and nothing in them is converted.
 DEFAULT_DOMAINS = ("", "ai.onnx")
@@ -28,11 +28,20 @@ class Source:
 
     model: ModelProto
     path: Path | None = None
+    data: bytes | None = field(default=None, repr=False)
+    """The model's own bytes, where they came from a stream and cannot be read again."""
+    name: str = ""
 
     @property
     def title(self) -> str:
         """How reports call the model."""
-        return str(self.path) if self.path is not None else self.model.graph.name or "model"
+        return str(self.path) if self.path is not None else self.name or self.model.graph.name or "model"
+
+    def original(self) -> bytes:
+        """The bytes that the model was read from, or the serialised form of one that was given as an object."""
+        if self.data is not None:
+            return self.data
+        return self.path.read_bytes() if self.path is not None else self.model.SerializeToString()
 
     @property
     def opset(self) -> int:
@@ -41,13 +50,17 @@ class Source:
 
 
 def open_model(model: ModelLike) -> Source:
-    """Take a path, a `ModelProto` or a `gs.Graph`. Weights in files of their own are not read.
+    """Take a path, a `ModelProto`, a `gs.Graph`, or what was opened before. Weights in files of their own are not read.
 
     Raises `ModelError` where there is no usable model.
     """
+    if isinstance(model, Source):
+        return model
     if isinstance(model, (str, os.PathLike)):
         path = Path(model)
-        return Source(_checked(read(path), str(path)), path)
+        data = read(path)
+        # What is no file (a pipe, a process substitution) gives its bytes once.
+        return Source(_checked(parse(data, str(path)), str(path)), path, None if path.is_file() else data)
     if isinstance(model, ModelProto):
         return Source(_checked(model, "the model"))
     if type(model).__module__.partition(".")[0] == "onnx_graphsurgeon":
@@ -57,13 +70,21 @@ def open_model(model: ModelLike) -> Source:
     raise UsageError(f"a model is a path, an onnx.ModelProto or a gs.Graph, not {type(model).__name__}")
 
 
-def read(path: Path) -> ModelProto:
-    """Parse a model file without its external weights."""
+def from_stream(stream: BinaryIO, name: str) -> Source:
+    """Read a model from an open stream, which messages and reports call `name`."""
     try:
-        data = path.read_bytes()
+        data = stream.read()
     except OSError as error:
-        raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
-    return parse(data, str(path))
+        raise ModelError(f"cannot read {name}: {error.strerror or error}") from error
+    return Source(_checked(parse(data, name), name), None, data, name)
+
+
+def read(path: Path) -> bytes:
+    """The bytes of a model file; its external weights are not read."""
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:  # a path with a null character is a ValueError
+        raise ModelError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def parse(data: bytes, title: str) -> ModelProto:

@@ -112,9 +112,9 @@ def _reduce_sum(position: int, node: NodeProto, index: GraphIndex, types: Types)
     number = index.short_constant(other)
     extents = [sizes[axis] for axis in spatial]
     if number is None or number.size != 1 or None in extents or (after.op_type == "Div" and uses[0].slot != 0):
-        if index.is_constant(other) or not index.is_size(other):
-            return None
-        return refuse("size", "is divided by a size that is computed while the model runs", node)
+        if index.is_size(other) and not index.is_constant(other):
+            return refuse("size", "adds up a map and is divided by a size that is computed while the model runs", node)
+        return refuse("axes", f"adds up a map and is divided by {quoted(other)}, not by the map's size", node)
     area = element_count(extent or 0 for extent in extents)
     divisor = float(number.reshape(-1)[0]) if after.op_type == "Div" else 1 / (float(number.reshape(-1)[0]) or np.inf)
     if not np.isclose(divisor, area, rtol=1e-3):

@@ -1,12 +1,15 @@
 """The command line: `tse-onnx convert`, `inspect`, `report`.
 
-Exit codes: 0 done, 1 a check failed, 2 bad usage or bad input, 130 interrupted. An error is one line on standard error.
+Exit codes: 0 done, 1 a check failed, 2 bad usage or bad input, 130 interrupted, 141 the reader of the output went away.
+An error is one line on standard error.
 """
 
 from __future__ import annotations
 
+import io
+import os
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -22,17 +25,39 @@ class _Group(click.Group):
     """Turns the library's errors into one line and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # a terminal without × shows ?, and is no reason to fail
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
         except TseError as error:
-            click.echo(f"Error: {printable(str(error))}", err=True)
-            sys.exit(1 if isinstance(error, CheckFailed) else 2)
+            _fail(str(error), 1 if isinstance(error, CheckFailed) else 2)
+        except click.UsageError as error:
+            path = error.ctx.command_path if error.ctx is not None else "tse-onnx"
+            _fail(f"{error.format_message().rstrip('.')}; see {path} --help", 2)
         except KeyboardInterrupt:
             click.echo("Interrupted: nothing was written.", err=True)
             sys.exit(130)
         except MemoryError:
-            click.echo("Error: out of memory.", err=True)
-            sys.exit(2)
+            _fail("out of memory", 2)
+        except BrokenPipeError:
+            _drop_output()
+            sys.exit(141)
+        except OSError as error:
+            _drop_output()
+            _fail(f"cannot write to standard output: {error.strerror or error}", 2)
+
+
+def _fail(text: str, code: int) -> NoReturn:
+    click.echo(f"Error: {printable(text)}", err=True)
+    sys.exit(code)
+
+
+def _drop_output() -> None:
+    """Let the interpreter's last flush of standard output go nowhere: it has failed once."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

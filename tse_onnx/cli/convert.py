@@ -16,6 +16,7 @@ from tse_onnx.cli.options import (
     input_shape_option,
     model_argument,
     parse_shapes,
+    plain,
     print_json,
     rows_option,
 )
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     help="Fail where an output of the model changes by more than X.",
 )
 @click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Fail unless N blocks are converted.")
-@click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads of onnxruntime; 0 for all cores.")
+@click.option("--threads", type=click.IntRange(0, 1024), default=0, help="Threads of onnxruntime; 0 for all cores.")
 @click.option(
     "--report", "report_path", type=click.Path(path_type=Path), metavar="FILE", help="Write the report as JSON."
 )
@@ -88,14 +89,9 @@ def convert(
     to_stdout = str(output) == "-"
     _check_paths(model, output, report_path)
     with contextlib.ExitStack() as stack:
-        report_stage = None
-        if report_path is not None:
-            from tse_onnx.staging import staging
-
-            report_stage = stack.enter_context(staging(report_path))
         if verify:
             progress = console(stderr=True)
-            if progress.is_terminal:
+            if progress.is_terminal and not plain():
                 stack.enter_context(progress.status("converting and verifying"))
         result = run(
             given_model(model),
@@ -109,16 +105,11 @@ def convert(
             max_drift=max_drift,
             expect=expect,
             threads=threads,
+            report=report_path,
         )
-        if report_stage is not None:
-            import json
-
-            from tse_onnx.report.json import report_json
-
-            report_stage.write_bytes(json.dumps(report_json(result.report), indent=2).encode() + b"\n")
-            report_stage.commit()
     if to_stdout:
-        sys.stdout.buffer.write(result.model.SerializeToString())
+        sys.stdout.buffer.write(result.serialized())
+        sys.stdout.buffer.flush()
     if form == "json" and not to_stdout:
         from tse_onnx.report.json import report_json
 
@@ -130,17 +121,22 @@ def convert(
 
 
 def _check_paths(model: Path, output: Path, report: Path | None) -> None:
-    if report is not None and report.resolve() in (model.resolve(), output.resolve()):
+    from tse_onnx.staging import resolved
+
+    if report is not None and resolved(report) in (resolved(model), resolved(output)):
         raise UsageError(f"--report would overwrite the model {report}")
 
 
 def _outcome(result: ConvertResult, output: Path) -> str:
     totals = result.report.buffering.totals
     where = "standard output" if str(output) == "-" else str(output)
-    if not totals.converted and not totals.unchanged:
-        return f"No squeeze-and-excite block was found; the model was written unchanged to {where}."
     if not totals.converted:
-        return f"No block is taller than a tile; the model was written unchanged to {where}."
+        written = "written with its inputs bound" if result.report.input_shapes else "written unchanged"
+        if totals.unchanged:
+            return f"No block is taller than a tile; the model was {written} to {where}."
+        if any(decision.block.refusal is None for decision in result.blocks):
+            return f"No block could be converted; the model was {written} to {where}."
+        return f"No squeeze-and-excite block was found; the model was {written} to {where}."
     checked = "" if result.verification is not None else " without verification"
     blocks = f"{totals.converted} block" + ("" if totals.converted == 1 else "s")
     return f"Converted {blocks}, buffer down by {100 * totals.reduction:.1f} %; written{checked} to {where}."

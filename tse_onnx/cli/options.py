@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from tse_onnx.source import ModelLike
 
 # Where standard output is no terminal there is no width to fit into, and a table must not be cut.
-_PIPE_WIDTH = 200
+_PIPE_WIDTH = 100_000
+_LARGEST_DIM = 2**63 - 1
 
 Command = Callable[..., Any]
 
@@ -43,12 +45,14 @@ def parse_shapes(values: Iterable[str]) -> dict[str, tuple[Dim, ...]]:
     shapes: dict[str, tuple[Dim, ...]] = {}
     for value in values:
         name, _, dims = value.rpartition(":")
+        if name in shapes:
+            raise click.BadParameter(f"{name or 'the only input'} is given twice", param_hint="--input-shape")
         shapes[name] = tuple(_dim(part.strip(), value) for part in dims.split(","))
     return shapes
 
 
 def _dim(text: str, whole: str) -> Dim:
-    if text.isdecimal() and int(text) > 0:
+    if text.isdecimal() and 0 < int(text) <= _LARGEST_DIM:
         return int(text)
     if text == "?":
         return None
@@ -63,21 +67,33 @@ def given_model(path: Path) -> ModelLike:
     """The model that a command names; `-` is read from standard input."""
     if str(path) != "-":
         return path
-    from tse_onnx.source import parse
+    from tse_onnx.source import from_stream
 
-    return parse(sys.stdin.buffer.read(), "standard input")
+    return from_stream(sys.stdin.buffer, "standard input")
 
 
 def console(stderr: bool = False) -> Console:
-    """Where text for people goes: as wide as the terminal, or wide enough for any table in a pipe."""
+    """Where text for people goes: as wide as the terminal, or wide enough for any table in a pipe.
+
+    With NO_COLOR in the environment there are no escape sequences at all: bold and dim are of no use without colours.
+    """
     from rich.console import Console
 
-    made = Console(stderr=stderr)
-    return made if made.is_terminal else Console(stderr=stderr, width=_PIPE_WIDTH)
+    class Output(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich would exit with 1, which here means a failed check
+
+    made = Output(stderr=stderr, color_system=None if plain() else "auto")
+    return made if made.is_terminal else Output(stderr=stderr, width=_PIPE_WIDTH)
+
+
+def plain() -> bool:
+    """Whether the environment asks for text without escape sequences."""
+    return bool(os.environ.get("NO_COLOR"))
 
 
 def print_json(value: object) -> None:
-    """One JSON object on standard output."""
+    """One JSON object on standard output: in ASCII, so that no name in it can steer a terminal or break an encoding."""
     import json
 
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(value, indent=2, allow_nan=False))

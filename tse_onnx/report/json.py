@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,11 @@ def report_json(report: Report) -> Json:
         "totals": _totals(report.buffering.totals),
         "verification": _verification(report.verification) if report.verification else None,
     }
+
+
+def report_text(report: Report) -> str:
+    """The text of a report file."""
+    return json.dumps(report_json(report), indent=2, allow_nan=False) + "\n"
 
 
 def _block(block: Block) -> Json:
@@ -113,7 +119,7 @@ def _verification(found: Verification) -> Json:
             {
                 "output": drift.output,
                 "max_abs": _number(drift.max_abs),
-                "sqnr_db": drift.sqnr_db,
+                "sqnr_db": None if drift.sqnr_db is None else _number(drift.sqnr_db),
                 "top1_agreement": drift.top1_agreement,
             }
             for drift in found.drift

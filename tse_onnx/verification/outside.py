@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from google.protobuf.message import Message
 from onnx import GraphProto, ModelProto
 
+from tse_onnx.external import external_tensors
 from tse_onnx.passes.reasons import label, quoted
 from tse_onnx.passes.splice import Edit
 
 
 def outside_differences(
-    original: ModelProto, converted: ModelProto, edits: Iterable[Edit], bound: Collection[str] = ()
+    original: ModelProto,
+    converted: ModelProto,
+    edits: Iterable[Edit],
+    bound: Collection[str] = (),
+    renamed: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """What differs between two models outside `edits` and outside the inputs that were `bound`, a phrase for each."""
+    """What differs between two models outside `edits`, the inputs that were `bound`, and the weight files that were
+    `renamed` (new locations by old); a phrase for each."""
     edits = tuple(edits)
+    if renamed:
+        expected = ModelProto()
+        expected.CopyFrom(original)
+        for tensor in external_tensors(expected):
+            for entry in tensor.external_data:
+                if entry.key == "location":
+                    entry.value = renamed.get(entry.value, entry.value)
+        original = expected
     differences = _nodes(original.graph, converted.graph, edits)
     exempt: dict[str, Collection[str]] = {
         "value_info": {name for edit in edits for name in edit.types},

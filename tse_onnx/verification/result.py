@@ -36,7 +36,8 @@ class Check:
 class Drift:
     """How far an output of the converted model is from the original's, over all samples.
 
-    `sqnr_db` is the signal-to-noise ratio in decibels, None where the outputs are equal; `top1_agreement` is the
+    `sqnr_db` is the signal-to-noise ratio in decibels, None where the outputs are equal, and minus infinity
+    where one is not a number; `top1_agreement` is the
     fraction of samples with the same largest entry, None for outputs that do not look like logits.
     """
 

@@ -14,20 +14,28 @@ from tse_onnx.inputs import Feed
 from tse_onnx.passes.shapes import first_line
 
 _FOLDER = "session.model_external_initializers_file_folder_path"
-_ERRORS_ONLY = 3
+_FATAL_ONLY = 4  # what goes wrong is raised as well, and said once
+_WAY_OUT = "; --no-verify converts without running it"
 
 
 class Session:
     """A model in onnxruntime on the processor, with `extra` values as further outputs.
 
-    `folder` is where the weights lie that are in files of their own. Raises `ModelError` where onnxruntime refuses.
+    `folder` is where the weights lie that are in files of their own; `title` is how messages call the model. Raises
+    `ModelError` where onnxruntime refuses.
     """
 
     def __init__(
-        self, model: ModelProto, folder: Path | None = None, extra: Iterable[str] = (), threads: int = 0
+        self,
+        model: ModelProto,
+        folder: Path | None = None,
+        extra: Iterable[str] = (),
+        threads: int = 0,
+        title: str = "the model",
     ) -> None:
+        self._title = title
         options = ort.SessionOptions()
-        options.log_severity_level = _ERRORS_ONLY
+        options.log_severity_level = _FATAL_ONLY
         options.intra_op_num_threads = threads
         if folder is not None:
             options.add_session_config_entry(_FOLDER, str(folder))
@@ -39,7 +47,7 @@ class Session:
         try:
             self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own types are not exported in every release
-            raise ModelError(f"onnxruntime does not take the model: {first_line(error)}") from error
+            raise ModelError(f"onnxruntime does not take {title}: {first_line(error)}{_WAY_OUT}") from error
         self.outputs = [value.name for value in model.graph.output]
 
     def run(self, feed: Feed, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -47,5 +55,5 @@ class Session:
         try:
             values = self._session.run(list(names), dict(feed))
         except Exception as error:
-            raise ModelError(f"onnxruntime cannot run the model: {first_line(error)}") from error
+            raise ModelError(f"onnxruntime cannot run {self._title}: {first_line(error)}{_WAY_OUT}") from error
         return dict(zip(names, values, strict=True))

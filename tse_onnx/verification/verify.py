@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import onnx
 from onnx import ModelProto
 
 from tse_onnx.analysis import Analysis
+from tse_onnx.errors import CheckFailed, ModelError
 from tse_onnx.inputs import Feed, Inputs
 from tse_onnx.passes.index import GraphIndex
 from tse_onnx.passes.reasons import quoted
@@ -31,27 +32,36 @@ def verify(
     inputs: Inputs,
     *,
     folders: tuple[Path | None, Path | None] = (None, None),
+    renamed: Mapping[str, str] | None = None,
     max_drift: float | None = None,
     threads: int = 0,
 ) -> Verification:
     """Check `converted` against the model it was made from.
 
-    `folders` are where the external weights of the original and of the converted model lie; `max_drift` bounds the
-    largest absolute difference of any output.
+    `folders` are where the external weights of the original and of the converted model lie, `renamed` the weight files
+    that bear another name there; `max_drift` bounds the largest absolute difference of any output. Raises `ModelError`
+    where the original itself is not valid or does not run, `CheckFailed` where only the converted model does not.
     """
     checks = [
-        _outside(analysis, converted, edits),
+        _outside(analysis, converted, edits, renamed),
         _full_rows(analysis),
-        _valid(converted),
+        _valid(analysis, converted),
     ]
+    if not all(check.passed for check in checks):
+        return Verification(inputs.text, 0, tuple(checks), (), ())
+    if not edits and not analysis.bound:  # the same bytes: nothing can differ, whether or not onnxruntime runs them
+        same = tuple(Drift(output.name, 0.0, None, None) for output in converted.graph.output)
+        return Verification("not run: the model is unchanged", 0, tuple(checks), (), same)
     blocks, drift = _numbers(analysis, converted, decisions, inputs, folders, threads)
     if max_drift is not None:
         checks.append(_bounded(drift, max_drift))
     return Verification(inputs.text, inputs.samples, tuple(checks), blocks, drift)
 
 
-def _outside(analysis: Analysis, converted: ModelProto, edits: Sequence[Edit]) -> Check:
-    differences = outside_differences(analysis.source.model, converted, edits, analysis.bound)
+def _outside(
+    analysis: Analysis, converted: ModelProto, edits: Sequence[Edit], renamed: Mapping[str, str] | None
+) -> Check:
+    differences = outside_differences(analysis.source.model, converted, edits, analysis.bound, renamed)
     if differences:
         return Check("outside", False, f"the output differs from the input outside the edit: {', '.join(differences)}")
     return Check("outside", True, "everything outside the edit is byte for byte the input")
@@ -66,12 +76,23 @@ def _full_rows(analysis: Analysis) -> Check:
     return Check("full-rows", True, "with as many rows as the tallest map the model is unchanged")
 
 
-def _valid(converted: ModelProto) -> Check:
+def _valid(analysis: Analysis, converted: ModelProto) -> Check:
+    complaint = _complaint(converted)
+    if complaint is None:
+        return Check("checker", True, "onnx.checker accepts the output, shapes included")
+    own = _complaint(analysis.source.model)
+    if own is not None:
+        raise ModelError(f"the model is not valid: {own.rstrip('.')}; --no-verify converts it as it is")
+    return Check("checker", False, f"onnx.checker refuses the output: {complaint}")
+
+
+def _complaint(model: ModelProto) -> str | None:
+    """What onnx's checker says against a model, or None."""
     try:
-        onnx.checker.check_model(weightless(converted), full_check=True)
+        onnx.checker.check_model(weightless(model), full_check=True)
     except Exception as error:
-        return Check("checker", False, f"onnx.checker refuses the output: {first_line(error)}")
-    return Check("checker", True, "onnx.checker accepts the output, shapes included")
+        return first_line(error)
+    return None
 
 
 def _numbers(
@@ -88,14 +109,20 @@ def _numbers(
     probed = _computed(index, (name for decision in tiled for name in probes(decision.block, index)))
     sizes = _computed(index, (name for decision in tiled for name in size_probes(decision.block, index)))
     before = Session(analysis.source.model, folders[0], sizes, threads)
-    after = Session(converted, folders[1], probed, threads)
     original = Original(analysis.source.model, index, folders[0])
+    try:
+        after = Session(converted, folders[1], probed, threads, "the converted model")
+    except ModelError as error:  # the original runs, so this is a fault of the conversion
+        raise CheckFailed(str(error)) from error
     meter = DriftMeter(before.outputs)
     blocks: tuple[BlockCheck, ...] = ()
     for number, feed in enumerate(inputs):
         first = number == 0
         reference = before.run(feed, _distinct(before.outputs, sizes if first else ()))
-        values = after.run(feed, _distinct(after.outputs, probed if first else ()))
+        try:
+            values = after.run(feed, _distinct(after.outputs, probed if first else ()))
+        except ModelError as error:
+            raise CheckFailed(str(error)) from error
         if first:
             known = {**feed, **{name: reference[name] for name in sizes}, **values}
             blocks = tuple(_check(original, decision, known) for decision in tiled)

@@ -1,0 +1,26 @@
+"""Run a model in onnxruntime."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import onnxruntime as ort
+from onnx import ModelProto
+
+
+def session(model: ModelProto | str) -> ort.InferenceSession:
+    """A session on the processor, silent, of a model or of a file."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    given = model.SerializeToString() if isinstance(model, ModelProto) else model
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ort.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+
+
+def run(model: ModelProto | str, x: np.ndarray) -> np.ndarray:
+    """The first output of a model for its first input."""
+    opened = session(model)
+    return opened.run(None, {opened.get_inputs()[0].name: x})[0]

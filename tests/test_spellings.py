@@ -1,0 +1,159 @@
+"""Every spelling of a block is found, and its conversion is what the definition of a tile says."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import tse_onnx
+from tests.spellings import (
+    ACTIVATIONS,
+    BETWEEN,
+    BROADCASTS,
+    CHANNELS_FIRST_ONLY,
+    DTYPES,
+    GATES,
+    LAYERS,
+    LAYOUTS,
+    NEWEST_ONLY,
+    SQUEEZES,
+    WEIGHTS,
+    Spelling,
+    model_of,
+)
+
+OPSETS = range(9, 25)
+
+
+def sensible(spelling: Spelling) -> Spelling:
+    """The nearest spelling that onnx allows."""
+    if spelling.squeeze in CHANNELS_FIRST_ONLY and spelling.layout == "last":
+        spelling = replace(spelling, layout="first")
+    if len(spelling.extents) != 2 and spelling.excite == "gemm-layer-norm":
+        spelling = replace(spelling, excite="gemm")
+    oldest = max(
+        NEWEST_ONLY.get(getattr(spelling, part.name), 0) for part in fields(spelling) if part.name != "extents"
+    )
+    spelling = replace(spelling, opset=max(spelling.opset, oldest))
+    if spelling.opset < 13 and spelling.dtype == "float16":
+        spelling = replace(spelling, dtype="float32")  # onnxruntime has few half-precision kernels for old opsets
+    if spelling.opset < 12 and spelling.squeeze == "flat-mean":
+        spelling = replace(spelling, squeeze="mean")
+    return spelling
+
+
+def run(model: onnx.ModelProto, x: np.ndarray, *outputs: str) -> list[np.ndarray]:
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    known = {value.name for value in made.graph.output}
+    made.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs if name not in known)
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return session.run(list(outputs), {"input": x})
+
+
+def by_definition(model: onnx.ModelProto, gate: str, spelling: Spelling, x: np.ndarray, rows: int) -> np.ndarray:
+    """y by the definition: the original model's gate for a map of each strip's mean, times the strip."""
+    channels_last = spelling.layout in ("last", "pooled-last")
+    axis = 1 if channels_last else 2
+    spatial = tuple(range(axis, axis + len(spelling.extents)))
+    original = run(model, x, "y")[0]
+    relu = np.maximum(x, 0)
+    to_last = spelling.layout == "pooled-first"
+    scaled_last = spelling.layout in ("last", "pooled-first")
+    result = np.empty_like(original)
+    for start in range(0, spelling.extents[0], rows):
+        strip = np.take(relu, range(start, min(start + rows, spelling.extents[0])), axis=axis).astype(np.float64)
+        mean = np.broadcast_to(strip.mean(axis=spatial, keepdims=True), x.shape).astype(x.dtype)
+        (value,) = run(model, np.ascontiguousarray(mean), gate)
+        scaled = np.moveaxis(relu, 1, -1) if to_last else relu
+        where = [slice(None)] * x.ndim
+        where[1 if scaled_last or channels_last else 2] = slice(start, start + rows)
+        result[tuple(where)] = (scaled * np.broadcast_to(value, scaled.shape))[tuple(where)]
+    return result
+
+
+def check(spelling: Spelling, rows: int) -> None:
+    model, gate = model_of(spelling)
+    before = model.SerializeToString()
+    result = tse_onnx.convert(model, rows=rows)
+    assert model.SerializeToString() == before
+    assert [block.status for block in result.blocks] == ["converted" if spelling.extents[0] > rows else "unchanged"], [
+        block.reason for block in result.blocks
+    ]
+    if spelling.extents[0] <= rows:
+        assert result.model.SerializeToString() == before
+        return
+    assert result.verification.passed
+    dims = [spelling.batch, 6, *spelling.extents]
+    if spelling.layout in ("last", "pooled-last"):
+        dims = [dims[0], *dims[2:], dims[1]]
+    dtype = DTYPES[spelling.dtype][1]
+    x = (np.random.default_rng(spelling.seed).standard_normal(dims) * 2).astype(dtype)
+    expected = by_definition(model, gate, spelling, x, rows)
+    (got,) = run(result.model, x, "y")
+    largest = float(np.abs(expected.astype(np.float64)).max()) or 1.0
+    bound = {"float32": 1e-5, "float16": 1e-2}[spelling.dtype] * largest
+    assert float(np.abs(got.astype(np.float64) - expected.astype(np.float64)).max()) <= bound
+    again = tse_onnx.convert(result.model, rows=rows, verify=False)
+    assert again.model.SerializeToString() == result.model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("part", "choice"),
+    [
+        (part, choice)
+        for part, choices in {
+            "squeeze": SQUEEZES,
+            "excite": LAYERS,
+            "activation": ACTIVATIONS,
+            "gate": GATES,
+            "broadcast": BROADCASTS,
+            "between": BETWEEN,
+            "layout": LAYOUTS,
+            "weights": WEIGHTS,
+            "opset": OPSETS,
+            "extents": [(15,), (15, 4), (9, 3, 2)],
+        }.items()
+        for choice in choices
+    ],
+)
+def test_each_part_alone(part, choice):
+    spelling = replace(Spelling(), **{part: choice})
+    if spelling.layout in ("last", "pooled-first"):
+        spelling = replace(spelling, squeeze="mean")
+    check(sensible(spelling), rows=4)
+
+
+spellings = st.builds(
+    Spelling,
+    squeeze=st.sampled_from(sorted(SQUEEZES)),
+    excite=st.sampled_from(sorted(LAYERS)),
+    activation=st.sampled_from(sorted(ACTIVATIONS)),
+    gate=st.sampled_from(sorted(GATES)),
+    broadcast=st.sampled_from(BROADCASTS),
+    between=st.sampled_from(sorted(BETWEEN)),
+    layout=st.sampled_from(LAYOUTS),
+    weights=st.sampled_from(WEIGHTS),
+    dtype=st.sampled_from(sorted(DTYPES)),
+    opset=st.sampled_from(OPSETS),
+    extents=st.lists(st.integers(2, 17), min_size=1, max_size=3).map(tuple),
+    batch=st.integers(1, 3),
+    dynamic_batch=st.booleans(),
+    gate_first=st.booleans(),
+    seed=st.integers(0, 2**16),
+)
+
+
+@given(spelling=spellings, rows=st.integers(1, 18))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+def test_any_combination(spelling, rows):
+    check(sensible(spelling), rows)
