@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import onnx
 from onnx import GraphProto, ModelProto, TensorProto, TypeProto, ValueInfoProto
+from tse_onnx.passes.fold import fold_sizes
 from tse_onnx.passes.index import element_count
+from tse_onnx.passes.standins import stand_in
 
 from tse_onnx.errors import ModelError
 
@@ -78,12 +80,19 @@ class Types:
             bind_inputs(bare.graph, self._bound)
             for output in bare.graph.output:
                 output.type.tensor_type.ClearField("shape")
-        try:
-            inferred = onnx.shape_inference.infer_shapes(bare, check_type=False, strict_mode=False, data_prop=True)
-        except Exception as error:  # onnx raises types of its own that are not exported everywhere
-            raise ModelError(f"onnx cannot infer the shapes of this model: {first_line(error)}") from error
+        stand_in(bare.graph)
+        inferred = _inferred(bare)
+        while fold_sizes(bare, inferred.graph):
+            inferred = _inferred(bare)
         self._known |= _tensor_types(inferred.graph.value_info)
         self._known |= _tensor_types(inferred.graph.output)
+
+
+def _inferred(bare: ModelProto) -> ModelProto:
+    try:
+        return onnx.shape_inference.infer_shapes(bare, check_type=False, strict_mode=False, data_prop=True)
+    except Exception as error:  # onnx raises types of its own that are not exported everywhere
+        raise ModelError(f"onnx cannot infer the shapes of this model: {first_line(error)}") from error
 
 
 def _tensor_types(values: Iterable[ValueInfoProto]) -> dict[str, TensorType]:
