@@ -15,6 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import tensorflow as tf
 import tf2onnx
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from models.zoo.facts import Facts, Module, save
 
@@ -43,9 +44,14 @@ def make(folder: Path, names: Sequence[str]) -> None:
         for opset, batch, channels_first in WAYS:
             signature = [tf.TensorSpec((batch, SIZE, SIZE, 3), tf.float32, name="images")]
             called = tf.function(lambda images, network=network: network(images, training=False), signature)
-            first = ["images"] if channels_first else None
+            # Frozen first: tf2onnx makes inputs of the constants that a Normalization layer holds.
+            frozen = convert_variables_to_constants_v2(called.get_concrete_function())
+            ends = [[value.name for value in values] for values in (frozen.inputs, frozen.outputs)]
+            first = ends[0] if channels_first else None
             try:
-                model, _ = tf2onnx.convert.from_function(called, signature, opset=opset, inputs_as_nchw=first)
+                model, _ = tf2onnx.convert.from_graph_def(
+                    frozen.graph.as_graph_def(), input_names=ends[0], output_names=ends[1], opset=opset, inputs_as_nchw=first
+                )
             except Exception as error:
                 print(f"{name}: opset {opset} fails: {type(error).__name__}: {error}"[:300], flush=True)
                 continue
