@@ -310,6 +310,8 @@ class _Lowering:
         loaded = tensor is not None and tensor.data_location != TensorProto.EXTERNAL
         if alone and name not in self._index.inputs and (loaded or not transposed) and name not in self._weights:
             self._weights[name] = Relaid(wanted, transposed)
+            if (stated := self._types.stated(name)) is not None:  # as in dynamo exports
+                self._value_types[name] = value_info(name, TensorType(stated.dtype, wanted))
             return name
         if transposed:
             matrix = list(range(len(known)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import onnx
 from onnx import GraphProto, ModelProto, TensorProto, TypeProto, ValueInfoProto
@@ -30,7 +31,7 @@ class TensorType:
     dtype: int
     dims: tuple[Dim, ...] | None
 
-    @property
+    @cached_property
     def sizes(self) -> tuple[int | None, ...] | None:
         """The dimensions with every symbol as None."""
         if self.dims is None:
@@ -47,12 +48,12 @@ class Types:
         self._bound = dict(bound or {})
         self._inferred = False
         graph = model.graph
-        self._stated = _tensor_types(graph.value_info)
+        # Read on first use: most values of a large graph are never asked for.
+        self._stated = {value.name: value for value in graph.value_info if value.type.HasField("tensor_type")}
         self._known = _tensor_types(graph.input)
         for name, dims in self._bound.items():
             self._known[name] = TensorType(self._known[name].dtype, dims)
         if not self._bound:
-            self._known |= self._stated
             self._known |= _tensor_types(graph.output)
         for tensor in graph.initializer:
             self._known[tensor.name] = TensorType(tensor.data_type, tuple(tensor.dims))
@@ -62,6 +63,8 @@ class Types:
     def __getitem__(self, value: str) -> TensorType:
         """The type of `value`, with whatever is known of it."""
         found = self._known.get(value)
+        if found is None and not self._bound and (stated := self.stated(value)) is not None:
+            found = self._known[value] = stated
         if not self._inferred and (found is None or found.sizes is None or None in found.sizes[1:]):
             # The first dimension is the batch: it is unknown in most models and nothing depends on it.
             self._infer()
@@ -70,7 +73,8 @@ class Types:
 
     def stated(self, value: str) -> TensorType | None:
         """The type that the model itself states for a value in between, if it does."""
-        return self._stated.get(value)
+        found = self._stated.get(value)
+        return None if found is None else tensor_type(found.type.tensor_type)
 
     def _infer(self) -> None:
         self._inferred = True

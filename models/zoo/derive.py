@@ -161,6 +161,9 @@ def make(folder: Path, names: Sequence[str]) -> None:
             with tempfile.TemporaryDirectory() as scratch:
                 try:
                     made = tool.run(model, Path(scratch))
+                    options = ort.SessionOptions()
+                    options.graph_optimization_level = _LEVELS.ORT_DISABLE_ALL
+                    ort.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
                 except Exception as error:
                     text = str(error).strip().splitlines()
                     print(f"{facts.name}: {tool.name} fails: {type(error).__name__}: {text[0][:200] if text else ''}")
