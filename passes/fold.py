@@ -32,18 +32,13 @@ def fold_sizes(bare: ModelProto, inferred: GraphProto) -> bool:
 
     The shapes come from `inferred`. A shape may be known but for a dynamic batch; what is picked out of the rest counts.
     """
-    graph = bare.graph
-    folded = _fold(graph, _shapes(inferred), bare)
-    if not folded:
-        return False
-    made = {tensor.name for tensor in folded}
-    kept = [node for node in graph.node if node.output[0:1] == [] or node.output[0] not in made]
-    rest = GraphProto()
-    rest.node.extend(kept)
-    del graph.node[:]
-    graph.node.MergeFrom(rest.node)
-    graph.initializer.extend(folded)
-    return True
+    folded = {tensor.name: tensor for tensor in _fold(bare.graph, _shapes(inferred), bare)}
+    for node in bare.graph.node:
+        if len(node.output) == 1 and node.output[0] in folded and node.op_type != "Constant":
+            # In place, so that positions stay what they were.
+            result = onnx.helper.make_node("Constant", [], list(node.output), value=folded[node.output[0]])
+            node.CopyFrom(result)
+    return bool(folded)
 
 
 def _fold(graph: GraphProto, shapes: Mapping[str, Sizes], bare: ModelProto) -> list[TensorProto]:

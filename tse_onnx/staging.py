@@ -16,6 +16,7 @@ from pathlib import Path
 
 from onnx import ModelProto
 
+from tse_onnx.encode import encoded
 from tse_onnx.errors import ModelError
 from tse_onnx.external import external_tensors, locate, location
 
@@ -40,18 +41,14 @@ class Stage:
         if unchanged is not None and not renamed:
             self.write_bytes(unchanged)
             return renamed
-        try:
-            data = model.SerializeToString()
-        except Exception as error:
-            raise ModelError(f"cannot write the model in one file: {error}") from error
-        self.write_bytes(data)
+        self.write_bytes(*encoded(model))
         return renamed
 
-    def write_bytes(self, data: bytes) -> None:
-        """Stage the bytes of a model."""
+    def write_bytes(self, *pieces: bytes) -> None:
+        """Stage the bytes of a model, in one piece or in several."""
         self._staged = self._temporary(self.out)
         with self._staged.open("wb") as file:
-            file.write(data)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
 

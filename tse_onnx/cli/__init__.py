@@ -6,6 +6,8 @@ An error is one line on standard error.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import io
 import os
 import sys
@@ -25,6 +27,7 @@ class _Group(click.Group):
     """Turns the library's errors into one line and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        _collect_rarely()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # a terminal without × shows ?, and is no reason to fail
@@ -58,6 +61,12 @@ def _fail(text: str, code: int) -> NoReturn:
 def _drop_output() -> None:
     """Let the interpreter's last flush of standard output go nowhere: it has failed once."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _collect_rarely() -> None:
+    """Keep the cycle collector from walking, again and again, over libraries and models that live until the end."""
+    gc.set_threshold(1_000_000)
+    atexit.register(gc.freeze)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,13 +11,11 @@ from typing import TYPE_CHECKING
 import click
 
 from tse_onnx.cli.options import (
-    console,
     format_option,
     given_model,
     input_shape_option,
     model_argument,
     parse_shapes,
-    plain,
     print_json,
     rows_option,
 )
@@ -89,10 +88,10 @@ def convert(
     to_stdout = str(output) == "-"
     _check_paths(model, output, report_path)
     with contextlib.ExitStack() as stack:
-        if verify:
-            progress = console(stderr=True)
-            if progress.is_terminal and not plain():
-                stack.enter_context(progress.status("converting and verifying"))
+        if verify and sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+            from rich.console import Console
+
+            stack.enter_context(Console(stderr=True).status("converting and verifying"))
         result = run(
             given_model(model),
             None if to_stdout else output,
@@ -115,9 +114,10 @@ def convert(
 
         print_json(report_json(result.report))
     else:
+        from tse_onnx.report.page import page
         from tse_onnx.report.terminal import print_report
 
-        print_report(console(stderr=to_stdout), result.report, _outcome(result, output))
+        print_report(page(stderr=to_stdout), result.report, _outcome(result, output))
 
 
 def _check_paths(model: Path, output: Path, report: Path | None) -> None:

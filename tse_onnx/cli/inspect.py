@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from tse_onnx.cli.options import (  # fmt: skip
-    console,
     format_option,
     given_model,
     input_shape_option,
@@ -41,6 +40,7 @@ def inspect(model: Path, input_shapes: tuple[str, ...], form: str) -> None:
 
         print_json(inspect_json(source.title, source.opset, blocks))
     else:
+        from tse_onnx.report.page import page
         from tse_onnx.report.terminal import print_inspection
 
-        print_inspection(console(), source.title, blocks)
+        print_inspection(page(), source.title, blocks)

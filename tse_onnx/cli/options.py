@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,13 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from tse_onnx.passes.shapes import Dim
     from tse_onnx.source import ModelLike
 
-# Where standard output is no terminal there is no width to fit into, and a table must not be cut.
-_PIPE_WIDTH = 100_000
 _LARGEST_DIM = 2**63 - 1
 
 Command = Callable[..., Any]
@@ -70,26 +65,6 @@ def given_model(path: Path) -> ModelLike:
     from tse_onnx.source import from_stream
 
     return from_stream(sys.stdin.buffer, "standard input")
-
-
-def console(stderr: bool = False) -> Console:
-    """Where text for people goes: as wide as the terminal, or wide enough for any table in a pipe.
-
-    With NO_COLOR in the environment there are no escape sequences at all: bold and dim are of no use without colours.
-    """
-    from rich.console import Console
-
-    class Output(Console):
-        def on_broken_pipe(self) -> None:
-            raise BrokenPipeError  # rich would exit with 1, which here means a failed check
-
-    made = Output(stderr=stderr, color_system=None if plain() else "auto")
-    return made if made.is_terminal else Output(stderr=stderr, width=_PIPE_WIDTH)
-
-
-def plain() -> bool:
-    """Whether the environment asks for text without escape sequences."""
-    return bool(os.environ.get("NO_COLOR"))
 
 
 def print_json(value: object) -> None:

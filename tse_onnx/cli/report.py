@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from tse_onnx.cli.options import (
-    console,
     format_option,
     given_model,
     input_shape_option,
@@ -42,6 +41,7 @@ def report(model: Path, rows: int, input_shapes: tuple[str, ...], form: str) -> 
 
         print_json(report_json(made))
     else:
+        from tse_onnx.report.page import page
         from tse_onnx.report.terminal import print_report
 
-        print_report(console(), made, "Nothing was written: this is what a conversion would do.")
+        print_report(page(), made, "Nothing was written: this is what a conversion would do.")

@@ -3,90 +3,88 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from typing import TYPE_CHECKING
 
 from tse_onnx.metric import BlockBuffering
 from tse_onnx.passes.block import Block, NodeRef
 from tse_onnx.passes.reasons import printable
 from tse_onnx.plan import CONVERTED, REFUSED
 from tse_onnx.report.data import Report
-from tse_onnx.verification.result import Verification
+from tse_onnx.report.page import Table
+
+if TYPE_CHECKING:
+    from tse_onnx.report.page import Page
+    from tse_onnx.verification.result import Verification
 
 
-def print_inspection(console: Console, model: str, blocks: Sequence[Block]) -> None:
+def print_inspection(page: Page, model: str, blocks: Sequence[Block]) -> None:
     """The blocks of a model and what was refused."""
     found = [block for block in blocks if block.refusal is None]
     if found:
-        table = _table(("block", "kind", "C × H × W", "squeeze", "scale"))
-        for block in found:
-            table.add_row(_cell(block.name), block.kind, _shape(block), _node(block.squeeze), _node(block.scale))
-        console.print(table)
-        _say(console, f"{_count(len(found), 'block')} in {model}")
+        rows = [
+            ((printable(block.name), block.kind, _shape(block), _node(block.squeeze), _node(block.scale)), "")
+            for block in found
+        ]
+        page.print(Table(("block", "kind", "C × H × W", "squeeze", "scale"), rows))
+        _say(page, f"{_count(len(found), 'block')} in {model}")
     else:
-        _say(console, f"{model}: no squeeze-and-excite block")
+        _say(page, f"{model}: no squeeze-and-excite block")
     for block in blocks:
         if block.refusal is not None:
-            _say_refused(console, block.name, block.refusal.text)
+            _say_refused(page, block.name, block.refusal.text)
 
 
-def print_report(console: Console, report: Report, outcome: str) -> None:
+def print_report(page: Page, report: Report, outcome: str) -> None:
     """Every block's figures, the sums, the refusals and what was checked; `outcome` says what was done."""
     figures, totals = report.buffering.blocks, report.buffering.totals
     shown = [block for block in figures if block.decision.status != REFUSED]
     if shown:
-        table = _table(
-            ("block", "", "C × H × W", "tile", "descriptors", "buffer before", "after", "saved", "MACs added"),
-            right=(4, 5, 6, 7, 8),
-        )
-        for block in shown:
-            table.add_row(*_row(block), style="" if block.decision.status == CONVERTED else "dim")
+        rows = [(_row(block), "" if block.decision.status == CONVERTED else "dim") for block in shown]
         saved = f"{100 * totals.reduction:.1f} %"
         sums = (f"{totals.before:,}", f"{totals.after:,}", saved, f"{totals.macs_added:,}")
-        table.add_row("total", "", "", "", "", *sums, style="bold")
-        console.print(table)
+        rows.append((["total", "", "", "", "", *sums], "bold"))
+        headings = ("block", "", "C × H × W", "tile", "descriptors", "buffer before", "after", "saved", "MACs added")
+        page.print(Table(headings, rows, right=(4, 5, 6, 7, 8)))
         before, after = _size(totals.before_bytes), _size(totals.after_bytes)
-        _say(console, f"Buffers in elements, for one image; in bytes {before} before, {after} after.")
+        _say(page, f"Buffers in elements, for one image; in bytes {before} before, {after} after.")
     for block in figures:
         if block.decision.status == REFUSED:
-            _say_refused(console, block.decision.block.name, block.decision.reason or "")
+            _say_refused(page, block.decision.block.name, block.decision.reason or "")
     for name, dims in report.input_shapes.items():
         listed = ", ".join("?" if dim is None else str(dim) for dim in dims)
-        _say(console, f"Input {name} is bound to [{listed}].")
+        _say(page, f"Input {name} is bound to [{listed}].")
     if report.verification is not None:
-        _print_verification(console, report.verification)
-    _say(console, outcome, style="bold")
+        _print_verification(page, report.verification)
+    _say(page, outcome, style="bold")
 
 
-def _print_verification(console: Console, found: Verification) -> None:
+def _print_verification(page: Page, found: Verification) -> None:
     """What was checked, in a line each."""
     for drift in found.drift:
         ratio = "equal" if drift.sqnr_db is None else f"SQNR {drift.sqnr_db:.1f} dB"
         agreement = "" if drift.top1_agreement is None else f", top-1 agreement {100 * drift.top1_agreement:.1f} %"
-        _say(console, f"Drift of {drift.output}: max {drift.max_abs:.3g}, {ratio}{agreement} ({found.inputs}).")
+        _say(page, f"Drift of {drift.output}: max {drift.max_abs:.3g}, {ratio}{agreement} ({found.inputs}).")
     worst = max(found.blocks, key=lambda check: check.max_error / check.tolerance, default=None)
     if worst is not None:
         tiles = f"{_count(len(found.blocks), 'block')} against the original run on every tile"
         error = f"largest error {worst.max_error:.2g}, tolerance {worst.tolerance:.2g}"
-        _say(console, f"Verified: {tiles} ({error}); everything else is byte for byte the input.")
+        _say(page, f"Verified: {tiles} ({error}); everything else is byte for byte the input.")
 
 
-def _say(console: Console, text: str, style: str = "") -> None:
+def _say(page: Page, text: str, style: str = "") -> None:
     """A line of text as it is: no markup, no colours for numbers, no breaks in a pipe."""
-    console.print(printable(text), style=style, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+    page.print(printable(text), style=style, markup=False, highlight=False, soft_wrap=not page.is_terminal)
 
 
-def _say_refused(console: Console, name: str, reason: str) -> None:
-    _say(console, f"Not converted: {name}: {reason}" if name not in reason else f"Not converted: {reason}")
+def _say_refused(page: Page, name: str, reason: str) -> None:
+    _say(page, f"Not converted: {name}: {reason}" if name not in reason else f"Not converted: {reason}")
 
 
 def _row(figures: BlockBuffering) -> list[str]:
     block, tile = figures.decision.block, figures.tile
     before, after = figures.before or 0, figures.after or 0
     return [
-        _cell(block.name),
+        printable(block.name),
         figures.decision.status,
         _shape(block),
         " × ".join(map(str, tile)) if tile else "",
@@ -98,19 +96,8 @@ def _row(figures: BlockBuffering) -> list[str]:
     ]
 
 
-def _table(headings: Sequence[str], right: Sequence[int] = ()) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for number, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if number in right else "left", no_wrap=True)
-    return table
-
-
 def _node(node: NodeRef | None) -> str:
-    return "" if node is None else _cell(node.node or node.output)
-
-
-def _cell(text: str) -> str:
-    return escape(printable(text))
+    return "" if node is None else printable(node.node or node.output)
 
 
 def _shape(block: Block) -> str:

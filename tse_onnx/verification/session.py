@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime as ort
 from onnx import ModelProto, ValueInfoProto
 
+from tse_onnx.encode import encoded
 from tse_onnx.errors import ModelError
 from tse_onnx.inputs import Feed
 from tse_onnx.passes.shapes import first_line
@@ -21,8 +22,9 @@ _WAY_OUT = "; --no-verify converts without running it"
 class Session:
     """A model in onnxruntime on the processor, with `extra` values as further outputs.
 
-    `folder` is where the weights lie that are in files of their own; `title` is how messages call the model. Raises
-    `ModelError` where onnxruntime refuses.
+    `folder` is where the weights lie that are in files of their own; `title` is how messages call the model;
+    `as_written` runs the nodes that the model has, without onnxruntime's fusions. Raises `ModelError` where onnxruntime
+    refuses.
     """
 
     def __init__(
@@ -32,18 +34,22 @@ class Session:
         extra: Iterable[str] = (),
         threads: int = 0,
         title: str = "the model",
+        *,
+        as_written: bool = False,
     ) -> None:
         self._title = title
         options = ort.SessionOptions()
         options.log_severity_level = _FATAL_ONLY
         options.intra_op_num_threads = threads
+        if as_written:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         if folder is not None:
             options.add_session_config_entry(_FOLDER, str(folder))
         self._extra = [name for name in extra if name not in {value.name for value in model.graph.output}]
         # Messages that follow each other merge: appending a graph with outputs alone adds them to the model.
         outputs = ModelProto()
         outputs.graph.output.extend(ValueInfoProto(name=name) for name in self._extra)
-        data = model.SerializeToString() + (outputs.SerializeToString() if self._extra else b"")
+        data = b"".join([*encoded(model), *([outputs.SerializeToString()] if self._extra else [])])
         try:
             self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own types are not exported in every release

@@ -1,0 +1,1 @@
+"""The least that a job can cost: what every benchmark compares with."""

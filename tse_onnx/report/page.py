@@ -1,0 +1,93 @@
+"""What a report is printed on: a terminal, drawn by rich, or plain text where nobody looks at it.
+
+Importing rich takes longer than converting a model, so a pipe, a file or a job's log does without.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Union
+
+if TYPE_CHECKING:
+    import rich.table
+    from rich.console import Console
+
+    Page = Union[Console, "Plain"]
+
+# Columns of a plain table stand this far apart.
+_GAP = "  "
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under headings, each with its style for rich; the columns numbered in `right` end on one line."""
+
+    headings: Sequence[str]
+    rows: Sequence[tuple[Sequence[str], str]]
+    right: Sequence[int] = ()
+
+    def __str__(self) -> str:
+        lines = [self.headings, *(cells for cells, _ in self.rows)]
+        widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+        return "\n".join(self._line(cells, widths) for cells in lines)
+
+    def __rich__(self) -> rich.table.Table:
+        import rich.table
+        from rich.text import Text
+
+        table = rich.table.Table(box=None, pad_edge=False, header_style="bold")
+        for number, heading in enumerate(self.headings):
+            table.add_column(heading, justify="right" if number in self.right else "left", no_wrap=True)
+        for cells, style in self.rows:
+            table.add_row(*map(Text, cells), style=style)
+        return table
+
+    def _line(self, cells: Sequence[str], widths: Sequence[int]) -> str:
+        padded = []
+        for number, (cell, width) in enumerate(zip(cells, widths, strict=True)):
+            space = " " * (width - _width(cell))
+            padded.append(space + cell if number in self.right else cell + space)
+        return _GAP.join(padded).rstrip()
+
+
+class Plain:
+    """A page of plain text: every line as long as it is, without style."""
+
+    is_terminal = False
+
+    def __init__(self, stderr: bool = False) -> None:
+        self._stderr = stderr
+
+    def print(self, what: object, **style: object) -> None:
+        """Print a line or a table; how a terminal would show it is ignored."""
+        print(what, file=sys.stderr if self._stderr else sys.stdout)
+
+
+def page(stderr: bool = False) -> Page:
+    """Where text for people goes: standard output or standard error.
+
+    With NO_COLOR in the environment there are no escape sequences at all: bold and dim are of no use without colours.
+    """
+    stream = sys.stderr if stderr else sys.stdout
+    if not (stream.isatty() or os.environ.get("FORCE_COLOR")):
+        return Plain(stderr)
+    from rich.console import Console
+
+    class Terminal(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich would exit with 1, which here means a failed check
+
+    return Terminal(stderr=stderr, color_system=None if os.environ.get("NO_COLOR") else "auto")
+
+
+def _width(text: str) -> int:
+    """Columns that `text` takes on a screen."""
+    if text.isascii():
+        return len(text)
+    import unicodedata
+
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return len(text) + wide - sum(unicodedata.combining(letter) != 0 for letter in text)
