@@ -9,6 +9,7 @@ it is never used.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -346,15 +347,22 @@ class _Lowering:
     ) -> NodeProto:
         name = name or fresh(f"{self._name}/{role}", self._taken)
         result = output or fresh(f"{name}_output", self._taken)
-        made = gs.Node(op, name, attributes, [gs.Variable(value) for value in inputs], [gs.Variable(result)])
-        proto: NodeProto = OnnxExporter.export_node(made)
+        frozen = tuple((key, tuple(value) if isinstance(value, list) else value) for key, value in attributes.items())
+        proto = NodeProto()
+        proto.CopyFrom(_template(op, frozen))
+        proto.name = name
+        proto.input.extend(inputs)
+        proto.output.append(result)
         return proto
 
     def _constant(self, role: str, values: np.ndarray) -> str:
         # A Constant node stands in any graph, function or IR version; an initializer does not.
         name = fresh(f"{self._name}/{role}", self._taken)
-        value = onnx.numpy_helper.from_array(values)
-        self._made.append(onnx.helper.make_node("Constant", [], [name], name=name, value=value))
+        proto = NodeProto()
+        proto.CopyFrom(_constant_template(values.tobytes(), values.dtype.str, values.shape))
+        proto.name = name
+        proto.output.append(name)
+        self._made.append(proto)
         return name
 
     def _state(self, value: str, like: str, grid: tuple[int, ...]) -> None:
@@ -374,3 +382,20 @@ class _Lowering:
     def _gone(self, value: str) -> None:
         if self._types.stated(value) is not None:
             self._value_types[value] = None
+
+
+# A model has many blocks of few sizes, so most nodes differ from one made before in their names alone.
+
+
+@lru_cache(maxsize=1024)
+def _template(op: str, attributes: tuple[tuple[str, Any], ...]) -> NodeProto:
+    """A node without names; lists among the attributes come as tuples."""
+    given = {key: list(value) if isinstance(value, tuple) else value for key, value in attributes}
+    proto: NodeProto = OnnxExporter.export_node(gs.Node(op, "", given))
+    return proto
+
+
+@lru_cache(maxsize=1024)
+def _constant_template(data: bytes, dtype: str, shape: tuple[int, ...]) -> NodeProto:
+    value = onnx.numpy_helper.from_array(np.frombuffer(data, dtype).reshape(shape))
+    return onnx.helper.make_node("Constant", [], [], value=value)

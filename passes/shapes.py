@@ -167,14 +167,9 @@ def bind_inputs(graph: GraphProto, bound: Mapping[str, tuple[Dim, ...]]) -> None
 
 def shape_proto(dims: Iterable[Dim]) -> onnx.TensorShapeProto:
     """The protobuf form of dimensions."""
-    shape = onnx.TensorShapeProto()
-    for dim in dims:
-        entry = shape.dim.add()
-        if isinstance(dim, int):
-            entry.dim_value = dim
-        elif dim is not None:
-            entry.dim_param = dim
-    return shape
+    return onnx.TensorShapeProto(
+        dim=[{"dim_value": dim} if isinstance(dim, int) else {"dim_param": dim} if dim else {} for dim in dims]
+    )
 
 
 def value_info(name: str, kind: TensorType) -> ValueInfoProto:
