@@ -65,6 +65,14 @@ def _function(model: ModelProto, name: str, positions: list[int]) -> tuple[Funct
         value for position, node in enumerate(model.graph.node) if position not in chosen for value in node.input
     }
     inputs = list(dict.fromkeys(value for node in nodes for value in node.input if value and value not in made))
+    # Axes and shapes stand in the function itself, as exporters write them.
+    steering = {
+        tensor.name: tensor
+        for tensor in model.graph.initializer
+        if tensor.name in inputs and tensor.data_type == onnx.TensorProto.INT64
+    }
+    inputs = [value for value in inputs if value not in steering]
+    nodes = [onnx.helper.make_node("Constant", [], [name], value=value) for name, value in steering.items()] + nodes
     outputs = [output for node in nodes for output in node.output if output in read_outside]
     function = onnx.helper.make_function(
         DOMAIN, name.replace(".", "_"), inputs, outputs, nodes, list(model.opset_import)
