@@ -81,6 +81,8 @@ class Block:
     path: tuple[Step, ...] = field(default=(), repr=False)
     """The nodes that were followed from the squeeze on, refused or not."""
     anatomy: Anatomy | None = field(default=None, repr=False)
+    scope: str = ""
+    """Where in the model: "" for the main graph, else the body or the function, in words."""
 
     @property
     def status(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, numpy_helper
+from onnx import AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto, numpy_helper
 
 # A constant that steers a shape (axes, pads, a Reshape target) is short. Longer ones are weights: never read.
 _SHORT = 64
@@ -27,16 +27,28 @@ class Use:
 class GraphIndex:
     """Producers, consumers and constants of one graph, built in one pass over its nodes."""
 
-    def __init__(self, graph: GraphProto) -> None:
-        self.nodes: Sequence[NodeProto] = list(graph.node)
-        self.inputs = frozenset(value.name for value in graph.input)
-        self.outputs = frozenset(value.name for value in graph.output)
-        self.initializers: dict[str, TensorProto] = {tensor.name: tensor for tensor in graph.initializer}
-        self.sparse_initializers = {tensor.values.name: tensor for tensor in graph.sparse_initializer}
+    def __init__(
+        self,
+        nodes: Iterable[NodeProto],
+        inputs: Iterable[str],
+        outputs: Iterable[str],
+        initializers: Iterable[TensorProto] = (),
+        sparse_initializers: Iterable[SparseTensorProto] = (),
+        outer: GraphIndex | None = None,
+        constants: Iterable[str] = (),
+    ) -> None:
+        """`outer` is the index of the enclosing graph; `constants` are inputs that are known to be constant."""
+        self.nodes: Sequence[NodeProto] = list(nodes)
+        self.inputs, self.outputs = frozenset(inputs), frozenset(outputs)
+        self.initializers: dict[str, TensorProto] = {tensor.name: tensor for tensor in initializers}
+        self.sparse_initializers = {tensor.values.name: tensor for tensor in sparse_initializers}
+        self.outer = outer
+        self.nesting: list[int] = []
+        """Positions of the nodes that may hold graphs of their own, or call a function."""
         self._producers: dict[str, int] = {}
         self._uses: dict[str, list[Use]] = {}
-        self._constant: dict[str, bool] = {}
-        self._sized: dict[str, bool] = {}
+        self._constant: dict[str, bool] = dict.fromkeys(constants, True)
+        self._sized: dict[str, bool] = dict.fromkeys(constants, True)
         producers, uses = self._producers, self._uses
         for position, node in enumerate(self.nodes):
             for name in node.output:
@@ -45,12 +57,26 @@ class GraphIndex:
                 if name:
                     uses.setdefault(name, []).append(Use(position, slot))
             if node.op_type in _NESTING_OPS or node.domain not in ("", "ai.onnx"):
+                self.nesting.append(position)
                 for name in captured(node):
                     uses.setdefault(name, []).append(Use(position, -1))
+
+    @classmethod
+    def of_graph(cls, graph: GraphProto, outer: GraphIndex | None = None) -> GraphIndex:
+        """The index of a main or nested graph."""
+        inputs, outputs = (value.name for value in graph.input), (value.name for value in graph.output)
+        return cls(graph.node, inputs, outputs, graph.initializer, graph.sparse_initializer, outer)
 
     def producer(self, value: str) -> int | None:
         """Position of the node that makes `value`; None for inputs and initializers."""
         return self._producers.get(value)
+
+    def weight(self, value: str) -> TensorProto | None:
+        """The initializer called `value`, here or in an enclosing graph."""
+        found = self.initializers.get(value)
+        if found is None and self.outer is not None and value not in self._producers and value not in self.inputs:
+            return self.outer.weight(value)
+        return found
 
     def uses(self, value: str) -> Sequence[Use]:
         """Every reading of `value`, in node order."""
@@ -79,13 +105,17 @@ class GraphIndex:
                     stack.extend(sources)
         return known[value]
 
+    def _settles(self, value: str, leaves: frozenset[str]) -> bool:
+        return self.is_size(value) if leaves else self.is_constant(value)
+
     def _sources(self, value: str, leaves: frozenset[str]) -> tuple[str, ...] | None:
         """What `value` is computed from: nothing if it is settled by itself, None if it can never be."""
         if value in self.initializers or value in self.sparse_initializers:
             return ()
         position = self._producers.get(value)
         if position is None:
-            return None
+            settled = self.outer is not None and value not in self.inputs and self.outer._settles(value, leaves)
+            return () if settled else None
         node = self.nodes[position]
         if node.op_type == "Constant" or node.op_type in leaves:
             return ()
@@ -101,6 +131,8 @@ class GraphIndex:
             value = self.nodes[position].input[0]
             position = self._producers.get(value)
         tensor = self.initializers.get(value)
+        if tensor is None and position is None and self.outer is not None and value not in self.inputs:
+            return self.outer.short_constant(value)
         if tensor is None:
             if position is None or self.nodes[position].op_type != "Constant":
                 return None

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from onnx import NodeProto, TensorProto
+
 from tse_onnx.passes.index import GraphIndex, int_attribute, ints_attribute
 from tse_onnx.passes.shapes import Types
 

@@ -9,7 +9,6 @@ it is never used.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,48 +16,40 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import NodeProto, TensorProto, ValueInfoProto
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
+
 from tse_onnx.passes.block import Anatomy, Block, Step
 from tse_onnx.passes.forms.act import AcrossChannels, Alias, ChannelsLast, Keep, PointConvolution
-from tse_onnx.passes.index import GraphIndex, element_count, int_attribute
+from tse_onnx.passes.index import element_count, int_attribute
 from tse_onnx.passes.layout import SPATIAL
 from tse_onnx.passes.names import fresh
 from tse_onnx.passes.prune import prune
-from tse_onnx.passes.shapes import Dim, TensorType, Types, value_info
+from tse_onnx.passes.scope import Scope
+from tse_onnx.passes.shapes import Dim, TensorType, value_info
 from tse_onnx.passes.splice import Edit, Relaid
 from tse_onnx.passes.tile import Tile
 
 OLDEST_OPSET = 9
 
 
-@dataclass(frozen=True)
-class Context:
-    """The graph that a block stands in; `taken` are the names in use, to which new ones are added."""
-
-    index: GraphIndex
-    types: Types
-    opset: int
-    taken: set[str]
-
-
-def lower(block: Block, tile: Tile, context: Context) -> Edit:
-    """The edit that tiles `block`."""
+def lower(block: Block, tile: Tile, scope: Scope, taken: set[str]) -> Edit:
+    """The edit that tiles `block`, which stands in `scope`. New names are added to `taken`, the names in use."""
     assert block.anatomy is not None
     assert block.scale is not None
-    work = _Lowering(block.name, block.anatomy, tile, context)
+    work = _Lowering(block.name, block.anatomy, tile, scope, taken)
     work.squeeze()
     for step in block.anatomy.steps:
         work.excite(step)
     work.scale(block.scale.position)
-    return prune(work.edit(), context.index)
+    return prune(work.edit(), scope.index)
 
 
 class _Lowering:
     """The edit of one block while it is being written. Values on the way are called as before, and hold one descriptor
     per tile; `_now` says which value a former one has become."""
 
-    def __init__(self, name: str, anatomy: Anatomy, tile: Tile, context: Context) -> None:
-        self._name, self._anatomy, self._tile, self._context = name, anatomy, tile, context
-        self._index, self._types = context.index, context.types
+    def __init__(self, name: str, anatomy: Anatomy, tile: Tile, scope: Scope, taken: set[str]) -> None:
+        self._name, self._anatomy, self._tile, self._taken = name, anatomy, tile, taken
+        self._index, self._types, self._opset = scope.index, scope.types, scope.opset
         self._nodes: dict[int, tuple[NodeProto, ...]] = {}
         self._value_types: dict[str, ValueInfoProto | None] = {}
         self._weights: dict[str, Relaid] = {}
@@ -167,7 +158,7 @@ class _Lowering:
             made.attribute.append(onnx.helper.make_attribute("group", int_attribute(node, "group", 1)))
         if after:
             del made.output[:]
-            made.output.append(fresh(f"{self._name}/excite_sum", self._context.taken))
+            made.output.append(fresh(f"{self._name}/excite_sum", self._taken))
             self._made.append(made)
             return self._proto("Add", "excite_bias", [made.output[0], after], node.output[0])
         return made
@@ -202,7 +193,7 @@ class _Lowering:
             if node.input[slot]:
                 inputs[node.input[slot]] = self._relaid(node.input[slot], (-1,))
         middle = self._with_inputs(node, inputs)
-        middle.output[0] = fresh(f"{self._name}/{node.op_type.lower()}_last", self._context.taken)
+        middle.output[0] = fresh(f"{self._name}/{node.op_type.lower()}_last", self._taken)
         self._set_axis(middle, rank - 1)
         self._made.append(middle)
         back = self._proto("Transpose", "channels_back", [middle.output[0]], node.output[0])
@@ -214,7 +205,7 @@ class _Lowering:
     def _row_means(self, source: str, axes: list[int]) -> str:
         if not axes:
             return source
-        if self._context.opset >= 18:
+        if self._opset >= 18:
             listed = self._constant("row_axes", np.array(axes, np.int64))
             return self._made_value("ReduceMean", "row_means", [source, listed], keepdims=1)
         return self._made_value("ReduceMean", "row_means", [source], axes=axes, keepdims=1)
@@ -226,7 +217,7 @@ class _Lowering:
 
     def _upsampled(self, gate: str) -> str:
         """Each tile's gate on every row and column of its tile; an axis with one tile broadcasts by itself."""
-        tile, opset = self._tile, self._context.opset
+        tile, opset = self._tile, self._opset
         factors = [size if many > 1 else 1 for size, many in zip(tile.sizes, tile.grid, strict=True)]
         reach = tuple(many * factor for many, factor in zip(tile.grid, factors, strict=True))
         scales = self._constant("upsample_scales", np.array([1, 1, *factors], np.float32))
@@ -256,7 +247,7 @@ class _Lowering:
 
     def _cropped(self, value: str, axes: list[int], ends: list[int]) -> str:
         starts = [0] * len(axes)
-        if self._context.opset < 10:
+        if self._opset < 10:
             return self._made_value("Slice", "gate_crop", [value], axes=axes, starts=starts, ends=ends)
         listed = [
             self._constant(f"crop_{role}", np.array(numbers, np.int64))
@@ -351,15 +342,15 @@ class _Lowering:
     def _proto(
         self, op: str, role: str, inputs: list[str], output: str = "", name: str = "", **attributes: Any
     ) -> NodeProto:
-        name = name or fresh(f"{self._name}/{role}", self._context.taken)
-        result = output or fresh(f"{name}_output", self._context.taken)
+        name = name or fresh(f"{self._name}/{role}", self._taken)
+        result = output or fresh(f"{name}_output", self._taken)
         made = gs.Node(op, name, attributes, [gs.Variable(value) for value in inputs], [gs.Variable(result)])
         proto: NodeProto = OnnxExporter.export_node(made)
         return proto
 
     def _constant(self, role: str, values: np.ndarray) -> str:
         # A Constant node stands in any graph, function or IR version; an initializer does not.
-        name = fresh(f"{self._name}/{role}", self._context.taken)
+        name = fresh(f"{self._name}/{role}", self._taken)
         value = onnx.numpy_helper.from_array(values)
         self._made.append(onnx.helper.make_node("Constant", [], [name], name=name, value=value))
         return name

@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from onnx import NodeProto
+
 from tse_onnx.passes.block import ECA, ESE, GATHER_EXCITE, KINDS, SE, Anatomy, Block, NodeRef, Step
 from tse_onnx.passes.descriptor import Descriptor
 from tse_onnx.passes.forms import excite
@@ -21,6 +22,7 @@ from tse_onnx.passes.index import GraphIndex
 from tse_onnx.passes.layout import SPATIAL, View, view
 from tse_onnx.passes.names import fresh, module_of
 from tse_onnx.passes.reasons import Refusal, label, quoted, refuse
+from tse_onnx.passes.scope import Scope
 from tse_onnx.passes.shapes import Types
 
 DEFAULT_KINDS = frozenset({SE})
@@ -38,8 +40,12 @@ class _Walk:
     sized: list[int] = field(default_factory=list)  # nodes that read a descriptor's shape
 
 
-def find(index: GraphIndex, types: Types, opset: int, kinds: Collection[str] = DEFAULT_KINDS) -> tuple[Block, ...]:
-    """Every global pooling of the graph, in node order: the blocks, and what was refused with its reason."""
+def find(scope: Scope, kinds: Collection[str] = DEFAULT_KINDS, taken: set[str] | None = None) -> tuple[Block, ...]:
+    """Every global pooling of a scope, in node order: the blocks, and what was refused with its reason.
+
+    Blocks of other kinds than `kinds` are refused. `taken` are names of other scopes' blocks, to which these are added.
+    """
+    index, types, opset = scope.index, scope.types, scope.opset
     found = []
     for position in range(len(index.nodes)):
         squeeze = squeeze_at(position, index, types)
@@ -49,7 +55,7 @@ def find(index: GraphIndex, types: Types, opset: int, kinds: Collection[str] = D
             block = _candidate(squeeze, index, types, opset, kinds)
             if not squeeze.tentative or block.scale is not None:
                 found.append(block)
-    return _named(found, index)
+    return _named([replace(block, scope=scope.title) for block in found], index, set() if taken is None else taken)
 
 
 def _pooling(position: int, refusal: Refusal, index: GraphIndex, types: Types) -> Block:
@@ -272,7 +278,7 @@ def _anatomy(walk: _Walk, index: GraphIndex, types: Types) -> Anatomy | Refusal:
     )
 
 
-def _named(blocks: Sequence[Block], index: GraphIndex) -> tuple[Block, ...]:
+def _named(blocks: Sequence[Block], index: GraphIndex, taken: set[str]) -> tuple[Block, ...]:
     """The blocks, each with a name of its own: its module's, or its squeeze's where that is unknown or not unique."""
     own = [block.squeeze.node or block.squeeze.output for block in blocks]
     modules = [
@@ -284,7 +290,6 @@ def _named(blocks: Sequence[Block], index: GraphIndex) -> tuple[Block, ...]:
         for block in blocks
     ]
     counts = Counter(modules)
-    taken: set[str] = set()
     return tuple(
         replace(block, name=fresh(module if module and counts[module] == 1 else name, taken))
         for block, module, name in zip(blocks, modules, own, strict=True)

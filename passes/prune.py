@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from onnx import NodeProto
+
 from tse_onnx.passes.index import GraphIndex
 from tse_onnx.passes.splice import Edit
 

@@ -6,14 +6,15 @@ that the cost depends on the number of nodes and not on the size of the network.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx
-from onnx import GraphProto, ModelProto, TensorProto, TypeProto, ValueInfoProto
-from tse_onnx.passes.index import element_count
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto
 
 from tse_onnx.errors import ModelError
+from tse_onnx.passes.index import element_count
+from tse_onnx.passes.order import sort_nodes
 
 Dim = int | str | None
 
@@ -37,56 +38,102 @@ class TensorType:
 
 
 class Types:
-    """What is known of each value's type; inference runs once, on the first question the model does not answer."""
+    """What is known of each value's type in one graph; inference runs once, on the first question that needs it.
 
-    def __init__(self, model: ModelProto, bound: Mapping[str, tuple[Dim, ...]] | None = None) -> None:
-        """`bound` gives inputs other dimensions; what the model says of the values in between is then not believed."""
-        self._model = model
-        self._bound = dict(bound or {})
+    `stated` are the types that the graph itself states for values in between, `known` all that is known from the
+    start, `infer` finds more; names of an enclosing graph are looked up in `outer`.
+    """
+
+    def __init__(
+        self,
+        known: Mapping[str, TensorType],
+        stated: Mapping[str, TensorType],
+        infer: Callable[[], Mapping[str, TensorType]],
+        outer: Types | None = None,
+    ) -> None:
+        self._known, self._stated, self._infer, self._outer = dict(known), stated, infer, outer
         self._inferred = False
-        graph = model.graph
-        self._stated = _tensor_types(graph.value_info)
-        self._known = _tensor_types(graph.input)
-        for name, dims in self._bound.items():
-            self._known[name] = TensorType(self._known[name].dtype, dims)
-        if not self._bound:
-            self._known |= self._stated
-            self._known |= _tensor_types(graph.output)
-        for tensor in graph.initializer:
-            self._known[tensor.name] = TensorType(tensor.data_type, tuple(tensor.dims))
-        for sparse in graph.sparse_initializer:
-            self._known[sparse.values.name] = TensorType(sparse.values.data_type, tuple(sparse.dims))
 
     def __getitem__(self, value: str) -> TensorType:
         """The type of `value`, with whatever is known of it."""
         found = self._known.get(value)
         if not self._inferred and (found is None or found.sizes is None or None in found.sizes[1:]):
             # The first dimension is the batch: it is unknown in most models and nothing depends on it.
-            self._infer()
+            self._inferred = True
+            self._known |= self._infer()
             found = self._known.get(value)
+        if found is None and self._outer is not None:
+            return self._outer[value]
         return found or TensorType(TensorProto.UNDEFINED, None)
 
     def stated(self, value: str) -> TensorType | None:
-        """The type that the model itself states for a value in between, if it does."""
+        """The type that the graph itself states for a value in between, if it does."""
         return self._stated.get(value)
 
-    def _infer(self) -> None:
-        self._inferred = True
-        bare = weightless(self._model)
-        if self._bound:
-            del bare.graph.value_info[:]
-            bind_inputs(bare.graph, self._bound)
-            for output in bare.graph.output:
-                output.type.tensor_type.ClearField("shape")
-        try:
-            inferred = onnx.shape_inference.infer_shapes(bare, check_type=False, strict_mode=False, data_prop=True)
-        except Exception as error:  # onnx raises types of its own that are not exported everywhere
-            raise ModelError(f"onnx cannot infer the shapes of this model: {first_line(error)}") from error
-        self._known |= _tensor_types(inferred.graph.value_info)
-        self._known |= _tensor_types(inferred.graph.output)
+
+class Inference:
+    """onnx's shape inference over a weightless copy of a model, run when first asked for."""
+
+    def __init__(self, model: ModelProto, bound: Mapping[str, tuple[Dim, ...]]) -> None:
+        self._model, self._bound = model, bound
+        self._done: ModelProto | None = None
+        self._places: Sequence[int] = ()
+
+    @property
+    def graph(self) -> GraphProto:
+        """The graph with the types of all its values, nested graphs included."""
+        return self._result().graph
+
+    def node(self, position: int) -> NodeProto:
+        """The inferred copy of the model's node at `position`."""
+        graph = self._result().graph
+        return graph.node[self._places[position]]
+
+    def _result(self) -> ModelProto:
+        if self._done is None:
+            bare = weightless(self._model)
+            self._places = sort_nodes(bare.graph)
+            if self._bound:
+                del bare.graph.value_info[:]
+                bind_inputs(bare.graph, self._bound)
+                for output in bare.graph.output:
+                    output.type.tensor_type.ClearField("shape")
+            self._done = inferred(bare)
+        return self._done
 
 
-def _tensor_types(values: Iterable[ValueInfoProto]) -> dict[str, TensorType]:
+def inferred(model: ModelProto) -> ModelProto:
+    """The model with what onnx infers of its values' types. Raises `ModelError` where onnx gives up."""
+    try:
+        return onnx.shape_inference.infer_shapes(model, check_type=False, strict_mode=False, data_prop=True)
+    except Exception as error:  # onnx raises types of its own that are not exported everywhere
+        raise ModelError(f"onnx cannot infer the shapes of this model: {first_line(error)}") from error
+
+
+def model_types(model: ModelProto, bound: Mapping[str, tuple[Dim, ...]], inference: Inference) -> Types:
+    """Types in a model's main graph. With inputs `bound` to other dimensions, what the model says of the values in
+    between is not believed."""
+    graph = model.graph
+    stated = tensor_types(graph.value_info)
+    known = tensor_types(graph.input)
+    for name, dims in bound.items():
+        known[name] = TensorType(known[name].dtype, dims)
+    if not bound:
+        known |= stated | tensor_types(graph.output)
+    known |= weight_types(graph)
+    return Types(known, stated, lambda: tensor_types((*inference.graph.value_info, *inference.graph.output)))
+
+
+def weight_types(graph: GraphProto) -> dict[str, TensorType]:
+    """Types of a graph's initializers."""
+    types = {tensor.name: TensorType(tensor.data_type, tuple(tensor.dims)) for tensor in graph.initializer}
+    for sparse in graph.sparse_initializer:
+        types[sparse.values.name] = TensorType(sparse.values.data_type, tuple(sparse.dims))
+    return types
+
+
+def tensor_types(values: Iterable[ValueInfoProto]) -> dict[str, TensorType]:
+    """Types by name, of those values that are tensors."""
     return {value.name: tensor_type(value.type.tensor_type) for value in values if value.type.HasField("tensor_type")}
 
 

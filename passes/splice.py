@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, numpy_helper
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, numpy_helper
+
+from tse_onnx.passes.scope import Path, container
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,21 @@ class Edit:
     dropped_weights: frozenset[str] = frozenset()
 
 
-def splice(graph: GraphProto, edits: Iterable[Edit]) -> None:
+@dataclass(frozen=True)
+class Change:
+    """The edits of one scope of a model."""
+
+    path: Path
+    edits: tuple[Edit, ...]
+
+
+def apply(model: ModelProto, changes: Iterable[Change]) -> None:
+    """Make the changes in a model: innermost scopes first, while the paths to them still hold."""
+    for change in sorted(changes, key=lambda change: len(change.path), reverse=True):
+        splice(container(model, change.path), change.edits)
+
+
+def splice(graph: GraphProto | FunctionProto, edits: Iterable[Edit]) -> None:
     """Put the edits' nodes in place of the ones they replace; everything else stays as it is, in its order."""
     edits = tuple(edits)
     replaced = {position: nodes for edit in edits for position, nodes in edit.nodes.items()}
@@ -40,16 +56,16 @@ def splice(graph: GraphProto, edits: Iterable[Edit]) -> None:
         for position, node in enumerate(graph.node):
             kept.extend(replaced.get(position, (node,)))
         # The new list is built before the old one is emptied: its messages live in the old one.
-        rebuilt = GraphProto()
+        rebuilt = type(graph)()
         rebuilt.node.extend(kept)
         del graph.node[:]
         graph.node.MergeFrom(rebuilt.node)
     types = {name: value for edit in edits for name, value in edit.types.items()}
-    if types:
+    if types and isinstance(graph, GraphProto):
         _retype(graph, types)
     weights = {name: relaid for edit in edits for name, relaid in edit.weights.items()}
     dropped = frozenset[str]().union(*(edit.dropped_weights for edit in edits))
-    if weights or dropped:
+    if (weights or dropped) and isinstance(graph, GraphProto):
         _relay(graph, weights, dropped)
 
 

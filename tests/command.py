@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+
 from tse_onnx.cli import main
 
 DOCS = Path(__file__).parent.parent / "docs"

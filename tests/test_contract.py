@@ -11,9 +11,9 @@ import jsonschema
 import numpy as np
 import onnx
 import pytest
-import tse_onnx as library
 from onnx import ModelProto, helper, numpy_helper
 
+import tse_onnx as library
 from tests.command import DOCS, refused, tse_onnx, validated
 from tests.graphs import network, plain_model, se_model, text_model
 from tests.running import run

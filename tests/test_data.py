@@ -5,9 +5,9 @@ import zipfile
 import numpy as np
 import onnx
 import pytest
-import tse_onnx
 from PIL import Image
 
+import tse_onnx
 from tests.command import refused
 from tests.command import tse_onnx as command
 from tests.graphs import se_body, se_model, se_weights, text_model

@@ -62,7 +62,9 @@ def test_the_examples_print_what_the_page_says(page, shell):
 
 
 def test_every_reason_is_documented_and_no_other():
-    rows = re.findall(r"^\| `([a-z0-9-]+)` \|", (ROOT / "docs" / "reasons.md").read_text(encoding="utf-8"), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `([a-z0-9-]+)` \|", (ROOT / "docs" / "reasons.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert sorted(rows) == sorted(CODES)
 
 

@@ -1,7 +1,5 @@
 """What looks like squeeze-and-excite and is none: refused with the right code, and left exactly as it was."""
 
-# ruff: noqa: E501 (a case is a line)
-
 import numpy as np
 import pytest
 
@@ -74,7 +72,7 @@ def test_near_misses_are_refused_with_their_code(case):
     body, codes = CASES[case]
     model = _model(body)
     blocks = tse_onnx.find_blocks(model)
-    assert [block.status for block in blocks] == ["refused"]
+    assert {block.status for block in blocks} == {"refused"}  # a maximum beside the mean is listed, too
     assert blocks[0].refusal.code in codes
     assert blocks[0].reason == blocks[0].refusal.text
     _assert_left_alone(model)
@@ -139,7 +137,7 @@ def test_the_same_operators_in_a_foreign_domain_are_not_trusted():
 
 
 def test_an_opset_without_exact_tiles_is_refused_by_convert():
-    model = se_model(opset=9, ir=4)
+    model = se_model(opset=8, ir=3)
     result = tse_onnx.convert(model, verify=False)
     assert [(decision.status, decision.refusal.code) for decision in result.blocks] == [("refused", "opset")]
     assert result.model.SerializeToString() == model.SerializeToString()
@@ -147,10 +145,10 @@ def test_an_opset_without_exact_tiles_is_refused_by_convert():
 
 def test_every_reason_names_the_node_and_is_one_line():
     for body, _ in CASES.values():
-        (block,) = tse_onnx.find_blocks(_model(body))
-        assert "\n" not in block.reason
-        assert "'" in block.reason
-        assert len(block.reason) > 20
+        for block in tse_onnx.find_blocks(_model(body)):
+            assert "\n" not in block.reason
+            assert "'" in block.reason
+            assert len(block.reason) > 20
 
 
 def _assert_left_alone(model):

@@ -6,13 +6,13 @@ import re
 import numpy as np
 import onnx
 import pytest
-import tse_onnx
 from onnx import numpy_helper
-from tse_onnx import conversion
 
+import tse_onnx
 from tests.command import refused, validated
 from tests.command import tse_onnx as command
 from tests.graphs import network, se_model, text_model
+from tse_onnx import conversion
 
 
 def _nodes(model, op):

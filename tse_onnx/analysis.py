@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from onnx import TensorProto, ValueInfoProto
 
 from tse_onnx.errors import ModelError, UsageError
-from tse_onnx.passes.block import Block
-from tse_onnx.passes.index import GraphIndex
-from tse_onnx.passes.match import find
-from tse_onnx.passes.reasons import label, printable, quoted
-from tse_onnx.passes.shapes import Dim, TensorType, Types, tensor_type
+from tse_onnx.passes.block import KINDS, Block
+from tse_onnx.passes.match import DEFAULT_KINDS, find
+from tse_onnx.passes.reasons import printable, quoted
+from tse_onnx.passes.scope import Scope, scopes
+from tse_onnx.passes.shapes import Dim, TensorType, tensor_type
 from tse_onnx.source import Source
 
 InputShapes = Mapping[str, tuple[Dim, ...]]
@@ -20,27 +20,46 @@ LARGEST_DIM = 2**63 - 1  # protobuf's, and no model's
 
 
 @dataclass(frozen=True)
+class Part:
+    """A scope of the model and what was found in it."""
+
+    scope: Scope
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
 class Analysis:
     """A model with everything that was found out about it; `bound` are the input shapes that the user gave."""
 
     source: Source
-    index: GraphIndex
-    types: Types
-    blocks: tuple[Block, ...]
+    parts: tuple[Part, ...]
     bound: InputShapes
 
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The blocks of all parts, the main graph's first."""
+        return tuple(block for part in self.parts for block in part.blocks)
 
-def analyse(source: Source, input_shapes: InputShapes | None = None) -> Analysis:
+    @property
+    def main(self) -> Scope:
+        """The main graph."""
+        return self.parts[0].scope
+
+
+def analyse(
+    source: Source, input_shapes: InputShapes | None = None, kinds: Collection[str] = DEFAULT_KINDS
+) -> Analysis:
     """Find the blocks of a model, with its inputs bound to `input_shapes` (dimensions by input name; "" for the only
     input).
 
-    Raises `ModelError` for a graph that is not in topological order, `UsageError` for a shape that fits no input.
+    Raises `ModelError` for a graph with a cycle, `UsageError` for a shape that fits no input or an unknown kind.
     """
+    if unknown := sorted(set(kinds) - KINDS.keys()):
+        raise UsageError(f"there is no kind {quoted(unknown[0])}; the kinds are {', '.join(KINDS)}")
     bound = _bind(source, input_shapes or {})
-    index = GraphIndex(source.model.graph)
-    _check_order(index)
-    types = Types(source.model, bound)
-    return Analysis(source, index, types, find(index, types, source.opset), bound)
+    taken: set[str] = set()
+    parts = tuple(Part(scope, find(scope, kinds, taken)) for scope in scopes(source.model, bound))
+    return Analysis(source, parts, bound)
 
 
 def fed_inputs(source: Source) -> list[ValueInfoProto]:
@@ -104,19 +123,6 @@ def _bind(source: Source, wanted: InputShapes) -> dict[str, tuple[Dim, ...]]:
                 )
         bound[name] = tuple(dims)
     return bound
-
-
-def _check_order(index: GraphIndex) -> None:
-    made: set[str] = set()
-    for position, node in enumerate(index.nodes):
-        for name in node.input:
-            producer = index.producer(name) if name not in made else None
-            if producer is not None and producer >= position:
-                raise ModelError(
-                    f"the graph is not in topological order: {label(node)} reads {quoted(name)} before it is made; "
-                    "onnx's checker refuses such a model, so sort it first"
-                )
-        made.update(node.output)
 
 
 def input_types(analysis: Analysis) -> dict[str, TensorType]:

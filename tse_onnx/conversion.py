@@ -23,7 +23,7 @@ from tse_onnx.source import ModelLike, Source, open_model
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
-    from tse_onnx.passes.splice import Edit
+    from tse_onnx.passes.splice import Change
     from tse_onnx.staging import Stage
     from tse_onnx.verification.result import Verification
 
@@ -124,14 +124,14 @@ def convert(
     figures = measure(decisions)
     if expect is not None and figures.totals.converted != expect:
         raise CheckFailed(f"{figures.totals.converted} blocks would be converted; {expect} were expected")
-    converted, edits = _apply(analysis, decisions, owned=source.path is not None and not verify)
-    unchanged = None if edits or analysis.bound else source.original()
+    converted, changes = _apply(analysis, decisions, owned=source.path is not None and not verify)
+    unchanged = None if changes or analysis.bound else source.original()
 
     def check(folder: Path | None, renamed: Mapping[str, str]) -> Verification | None:
         if not verify:
             return None
         found = _verify(
-            analysis, converted, decisions, edits, data, preprocess, seed, max_drift, threads, (base, folder), renamed
+            analysis, converted, decisions, changes, data, preprocess, seed, max_drift, threads, (base, folder), renamed
         )
         if not found.passed:
             raise CheckFailed("; ".join(found.failures), found)
@@ -190,36 +190,43 @@ def _plan(source: Source, rows: int, input_shapes: InputShapes | None) -> tuple[
     return analysis, decide(analysis.blocks, rows, source.opset)
 
 
-def _apply(analysis: Analysis, decisions: tuple[Decision, ...], *, owned: bool) -> tuple[ModelProto, tuple[Edit, ...]]:
-    """The converted model and the edits that made it; a model that is `owned` is changed in place instead of copied."""
+def _apply(
+    analysis: Analysis, decisions: tuple[Decision, ...], *, owned: bool
+) -> tuple[ModelProto, tuple[Change, ...]]:
+    """The converted model and what was changed in it; a model that is `owned` is changed in place instead of copied."""
     source = analysis.source
     if owned:
         converted = source.model
     else:
         converted = ModelProto()
         converted.CopyFrom(source.model)
-    edits: tuple[Edit, ...] = ()
-    chosen = [(decision.block, decision.tile) for decision in decisions if decision.status == CONVERTED]
-    if chosen:
-        from tse_onnx.passes.lowering import Context, lower
+    tiles = {decision.block.name: decision.tile for decision in decisions if decision.status == CONVERTED}
+    changes: tuple[Change, ...] = ()
+    if tiles:
+        from tse_onnx.passes.lowering import lower
         from tse_onnx.passes.names import taken_names
-        from tse_onnx.passes.splice import splice
+        from tse_onnx.passes.splice import Change, apply
 
-        context = Context(analysis.index, analysis.types, source.opset, taken_names(source.model))
-        edits = tuple(lower(block, tile, context) for block, tile in chosen if tile is not None)
-        splice(converted.graph, edits)
+        taken = taken_names(source.model)
+        changes = tuple(
+            Change(part.scope.path, tuple(lower(block, tile, part.scope, taken) for block in part.blocks
+                                          if (tile := tiles.get(block.name)) is not None))
+            for part in analysis.parts
+            if any(block.name in tiles for block in part.blocks)
+        )  # fmt: skip
+        apply(converted, changes)
     if analysis.bound:
         from tse_onnx.passes.shapes import bind_inputs
 
         bind_inputs(converted.graph, analysis.bound)
-    return converted, edits
+    return converted, changes
 
 
 def _verify(
     analysis: Analysis,
     converted: ModelProto,
     decisions: tuple[Decision, ...],
-    edits: tuple[Edit, ...],
+    changes: tuple[Change, ...],
     data: PathLike | None,
     preprocess: str,
     seed: int,
@@ -235,6 +242,6 @@ def _verify(
     types = input_types(analysis)
     inputs = random_inputs(types, seed) if data is None else data_inputs(types, Path(data), preprocess)
     return verify(
-        analysis, converted, decisions, edits, inputs,
+        analysis, converted, decisions, changes, inputs,
         folders=folders, renamed=renamed, max_drift=max_drift, threads=threads,
     )  # fmt: skip

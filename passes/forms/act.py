@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from onnx import NodeProto
+
 from tse_onnx.passes.descriptor import Descriptor
 from tse_onnx.passes.index import GraphIndex
 from tse_onnx.passes.reasons import Refusal

@@ -11,18 +11,21 @@ gate. Two ways, by what the block's nodes allow:
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import ModelProto, TensorProto, ValueInfoProto
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
+from tse_onnx.errors import ModelError
 from tse_onnx.inputs import Feed
 from tse_onnx.passes.block import Anatomy, Block
 from tse_onnx.passes.forms.views import SHAPE_SLOTS
 from tse_onnx.passes.index import GraphIndex
+from tse_onnx.passes.reasons import quoted
+from tse_onnx.passes.scope import Scope
 from tse_onnx.passes.shapes import TensorType, value_info
 from tse_onnx.passes.tile import Tile
 from tse_onnx.verification.result import BlockCheck
@@ -46,6 +49,8 @@ class Original:
     model: ModelProto
     index: GraphIndex
     folder: Path | None
+    arguments: Feed = field(default_factory=dict)
+    """Values that the block reads from outside: the arguments of the function that it stands in."""
 
 
 def probes(block: Block, index: GraphIndex) -> tuple[str, ...]:
@@ -135,13 +140,12 @@ def _by_crops(original: Original, block: Block, tile: Tile, values: Feed) -> np.
     assert block.scale is not None
     anatomy = _anatomy(block)
     x = values[anatomy.root]
-    session = Session(
-        _excerpt(original, {anatomy.root: x}, block.scale.output), original.folder, threads=1, as_written=True
-    )
+    excerpt = _excerpt(original, {anatomy.root: x, **original.arguments}, block.scale.output)
+    session = Session(excerpt, original.folder, threads=1, as_written=True)
     stitched = np.empty_like(values[block.scale.output])
     for region in _regions(tile):
         crop, place = _slices(anatomy.root_axes, anatomy, region), _slices(anatomy.map_axes, anatomy, region)
-        feed = {anatomy.root: np.ascontiguousarray(x[crop])}
+        feed = {anatomy.root: np.ascontiguousarray(x[crop]), **original.arguments}
         stitched[place] = session.run(feed, [block.scale.output])[block.scale.output]
     return stitched
 
@@ -150,9 +154,9 @@ def _by_means(original: Original, block: Block, tile: Tile, values: Feed) -> np.
     """The gates that the original block gives for maps of each tile's mean, times what they scale."""
     anatomy = _anatomy(block)
     x, scaled = values[anatomy.squeeze.input], values[anatomy.map]
-    sizes = {name: values[name] for name in size_probes(block, original.index)}
-    alone = _excerpt(original, {anatomy.squeeze.input: x, **sizes}, anatomy.gate)
-    session = Session(alone, original.folder, threads=1, as_written=True)
+    sizes = {name: values[name] for name in size_probes(block, original.index)} | dict(original.arguments)
+    excerpt = _excerpt(original, {anatomy.squeeze.input: x, **sizes}, anatomy.gate)
+    session = Session(excerpt, original.folder, threads=1, as_written=True)
     stitched = np.empty_like(scaled)
     for region in _regions(tile):
         crop = x[_slices(anatomy.input_axes, anatomy, region)].astype(np.float64)
@@ -178,37 +182,81 @@ def _slices(axes: str, anatomy: Anatomy, region: tuple[slice, ...]) -> tuple[sli
     return tuple(by_letter.get(letter, slice(None)) for letter in axes)
 
 
-def _excerpt(original: Original, feeds: Feed, output: str) -> ModelProto:
-    """A model of the original's nodes between `feeds` and `output`, with the weights that they read."""
-    model, index = original.model, original.index
-    inside, weights = _closure(index, feeds.keys(), output)
+def _excerpt(original: Original, feeds: Feed, *outputs: str) -> ModelProto:
+    """A model of the original's nodes between `feeds` and `outputs`, with the weights that they read."""
+    model = original.model
+    nodes, weights, missing = _closure(original.index, feeds.keys(), outputs)
+    if missing:
+        raise ModelError(f"the block cannot be run alone: {quoted(missing[0])} comes from outside")
     alone = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
     graph = alone.graph
     graph.name = "block"
-    graph.node.extend(index.nodes[position] for position in inside)
-    graph.initializer.extend(index.initializers[name] for name in weights)
+    graph.node.extend(nodes)
+    graph.initializer.extend(weights)
     for name, array in feeds.items():
         kind = TensorType(onnx.helper.np_dtype_to_tensor_dtype(array.dtype), (None,) * array.ndim)
         graph.input.append(value_info(name, kind))
     if model.ir_version < 4:  # where an initializer has to be an input as well
-        graph.input.extend(value for value in model.graph.input if value.name in weights)
-    graph.output.append(ValueInfoProto(name=output))
+        names = {tensor.name for tensor in weights}
+        graph.input.extend(value for value in model.graph.input if value.name in names)
+    graph.output.extend(ValueInfoProto(name=output) for output in outputs)
     return alone
 
 
-def _closure(index: GraphIndex, feeds: Collection[str], output: str) -> tuple[list[int], dict[str, None]]:
-    """Positions of the nodes that make `output` out of `feeds`, in order of the graph, and the weights they read."""
-    inside: set[int] = set()
-    weights: dict[str, None] = {}
-    wanted = [output]
+def _closure(
+    index: GraphIndex, feeds: Collection[str], outputs: Collection[str]
+) -> tuple[list[NodeProto], list[TensorProto], list[str]]:
+    """The nodes that make `outputs` out of `feeds`, outer graphs' first and each in its order, the weights they read,
+    and the values that nothing gives."""
+    inside: dict[tuple[int, int], NodeProto] = {}
+    weights: dict[str, TensorProto] = {}
+    missing: dict[str, None] = {}
+    wanted = list(outputs)
     while wanted:
         name = wanted.pop()
         if not name or name in feeds:
             continue
-        if name in index.initializers:
-            weights[name] = None
-        producer = index.producer(name)
-        if producer is not None and producer not in inside:
-            inside.add(producer)
-            wanted.extend(index.nodes[producer].input)
-    return sorted(inside), weights
+        depth, at = 0, index
+        while at.producer(name) is None and name not in at.initializers and at.outer is not None:
+            depth, at = depth - 1, at.outer
+        producer = at.producer(name)
+        if name in at.initializers:
+            weights[name] = at.initializers[name]
+        elif producer is None:
+            missing[name] = None
+        elif (depth, producer) not in inside:
+            inside[depth, producer] = at.nodes[producer]
+            wanted.extend(at.nodes[producer].input)
+    return [inside[place] for place in sorted(inside)], list(weights.values()), list(missing)
+
+
+def check_inner(
+    original: Original, converted: Original, scope: Scope, block: Block, tile: Tile, seed: int
+) -> BlockCheck:
+    """The same check for a block inside a body or function, which no run of the whole model lets one see: both blocks
+    run alone, on seeded noise."""
+    assert block.scale is not None
+    anatomy = _anatomy(block)
+    random = np.random.default_rng(seed)
+    extents = {**dict(zip(_letters(anatomy), tile.extents, strict=True)), "C": block.channels or 1, "N": 1}
+    kind = scope.types[anatomy.root]
+    shape = tuple(extents[letter] for letter in anatomy.root_axes)
+    feeds = {anatomy.root: _noise(random, shape, kind.dtype)}
+    wanted = (block.scale.output, *size_probes(block, original.index))
+    for name in _closure(original.index, feeds.keys(), wanted)[2]:  # arguments of a function
+        given = scope.types[name]
+        dims = tuple(dim if isinstance(dim, int) else 1 for dim in given.dims or ())
+        feeds[name] = _noise(random, dims, given.dtype)
+    values = dict(feeds)
+    for source, names in (
+        (original, size_probes(block, original.index)),
+        (converted, [name for name in probes(block, original.index) if name not in feeds]),
+    ):
+        if names:
+            values |= Session(_excerpt(source, feeds, *names), source.folder).run(feeds, names)
+    arguments = {name: array for name, array in feeds.items() if name != anatomy.root}
+    return check_block(replace(original, arguments=arguments), block, tile, values)
+
+
+def _noise(random: np.random.Generator, shape: tuple[int, ...], dtype: int) -> np.ndarray:
+    return random.standard_normal(shape).astype(onnx.helper.tensor_dtype_to_np_dtype(dtype))

@@ -6,23 +6,23 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 
 from google.protobuf.message import Message
-from onnx import GraphProto, ModelProto
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
 
 from tse_onnx.external import external_tensors
 from tse_onnx.passes.reasons import label, quoted
-from tse_onnx.passes.splice import Edit
+from tse_onnx.passes.scope import Body, Function, Path, body
+from tse_onnx.passes.splice import Change, Edit
 
 
 def outside_differences(
     original: ModelProto,
     converted: ModelProto,
-    edits: Iterable[Edit],
+    changes: Iterable[Change],
     bound: Collection[str] = (),
     renamed: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """What differs between two models outside `edits`, the inputs that were `bound`, and the weight files that were
+    """What differs between two models outside `changes`, the inputs that were `bound`, and the weight files that were
     `renamed` (new locations by old); a phrase for each."""
-    edits = tuple(edits)
     if renamed:
         expected = ModelProto()
         expected.CopyFrom(original)
@@ -31,40 +31,77 @@ def outside_differences(
                 if entry.key == "location":
                     entry.value = renamed.get(entry.value, entry.value)
         original = expected
-    differences = _nodes(original.graph, converted.graph, edits)
-    exempt: dict[str, Collection[str]] = {
-        "value_info": {name for edit in edits for name in edit.types},
-        "input": frozenset(bound),
-        "initializer": {name for edit in edits for name in (*edit.weights, *edit.dropped_weights)},
-    }
-    for field in GraphProto.DESCRIPTOR.fields:
-        if field.name != "node":
-            before, after = (
-                _entries(model.graph, field.name, exempt.get(field.name, ())) for model in (original, converted)
-            )
-            differences += _compared(f"graph.{field.name}", before, after)
+    edits = {change.path: change.edits for change in changes}
+    differences = _scope(original.graph, converted.graph, (), edits, bound)
     for field in ModelProto.DESCRIPTOR.fields:
-        if field.name != "graph":
+        if field.name not in ("graph", "functions"):
             differences += _compared(field.name, _entries(original, field.name), _entries(converted, field.name))
+    differences += _compared("functions", [len(original.functions)], [len(converted.functions)])
+    for number, (before, after) in enumerate(zip(original.functions, converted.functions, strict=False)):
+        differences += _scope(before, after, (Function(number),), edits)
     return differences
 
 
-def _nodes(original: GraphProto, converted: GraphProto, edits: Sequence[Edit]) -> list[str]:
-    replaced = {position: len(nodes) for edit in edits for position, nodes in edit.nodes.items()}
+def _scope(
+    original: GraphProto | FunctionProto,
+    converted: GraphProto | FunctionProto,
+    path: Path,
+    edits: Mapping[Path, Sequence[Edit]],
+    bound: Collection[str] = (),
+) -> list[str]:
+    """Differences of a graph or function outside the edits of its own and of the scopes inside it."""
+    own = edits.get(path, ())
+    differences = _nodes(original, converted, path, edits)
+    exempt: dict[str, Collection[str]] = {
+        "value_info": {name for edit in own for name in edit.types},
+        "input": frozenset(bound),
+        "initializer": {name for edit in own for name in (*edit.weights, *edit.dropped_weights)},
+    }
+    for field in original.DESCRIPTOR.fields:
+        if field.name != "node":
+            before, after = (_entries(part, field.name, exempt.get(field.name, ())) for part in (original, converted))
+            differences += _compared(f"{original.name}.{field.name}", before, after)
+    return differences
+
+
+def _nodes(
+    original: GraphProto | FunctionProto,
+    converted: GraphProto | FunctionProto,
+    path: Path,
+    edits: Mapping[Path, Sequence[Edit]],
+) -> list[str]:
+    replaced = {position: len(nodes) for edit in edits.get(path, ()) for position, nodes in edit.nodes.items()}
+    inner: dict[int, set[Body]] = {}
+    for changed in edits:
+        if len(changed) > len(path) and changed[: len(path)] == path and isinstance(step := changed[len(path)], Body):
+            inner.setdefault(step.position, set()).add(step)
     after = iter(converted.node)
-    differences = []
+    differences: list[str] = []
     for position, node in enumerate(original.node):
         if position in replaced:
             for _ in range(replaced[position]):
                 next(after, None)
             continue
         other = next(after, None)
+        if other is not None and position in inner:
+            for step in inner[position]:
+                differences += _scope(body(node, step), body(other, step), (*path, step), edits)
+            node, other = (_shell(part, inner[position]) for part in (node, other))
         if other is None or other.SerializeToString() != node.SerializeToString():
             differences.append(label(node))
             break  # everything behind it would be shifted, too
     if not differences and next(after, None) is not None:
         differences.append("nodes at the end of the graph")
     return differences
+
+
+def _shell(node: NodeProto, steps: Collection[Body]) -> NodeProto:
+    """The node without the bodies that `steps` lead to."""
+    shell = NodeProto()
+    shell.CopyFrom(node)
+    for step in steps:
+        body(shell, step).Clear()
+    return shell
 
 
 def _entries(message: Message, field: str, exempt: Collection[str] = ()) -> Iterator[object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -11,14 +11,17 @@ from onnx import ModelProto
 
 from tse_onnx.analysis import Analysis
 from tse_onnx.errors import CheckFailed, ModelError
-from tse_onnx.inputs import Feed, Inputs
+from tse_onnx.inputs import Inputs
 from tse_onnx.passes.index import GraphIndex
+from tse_onnx.passes.order import sort_nodes
 from tse_onnx.passes.reasons import quoted
+from tse_onnx.passes.scope import scopes
 from tse_onnx.passes.shapes import first_line, weightless
-from tse_onnx.passes.splice import Edit
+from tse_onnx.passes.splice import Change
+from tse_onnx.passes.tile import Tile
 from tse_onnx.plan import CONVERTED, Decision, decide
 from tse_onnx.verification.drift import DriftMeter
-from tse_onnx.verification.oracle import Original, check_block, probes, size_probes
+from tse_onnx.verification.oracle import Original, check_block, check_inner, probes, size_probes
 from tse_onnx.verification.outside import outside_differences
 from tse_onnx.verification.result import BlockCheck, Check, Drift, Verification
 from tse_onnx.verification.session import Session
@@ -28,7 +31,7 @@ def verify(
     analysis: Analysis,
     converted: ModelProto,
     decisions: Sequence[Decision],
-    edits: Sequence[Edit],
+    changes: Sequence[Change],
     inputs: Inputs,
     *,
     folders: tuple[Path | None, Path | None] = (None, None),
@@ -43,13 +46,13 @@ def verify(
     where the original itself is not valid or does not run, `CheckFailed` where only the converted model does not.
     """
     checks = [
-        _outside(analysis, converted, edits, renamed),
+        _outside(analysis, converted, changes, renamed),
         _full_rows(analysis),
         _valid(analysis, converted),
     ]
     if not all(check.passed for check in checks):
         return Verification(inputs.text, 0, tuple(checks), (), ())
-    if not edits and not analysis.bound:  # the same bytes: nothing can differ, whether or not onnxruntime runs them
+    if not changes and not analysis.bound:  # the same bytes: nothing can differ, whether or not onnxruntime runs them
         same = tuple(Drift(output.name, 0.0, None, None) for output in converted.graph.output)
         return Verification("not run: the model is unchanged", 0, tuple(checks), (), same)
     blocks, drift = _numbers(analysis, converted, decisions, inputs, folders, threads)
@@ -59,9 +62,9 @@ def verify(
 
 
 def _outside(
-    analysis: Analysis, converted: ModelProto, edits: Sequence[Edit], renamed: Mapping[str, str] | None
+    analysis: Analysis, converted: ModelProto, changes: Sequence[Change], renamed: Mapping[str, str] | None
 ) -> Check:
-    differences = outside_differences(analysis.source.model, converted, edits, analysis.bound, renamed)
+    differences = outside_differences(analysis.source.model, converted, changes, analysis.bound, renamed)
     if differences:
         return Check("outside", False, f"the output differs from the input outside the edit: {', '.join(differences)}")
     return Check("outside", True, "everything outside the edit is byte for byte the input")
@@ -89,7 +92,9 @@ def _valid(analysis: Analysis, converted: ModelProto) -> Check:
 def _complaint(model: ModelProto) -> str | None:
     """What onnx's checker says against a model, or None."""
     try:
-        onnx.checker.check_model(weightless(model), full_check=True)
+        bare = weightless(model)
+        sort_nodes(bare.graph)  # the order of nodes is the input's own affair, and runtimes do not need it
+        onnx.checker.check_model(bare, full_check=True)
     except Exception as error:
         return first_line(error)
     return None
@@ -104,10 +109,11 @@ def _numbers(
     threads: int,
 ) -> tuple[tuple[BlockCheck, ...], tuple[Drift, ...]]:
     """Run both models on every feed, and the blocks on the first one."""
-    index = analysis.index
-    tiled = [decision for decision in decisions if decision.status == CONVERTED]
-    probed = _computed(index, (name for decision in tiled for name in probes(decision.block, index)))
-    sizes = _computed(index, (name for decision in tiled for name in size_probes(decision.block, index)))
+    index, blocks = analysis.main.index, tuple[BlockCheck, ...]()
+    tiles = {decision.block.name: decision.tile for decision in decisions if decision.status == CONVERTED}
+    tiled = [(block, tile) for block in analysis.parts[0].blocks if (tile := tiles.get(block.name)) is not None]
+    probed = _computed(index, (name for block, _ in tiled for name in probes(block, index)))
+    sizes = _computed(index, (name for block, _ in tiled for name in size_probes(block, index)))
     before = Session(analysis.source.model, folders[0], sizes, threads)
     original = Original(analysis.source.model, index, folders[0])
     try:
@@ -115,7 +121,6 @@ def _numbers(
     except ModelError as error:  # the original runs, so this is a fault of the conversion
         raise CheckFailed(str(error)) from error
     meter = DriftMeter(before.outputs)
-    blocks: tuple[BlockCheck, ...] = ()
     for number, feed in enumerate(inputs):
         first = number == 0
         reference = before.run(feed, _distinct(before.outputs, sizes if first else ()))
@@ -125,9 +130,28 @@ def _numbers(
             raise CheckFailed(str(error)) from error
         if first:
             known = {**feed, **{name: reference[name] for name in sizes}, **values}
-            blocks = tuple(_check(original, decision, known) for decision in tiled)
+            blocks = tuple(check_block(original, block, tile, known) for block, tile in tiled)
+            blocks += tuple(_inner(analysis, converted, tiles, folders))
         meter.add(reference, values)
     return blocks, meter.result()
+
+
+def _inner(
+    analysis: Analysis,
+    converted: ModelProto,
+    tiles: Mapping[str, Tile | None],
+    folders: tuple[Path | None, Path | None],
+) -> Iterator[BlockCheck]:
+    """The checks of the blocks in bodies and functions."""
+    if not any(block.name in tiles for part in analysis.parts[1:] for block in part.blocks):
+        return
+    results = scopes(converted, analysis.bound)
+    for part, result in zip(analysis.parts[1:], results[1:], strict=True):
+        before = Original(analysis.source.model, part.scope.index, folders[0])
+        after = Original(converted, result.index, folders[1])
+        for block in part.blocks:
+            if (tile := tiles.get(block.name)) is not None:
+                yield check_inner(before, after, part.scope, block, tile, seed=0)
 
 
 def _computed(index: GraphIndex, names: Iterable[str]) -> tuple[str, ...]:
@@ -137,11 +161,6 @@ def _computed(index: GraphIndex, names: Iterable[str]) -> tuple[str, ...]:
 
 def _distinct(*names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(chain.from_iterable(names)))
-
-
-def _check(original: Original, decision: Decision, values: Feed) -> BlockCheck:
-    assert decision.tile is not None
-    return check_block(original, decision.block, decision.tile, values)
 
 
 def _bounded(drift: Sequence[Drift], bound: float) -> Check:
