@@ -140,8 +140,8 @@ def _by_crops(original: Original, block: Block, tile: Tile, values: Feed) -> np.
     assert block.scale is not None
     anatomy = _anatomy(block)
     x = values[anatomy.root]
-    excerpt = _excerpt(original, {anatomy.root: x, **original.arguments}, block.scale.output)
-    session = Session(excerpt, original.folder, threads=1, as_written=True)
+    alone = _excerpt(original, {anatomy.root: x, **original.arguments}, block.scale.output)
+    session = Session(alone, original.folder, threads=1, as_written=True)
     stitched = np.empty_like(values[block.scale.output])
     for region in _regions(tile):
         crop, place = _slices(anatomy.root_axes, anatomy, region), _slices(anatomy.map_axes, anatomy, region)
@@ -155,8 +155,8 @@ def _by_means(original: Original, block: Block, tile: Tile, values: Feed) -> np.
     anatomy = _anatomy(block)
     x, scaled = values[anatomy.squeeze.input], values[anatomy.map]
     sizes = {name: values[name] for name in size_probes(block, original.index)} | dict(original.arguments)
-    excerpt = _excerpt(original, {anatomy.squeeze.input: x, **sizes}, anatomy.gate)
-    session = Session(excerpt, original.folder, threads=1, as_written=True)
+    alone = _excerpt(original, {anatomy.squeeze.input: x, **sizes}, anatomy.gate)
+    session = Session(alone, original.folder, threads=1, as_written=True)
     stitched = np.empty_like(scaled)
     for region in _regions(tile):
         crop = x[_slices(anatomy.input_axes, anatomy, region)].astype(np.float64)
