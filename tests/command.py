@@ -20,14 +20,14 @@ _ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in ("
 
 
 def tse_onnx(
-    *arguments: object, cwd: Path | None = None, input: bytes = b"", **options: Any
+    *arguments: object, cwd: Path | None = None, stdin: bytes = b"", **options: Any
 ) -> subprocess.CompletedProcess[bytes]:
     """`tse-onnx` with these arguments; whatever happens, it shows no traceback and no escape sequence.
 
     A process of its own costs most of a second, so it gets one only where `options` (of `subprocess.run`) ask for it.
     """
     words = [str(argument) for argument in arguments]
-    done = _inside(words, cwd, input) if not options else _outside(words, cwd, input, **options)
+    done = _inside(words, cwd, stdin) if not options else _outside(words, cwd, stdin, **options)
     assert b"Traceback" not in done.stderr, done.stderr.decode()
     assert b"Traceback" not in done.stdout
     assert b"\x1b" not in done.stderr

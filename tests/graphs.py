@@ -1,4 +1,4 @@
-"""Small models with squeeze-and-excite blocks, written as ONNX text; every part of a block can be spelled in several ways.
+"""Small models with squeeze-and-excite blocks, as ONNX text; every part of a block can be spelled in several ways.
 
 The block of `se_model` reads `h`, made from the graph's input by a node before it, and its result `s` is read by a node
 behind it, so that an edit has neighbours that must not change.
@@ -12,7 +12,9 @@ import numpy as np
 import onnx
 from onnx import ModelProto, helper, numpy_helper, parser
 
-NEWEST_OPSET = min(onnx.defs.onnx_opset_version(), 26)  # the newest that onnxruntime 1.31 runs
+from tests.running import newest_opset
+
+NEWEST_OPSET = newest_opset()
 
 # Spelling of the squeeze: its lines, and the opsets it exists in.
 SQUEEZES: Mapping[str, tuple[str, int, int]] = {
@@ -20,7 +22,8 @@ SQUEEZES: Mapping[str, tuple[str, int, int]] = {
     "ReduceMean [2,3]": ("d = ReduceMean<axes = [2, 3], keepdims = 1>(h)", 1, 17),
     "ReduceMean [-1,-2]": ("d = ReduceMean<axes = [-1, -2], keepdims = 1>(h)", 11, 17),
     "ReduceMean [-2,-1]": ("d = ReduceMean<axes = [-2, -1]>(h)", 11, 17),
-    "ReduceMean input [2,3]": ("axes = Constant<value = int64[2] {2, 3}>()\n d = ReduceMean<keepdims = 1>(h, axes)", 18, 99),
+    "ReduceMean input [2,3]": (
+        "axes = Constant<value = int64[2] {2, 3}>()\n d = ReduceMean<keepdims = 1>(h, axes)", 18, 99),
     "ReduceMean input [-1,-2]": ("axes = Constant<value_ints = [-1, -2]>()\n d = ReduceMean(h, axes)", 18, 99),
     "ReduceMean initializer": ("d = ReduceMean<noop_with_empty_axes = 0>(h, se_axes)", 18, 99),
 }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 from onnx import ModelProto
 
@@ -18,6 +19,18 @@ def session(model: ModelProto | str) -> ort.InferenceSession:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return ort.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+
+
+def newest_opset() -> int:
+    """The newest opset that both onnx and onnxruntime know."""
+    for opset in range(onnx.defs.onnx_opset_version(), 18, -1):
+        text = f'<ir_version: 9, opset_import: ["" : {opset}]> g (float[1] x) => (float[1] y) {{ y = Neg(x) }}'
+        try:
+            session(onnx.parser.parse_model(text))
+        except Exception:
+            continue
+        return opset
+    return 18
 
 
 def run(model: ModelProto | str, x: np.ndarray) -> np.ndarray:

@@ -18,10 +18,11 @@ from tests.command import DOCS, refused, tse_onnx, validated
 from tests.graphs import network, plain_model, se_model, text_model
 from tests.running import run
 
-REPORT = ["schema", "tse_onnx", "model", "opset", "input_shapes", "rows", "blocks", "totals", "verification"]
-BLOCK = ["name", "status", "reason", "reason_code", "kind", "squeeze", "scale", "input", "shape"]
+REPORT = ["schema", "tse_onnx", "model", "opset", "input_shapes", "rows", "tiling", "blocks", "totals", "verification"]
+BLOCK = ["name", "status", "reason", "reason_code", "kind", "squeeze", "scale", "scope", "input", "shape"]
 FIGURES = [
-    "tile", "descriptors", "buffer_before", "buffer_after", "buffer_before_bytes", "buffer_after_bytes", "macs_added",
+    "tile", "descriptors", "buffer_before", "buffer_after", "buffer_before_bytes", "buffer_after_bytes",
+    "buffer_after_streamed", "macs_added", "tiling",
 ]  # fmt: skip
 
 
@@ -87,7 +88,7 @@ def test_convert_report_key_by_key(folder):
     assert (third["tile"], third["descriptors"], third["macs_added"]) == ([7, 12], 1, 0)
     assert third["buffer_before"] == third["buffer_after"] == 8 * 7 * 12
     assert third["reason"]
-    assert [last[key] for key in FIGURES] == [None] * 7
+    assert [last[key] for key in FIGURES] == [None] * len(FIGURES)
     assert found["totals"] == {
         "converted": 2, "unchanged": 1, "refused": 1,
         "buffer_before": 8 * 12 * 49, "buffer_after": 8 * 12 * 21,
@@ -264,7 +265,8 @@ def _slow_model():
 
 
 @pytest.mark.slow
-def test_130_when_interrupted_in_mid_verification(folder):
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
+def test_130_or_143_when_stopped_in_mid_verification(folder, sent, code):
     onnx.save(_slow_model(), folder / "slow.onnx")
     np.save(folder / "many.npy", np.zeros((400, 3, 256, 256), np.float16))
     (folder / "out.onnx").write_bytes(b"what was there before")
@@ -275,9 +277,9 @@ def test_130_when_interrupted_in_mid_verification(folder):
     )  # fmt: skip
     while sorted(os.listdir(folder)) == before:  # the output is staged just before it is verified
         assert process.poll() is None, process.stderr.read()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert err.decode().splitlines() == ["Interrupted: nothing was written."]
     assert not out
     assert sorted(os.listdir(folder)) == before
@@ -289,15 +291,15 @@ def test_130_when_interrupted_in_mid_verification(folder):
 
 def test_a_model_through_standard_input_and_output(folder):
     data = (folder / "net.onnx").read_bytes()
-    piped = tse_onnx("convert", "-", "-", input=data)
+    piped = tse_onnx("convert", "-", "-", stdin=data)
     assert piped.returncode == 0
     assert b"Converted 2 blocks" in piped.stderr
     assert tse_onnx("convert", "net.onnx", "out.onnx", cwd=folder).returncode == 0
     assert piped.stdout == (folder / "out.onnx").read_bytes()
-    found = validated(tse_onnx("inspect", "-", "--format", "json", input=data).stdout, "inspect")
+    found = validated(tse_onnx("inspect", "-", "--format", "json", stdin=data).stdout, "inspect")
     assert len(found["blocks"]) == 4
     assert (
-        validated(tse_onnx("report", "-", "--format", "json", input=data).stdout, "report")["totals"]["converted"] == 2
+        validated(tse_onnx("report", "-", "--format", "json", stdin=data).stdout, "report")["totals"]["converted"] == 2
     )
 
 
@@ -319,11 +321,11 @@ def test_an_unchanged_model_keeps_its_bytes_on_every_way(folder, way):
     (folder / "odd.onnx").write_bytes(data)
     out = folder / "out.onnx"
     if way == "stdin to stdout":
-        found = tse_onnx("convert", "-", "-", input=data).stdout
+        found = tse_onnx("convert", "-", "-", stdin=data).stdout
     elif way == "file to stdout":
         found = tse_onnx("convert", folder / "odd.onnx", "-").stdout
     elif way == "stdin to file":
-        assert tse_onnx("convert", "-", out, input=data).returncode == 0
+        assert tse_onnx("convert", "-", out, stdin=data).returncode == 0
         found = out.read_bytes()
     else:
         reading, writing = os.pipe()
@@ -361,8 +363,9 @@ def _on_a_terminal(arguments, folder, **env):
     """What a command writes to a terminal."""
     leader, follower = pty.openpty()
     clean = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR")}
-    process = subprocess.Popen([sys.executable, "-m", "tse_onnx", *arguments], cwd=folder, stdout=follower,
-                               stderr=follower, env=clean | {"TERM": "xterm-256color", "COLUMNS": "100"} | env)  # fmt: skip
+    env = clean | {"TERM": "xterm-256color", "COLUMNS": "100"} | env
+    command = [sys.executable, "-m", "tse_onnx", *arguments]
+    process = subprocess.Popen(command, cwd=folder, stdout=follower, stderr=follower, env=env)
     os.close(follower)
     text = b""
     while True:

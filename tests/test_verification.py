@@ -218,25 +218,14 @@ def test_one_wrong_block_of_three_is_named(tmp_path, sabotage):
     assert [check.passed for check in caught.value.verification.blocks] == [True, False, True]
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_result_that_is_not_a_number_never_passes(folder, sabotage, bad):
-    def poisoned(model):
-        for tensor, array in _constant(model, lambda array: array.dtype == np.float32 and array.size == 4):
-            del array
-            node = next(node for node in model.graph.node if node.op_type == "Mul" and node.output[0] == "s")
-            gate = next(slot for slot, name in enumerate(node.input) if name != "h")
-            poison = onnx.helper.make_node("Mul", [node.input[gate], "poison"], ["poisoned"])
-            constant = onnx.helper.make_node(
-                "Constant", [], ["poison"], value=numpy_helper.from_array(np.array(bad, np.float32))
-            )
-            node.input[gate] = "poisoned"
-            position = list(model.graph.node).index(node)
-            model.graph.node.insert(position, poison)
-            model.graph.node.insert(position, constant)
-            return
+def test_a_result_that_is_not_a_number_never_passes(folder, sabotage):
+    """A power in place of the product: not a number wherever the map is negative."""
 
-    sabotage(poisoned)
-    _convert(folder)
+    def power(model):
+        next(node for node in model.graph.node if node.output[0] == "s").op_type = "Pow"
+
+    sabotage(power)
+    assert "error nan" in _convert(folder)
 
 
 # The seed, the bound, the count
@@ -254,8 +243,9 @@ def test_the_seed_decides_the_noise(folder):
 
 @pytest.mark.parametrize("options", [
     {"max_drift": -1.0}, {"max_drift": float("nan")}, {"seed": -1}, {"threads": -1}, {"threads": 10**9}, {"rows": 0},
-    {"rows": -7}, {"preprocess": "caffe"}, {"max_drift": 1.0, "verify": False}, {"input_shapes": {"x": (1, 8, -16, 12)}},
-    {"input_shapes": {"x": (1, 8, 2**70, 12)}}, {"input_shapes": {"x": (1, 8, 16)}}, {"input_shapes": {"z": (1, 2)}},
+    {"rows": -7}, {"preprocess": "caffe"}, {"max_drift": 1.0, "verify": False},
+    {"input_shapes": {"x": (1, 8, -16, 12)}}, {"input_shapes": {"x": (1, 8, 2**70, 12)}},
+    {"input_shapes": {"x": (1, 8, 16)}}, {"input_shapes": {"z": (1, 2)}},
 ])  # fmt: skip
 def test_the_library_refuses_bad_options_as_well(options):
     with pytest.raises(tse_onnx.UsageError):

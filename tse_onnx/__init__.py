@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from tse_onnx.metric import BlockBuffering, Buffering, Totals
     from tse_onnx.passes.block import Block, NodeRef
     from tse_onnx.passes.reasons import Refusal
-    from tse_onnx.passes.tile import Tile
-    from tse_onnx.plan import Decision
+    from tse_onnx.passes.tiling import Tiling
+    from tse_onnx.plan import Decision, Plan
     from tse_onnx.report.data import Report
     from tse_onnx.verification.result import BlockCheck, Check, Drift, Verification
 
@@ -35,8 +35,8 @@ _HOMES = {
     "tse_onnx.errors": ("CheckFailed", "DataError", "ModelError", "TseError", "UsageError"),
     "tse_onnx.passes.block": ("Block", "NodeRef"),
     "tse_onnx.passes.reasons": ("Refusal",),
-    "tse_onnx.passes.tile": ("Tile",),
-    "tse_onnx.plan": ("Decision",),
+    "tse_onnx.passes.tiling": ("Tiling",),
+    "tse_onnx.plan": ("Decision", "Plan"),
     "tse_onnx.report.data": ("Report",),
     "tse_onnx.verification.result": ("BlockCheck", "Check", "Drift", "Verification"),
 }
@@ -44,8 +44,8 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Block", "BlockBuffering", "BlockCheck", "Buffering", "Check", "CheckFailed", "ConvertResult", "DataError",
-    "Decision", "Drift", "ModelError", "NodeRef", "Refusal", "Report", "Tile", "Totals", "TseError", "UsageError",
-    "Verification", "__version__", "buffering", "convert", "find_blocks",
+    "Decision", "Drift", "ModelError", "NodeRef", "Plan", "Refusal", "Report", "Tiling", "Totals", "TseError",
+    "UsageError", "Verification", "__version__", "buffering", "convert", "find_blocks",
 ]  # fmt: skip
 
 

@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
 from onnx import ModelProto
 
-from tse_onnx.analysis import Analysis, InputShapes, analyse, need_sizes
+from tse_onnx.analysis import Analysis, InputShapes, Part, analyse, need_sizes
 from tse_onnx.errors import CheckFailed, UsageError
-from tse_onnx.external import check_locations
+from tse_onnx.external import check_locations, external_tensors, location
 from tse_onnx.metric import Buffering, measure
 from tse_onnx.passes.block import Block
-from tse_onnx.plan import CONVERTED, Decision, decide
+from tse_onnx.passes.match import DEFAULT_KINDS
+from tse_onnx.passes.tiling import Tiling
+from tse_onnx.plan import CONVERTED, Decision, Plan
+from tse_onnx.preparation import Preparation, prepare
 from tse_onnx.report.data import Report
 from tse_onnx.source import ModelLike, Source, open_model
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
-    from tse_onnx.passes.splice import Change
+    from tse_onnx.passes.lowering import Means, Upsample
+    from tse_onnx.passes.splice import Change, Edit
     from tse_onnx.staging import Stage
     from tse_onnx.verification.result import Verification
 
 PathLike = Union[str, "os.PathLike[str]"]
+Forms = tuple["Upsample", "Means"]
 
 _MOST_THREADS = 1024
 
@@ -63,28 +68,49 @@ class ConvertResult:
         return gs.import_onnx(self.model)
 
 
-def find_blocks(model: ModelLike, *, input_shapes: InputShapes | None = None) -> tuple[Block, ...]:
+def find_blocks(
+    model: ModelLike, *, input_shapes: InputShapes | None = None, kinds: Collection[str] = DEFAULT_KINDS
+) -> tuple[Block, ...]:
     """Every global pooling of `model`, in node order: squeeze-and-excite blocks, and others with a reason.
 
     `model` is a path, an `onnx.ModelProto` or a `gs.Graph`; `input_shapes` gives inputs with dynamic dimensions a
-    size, as `{"images": (1, 3, 224, 224)}`. Raises `ModelError`, `UsageError`.
+    size, as `{"images": (1, 3, 224, 224)}`; `kinds` are the kinds of blocks to look for: se, ese, eca, ge. Raises
+    `ModelError`, `UsageError`.
     """
-    return analyse(open_model(model), input_shapes).blocks
+    return analyse(open_model(model), input_shapes, kinds).blocks
 
 
-def buffering(model: ModelLike, rows: int = 7, *, input_shapes: InputShapes | None = None) -> Buffering:
+def buffering(
+    model: ModelLike,
+    rows: int = 7,
+    *,
+    tiling: Tiling | None = None,
+    plan: Plan | None = None,
+    input_shapes: InputShapes | None = None,
+    kinds: Collection[str] = DEFAULT_KINDS,
+) -> Buffering:
     """What the blocks of `model` buffer today, and with tiles of `rows` rows: the paper's metric.
 
-    Raises `ModelError` where the model is unusable or a size is not known, `UsageError` for a bad option.
+    `tiling` or `plan` take the place of `rows`. Raises `ModelError` where the model is unusable or a size is not known,
+    `UsageError` for a bad option.
     """
-    return preview(model, rows, input_shapes=input_shapes).buffering
+    return preview(model, rows, tiling=tiling, plan=plan, input_shapes=input_shapes, kinds=kinds).buffering
 
 
-def preview(model: ModelLike, rows: int = 7, *, input_shapes: InputShapes | None = None) -> Report:
+def preview(
+    model: ModelLike,
+    rows: int = 7,
+    *,
+    tiling: Tiling | None = None,
+    plan: Plan | None = None,
+    input_shapes: InputShapes | None = None,
+    kinds: Collection[str] = DEFAULT_KINDS,
+) -> Report:
     """The report of a conversion that is not made."""
     source = open_model(model)
-    analysis, decisions = _plan(source, rows, input_shapes)
-    return Report(source.title, source.opset, dict(analysis.bound), rows, measure(decisions), None)
+    plan = _chosen(rows, tiling, plan)
+    made = prepare(source, plan, input_shapes, kinds)
+    return Report(source.title, source.opset, dict(made.analysis.bound), plan, measure(made.decisions), None)
 
 
 def convert(
@@ -92,7 +118,13 @@ def convert(
     out: PathLike | None = None,
     *,
     rows: int = 7,
+    tiling: Tiling | None = None,
+    plan: Plan | None = None,
     input_shapes: InputShapes | None = None,
+    dynamic: bool = False,
+    kinds: Collection[str] = DEFAULT_KINDS,
+    upsample: str = "resize",
+    means: str = "matmul",
     verify: bool = True,
     data: PathLike | None = None,
     preprocess: str = "unit",
@@ -107,6 +139,11 @@ def convert(
     `model` is a path, an `onnx.ModelProto` or a `gs.Graph` and is never changed. With `out` the result is written there
     once every check has passed; `out` may be the input's own path. Blocks no taller than `rows` stay as they are.
 
+    `tiling` takes the place of `rows`: columns, patches, a running squeeze; `plan` that of both, with a choice for each
+    block. `kinds` are the kinds of blocks to convert. `input_shapes` binds inputs with dynamic dimensions; with
+    `dynamic` the written model keeps these, and the shapes say only what to report and verify for. `upsample` (resize,
+    gather, expand) and `means` (matmul, cumsum) choose among equivalent forms, for compilers that know only some.
+
     The result is verified with onnxruntime unless `verify` is False: on `data` (an .npz, an .npy, or a folder of images
     prepared as `preprocess` says: unit, imagenet or signed), or on noise drawn from `seed`. `max_drift` bounds the
     absolute difference of the model's outputs, `expect` fixes the number of converted blocks, `threads` limits
@@ -120,12 +157,18 @@ def convert(
     base = source.path.parent if source.path is not None else None
     if verify or out is not None:
         check_locations(source.model, base)
-    analysis, decisions = _plan(source, rows, input_shapes)
-    figures = measure(decisions)
+    if report is not None:
+        _check_report(Path(report), source, None if out is None else Path(out))
+    forms = _forms(upsample, means)
+    plan = _chosen(rows, tiling, plan)
+    made = prepare(source, plan, input_shapes, kinds, dynamic)
+    if verify:
+        need_sizes(made.analysis)
+    analysis, decisions, figures = made.analysis, made.decisions, measure(made.decisions)
     if expect is not None and figures.totals.converted != expect:
         raise CheckFailed(f"{figures.totals.converted} blocks would be converted; {expect} were expected")
-    converted, changes = _apply(analysis, decisions, owned=source.path is not None and not verify)
-    unchanged = None if changes or analysis.bound else source.original()
+    converted, changes = _apply(made, forms, owned=source.path is not None and not verify)
+    unchanged = None if changes or made.written.bound else source.original()
 
     def check(folder: Path | None, renamed: Mapping[str, str]) -> Verification | None:
         if not verify:
@@ -138,7 +181,7 @@ def convert(
         return found
 
     def described(verification: Verification | None) -> Report:
-        return Report(source.title, source.opset, dict(analysis.bound), rows, figures, verification)
+        return Report(source.title, source.opset, dict(analysis.bound), plan, figures, verification)
 
     target = None if out is None else Path(out)
     with contextlib.ExitStack() as stack:
@@ -167,6 +210,17 @@ def _stage(stack: contextlib.ExitStack, path: Path | None) -> Stage | None:
     return stack.enter_context(staging(path))
 
 
+def _check_report(report: Path, source: Source, out: Path | None) -> None:
+    """Raise `UsageError` where the report would take the place of a model, or of the weights of one."""
+    from tse_onnx.staging import resolved
+
+    models = [path for path in (source.path, out) if path is not None]
+    files = {location(tensor) for tensor in external_tensors(source.model)}
+    weights = [resolved(path).parent / where for path in models for where in files]
+    if resolved(report) in map(resolved, (*models, *weights)):
+        raise UsageError(f"the report would overwrite {report}, a file of the model")
+
+
 def _check_options(verify: bool, preprocess: str, seed: int, max_drift: float | None, threads: int) -> None:
     from tse_onnx.inputs import PREPROCESSES
 
@@ -182,44 +236,60 @@ def _check_options(verify: bool, preprocess: str, seed: int, max_drift: float | 
         raise UsageError(f"threads are 0 (all cores) to {_MOST_THREADS}, not {threads}")
 
 
-def _plan(source: Source, rows: int, input_shapes: InputShapes | None) -> tuple[Analysis, tuple[Decision, ...]]:
-    if rows < 1:
-        raise UsageError(f"a tile needs at least one row, not {rows}")
-    analysis = analyse(source, input_shapes)
-    need_sizes(analysis)
-    return analysis, decide(analysis.blocks, rows, source.opset)
+def _chosen(rows: int, tiling: Tiling | None, plan: Plan | None) -> Plan:
+    if plan is not None:
+        return plan
+    return Plan(tiling if tiling is not None else Tiling(rows))
 
 
-def _apply(
-    analysis: Analysis, decisions: tuple[Decision, ...], *, owned: bool
-) -> tuple[ModelProto, tuple[Change, ...]]:
+def _forms(upsample: str, means: str) -> Forms:
+    from tse_onnx.passes.lowering import Means, Upsample
+
+    try:
+        return Upsample(upsample), Means(means)
+    except ValueError:
+        choices = [", ".join(form.value for form in kind) for kind in (Upsample, Means)]
+        raise UsageError(f"gates are spread by {choices[0]}, running means made by {choices[1]}") from None
+
+
+def _apply(made: Preparation, forms: Forms, *, owned: bool) -> tuple[ModelProto, tuple[Change, ...]]:
     """The converted model and what was changed in it; a model that is `owned` is changed in place instead of copied."""
-    source = analysis.source
+    source = made.analysis.source
     if owned:
         converted = source.model
     else:
         converted = ModelProto()
         converted.CopyFrom(source.model)
-    tiles = {decision.block.name: decision.tile for decision in decisions if decision.status == CONVERTED}
+    chosen = {decision.block.name: decision for decision in made.decisions if decision.status == CONVERTED}
     changes: tuple[Change, ...] = ()
-    if tiles:
-        from tse_onnx.passes.lowering import lower
+    if chosen:
         from tse_onnx.passes.names import taken_names
         from tse_onnx.passes.splice import Change, apply
 
         taken = taken_names(source.model)
         changes = tuple(
-            Change(part.scope.path, tuple(lower(block, tile, part.scope, taken) for block in part.blocks
-                                          if (tile := tiles.get(block.name)) is not None))
-            for part in analysis.parts
-            if any(block.name in tiles for block in part.blocks)
-        )  # fmt: skip
+            Change(part.scope.path, _edits(part, chosen, taken, forms))
+            for part in made.written.parts
+            if any(block.name in chosen for block in part.blocks)
+        )
         apply(converted, changes)
-    if analysis.bound:
+    if made.written.bound:
         from tse_onnx.passes.shapes import bind_inputs
 
-        bind_inputs(converted.graph, analysis.bound)
+        bind_inputs(converted.graph, made.written.bound)
     return converted, changes
+
+
+def _edits(part: Part, chosen: Mapping[str, Decision], taken: set[str], forms: Forms) -> tuple[Edit, ...]:
+    from tse_onnx.passes.lowering import lower
+
+    edits = []
+    for block in part.blocks:
+        decision = chosen.get(block.name)
+        cover = (decision.open_strips or decision.cover) if decision is not None else None
+        if cover is not None:
+            edits.append(lower(block, cover, part.scope, taken, *forms))
+    return tuple(edits)
 
 
 def _verify(

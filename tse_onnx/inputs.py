@@ -90,9 +90,12 @@ def data_inputs(types: Mapping[str, TensorType], path: Path, preprocess: str = "
 def _noise(random: np.random.Generator, name: str, kind: TensorType) -> np.ndarray:
     shape = tuple(dim if isinstance(dim, int) else 1 for dim in kind.dims or ())
     dtype = _dtype(name, kind)
-    if dtype.kind in "iub":
-        return random.integers(0, 2, shape).astype(dtype)
-    return random.standard_normal(shape).astype(dtype)
+    try:
+        if dtype.kind in "iub":
+            return random.integers(0, 2, shape).astype(dtype)
+        return random.standard_normal(shape).astype(dtype)
+    except (MemoryError, ValueError) as error:
+        raise DataError(f"input {quoted(name)} of shape {list(shape)} does not fit into the memory") from error
 
 
 def _dtype(name: str, kind: TensorType) -> np.dtype[Any]:

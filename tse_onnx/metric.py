@@ -25,10 +25,10 @@ _BITS: dict[int, int] = {
 class BlockBuffering:
     """One block's figures, all for one image.
 
-    `tile` is rows × columns, clamped to the map; `before` and `after` are elements, `bits` what one of them takes
-    at the model's type; `macs_added` is what the excite does more:
-    (N − 1) · F for N descriptors of F multiply-accumulates.
-    All figures are None where the block is refused.
+    `tile` is rows × columns, clamped to the map; `before` and `after` are elements by the paper's metric, `held` those
+    that a machine holds which streams whole rows (it differs for columns, patches, upper and middle strips), `bits`
+    what one of them takes at the model's type. `macs_added` is what the excite does more: (N − 1) · F for N descriptors
+    of F multiply-accumulates. All figures are None where the block is refused, or its size not known.
     """
 
     decision: Decision
@@ -36,6 +36,7 @@ class BlockBuffering:
     descriptors: int | None = None
     before: int | None = None
     after: int | None = None
+    held: int | None = None
     bits: int | None = None
     macs_added: int | None = None
 
@@ -95,18 +96,26 @@ def measure(decisions: Iterable[Decision]) -> Buffering:
 
 
 def _measure(decision: Decision) -> BlockBuffering:
-    block, tile = decision.block, decision.tile
-    channels = block.channels
-    if tile is None or channels is None or block.anatomy is None:
+    block, cover, channels = decision.block, decision.cover, decision.block.channels
+    if channels is None or block.anatomy is None or None in block.extents:
         return BlockBuffering(decision)
+    bits = _BITS.get(block.dtype, 32)
+    if cover is None:
+        if decision.status != UNCHANGED:
+            return BlockBuffering(decision)
+        extents = tuple(extent or 0 for extent in block.extents)
+        whole = channels * math.prod(extents)
+        return BlockBuffering(decision, extents, 1, whole, whole, whole, bits, 0)
+    held = cover.rows_held * math.prod(cover.extents) // max(cover.extents[cover.axis], 1)
     return BlockBuffering(
         decision,
-        tile=tile.sizes,
-        descriptors=tile.count,
-        before=channels * math.prod(tile.extents),
-        after=channels * tile.area,
-        bits=_BITS.get(block.dtype, 32),
-        macs_added=(tile.count - 1) * block.anatomy.macs,
+        tile=cover.sizes,
+        descriptors=cover.count,
+        before=channels * math.prod(cover.extents),
+        after=channels * cover.area,
+        held=channels * held,
+        bits=bits,
+        macs_added=(cover.count - 1) * block.anatomy.macs,
     )
 
 

@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
+from tse_onnx.errors import UsageError
 from tse_onnx.passes.block import Block
 from tse_onnx.passes.lowering import OLDEST_OPSET
 from tse_onnx.passes.reasons import Refusal, quoted
-from tse_onnx.passes.tile import Tile
+from tse_onnx.passes.tiling import TILE, Cover, OpenStrips, Tiling
 
 CONVERTED, UNCHANGED, REFUSED = "converted", "unchanged", "refused"
 
 
 @dataclass(frozen=True)
+class Plan:
+    """Which block gets which tiling: `choices` by block name, `default` for every other; None keeps the global mean."""
+
+    default: Tiling | None = field(default_factory=Tiling)
+    choices: Mapping[str, Tiling | None] = field(default_factory=dict)
+
+    def of(self, block: Block) -> Tiling | None:
+        """The tiling of a block."""
+        return self.choices.get(block.name, self.default)
+
+
+@dataclass(frozen=True)
 class Decision:
-    """What becomes of a block: `converted` to `tile`, `unchanged` because one tile covers its map, or `refused`."""
+    """What becomes of a block.
+
+    It is `converted` to `tiling`, whose geometry on its map is `cover`; `unchanged` because one tile covers its map or
+    the plan keeps it; or `refused`. `open_strips` is set where the size of the map stays open until the model runs.
+    """
 
     block: Block
     status: str
-    tile: Tile | None
+    tiling: Tiling | None
+    cover: Cover | None
     refusal: Refusal | None = None
     note: str = ""
+    open_strips: OpenStrips | None = None
 
     @property
     def reason(self) -> str | None:
@@ -29,24 +48,52 @@ class Decision:
         return self.refusal.text if self.refusal else self.note or None
 
 
-def decide(blocks: Iterable[Block], rows: int, opset: int) -> tuple[Decision, ...]:
-    """A decision for each block: strips of `rows` rows."""
-    return tuple(_decide(block, rows, opset) for block in blocks)
+def decide(blocks: Iterable[Block], plan: Plan, opset: int, dynamic: bool = False) -> tuple[Decision, ...]:
+    """A decision for each block. With `dynamic`, maps whose size is not known are cut into strips all the same."""
+    return tuple(_decide(block, plan.of(block), opset, dynamic) for block in blocks)
 
 
-def _decide(block: Block, rows: int, opset: int) -> Decision:
+def _decide(block: Block, tiling: Tiling | None, opset: int, dynamic: bool) -> Decision:
     if block.refusal is not None:
-        return Decision(block, REFUSED, None, block.refusal)
-    extents = tuple(extent for extent in block.extents if extent is not None)
-    if not extents or len(extents) != len(block.extents):
-        return Decision(block, REFUSED, None, Refusal("shape", f"the size of {quoted(block.input)} cannot be inferred"))
-    if 0 in extents:
-        return Decision(block, REFUSED, None, Refusal("shape", f"{quoted(block.input)} is an empty map"))
+        return Decision(block, REFUSED, None, None, block.refusal)
+    if tiling is None:
+        return Decision(block, UNCHANGED, None, None, note="the plan keeps its global mean")
     if opset < OLDEST_OPSET:
         text = f"the model uses opset {opset}; tiles need opset {OLDEST_OPSET} or newer: export or convert it to that"
-        return Decision(block, REFUSED, None, Refusal("opset", text))
-    tile = Tile.strip(extents, rows)
-    if tile.covers_map:
-        note = f"a tile of {rows} rows covers its map of {' × '.join(map(str, extents))}"
-        return Decision(block, UNCHANGED, tile, note=note)
-    return Decision(block, CONVERTED, tile)
+        return Decision(block, REFUSED, None, None, Refusal("opset", text))
+    extents = tuple(extent for extent in block.extents if extent is not None)
+    if len(extents) != len(block.extents) or not extents:
+        if dynamic:
+            return _open(block, tiling, opset)
+        return _refused(block, f"the size of {quoted(block.input)} cannot be inferred")
+    if 0 in extents:
+        return _refused(block, f"{quoted(block.input)} is an empty map")
+    try:
+        cover = tiling.cover(extents)
+    except UsageError as error:
+        return _refused(block, str(error), "rank")
+    if cover.covers_map:
+        shown = " × ".join(map(str, extents))
+        if tiling.squeeze == TILE:
+            note = f"a tile of {' × '.join(map(str, cover.sizes))} covers its map of {shown}"
+        else:
+            note = f"{tiling} cover its map of {shown}"
+        return Decision(block, UNCHANGED, tiling, cover, note=note)
+    return Decision(block, CONVERTED, tiling, cover)
+
+
+def _open(block: Block, tiling: Tiling, opset: int) -> Decision:
+    assert block.anatomy is not None
+    rank = len(block.anatomy.squeeze.spatial)
+    if tiling.squeeze != TILE or tiling.rows is None or tiling.cols is not None or tiling.balanced:
+        return _refused(block, f"a map of unknown size can be cut into strips of rows only, not into {tiling}")
+    if opset < 10:
+        text = f"the model uses opset {opset}; tiles of a map of unknown size need opset 10 or newer"
+        return Decision(block, REFUSED, None, None, Refusal("opset", text))
+    if tiling.axis >= rank:
+        return _refused(block, f"a map with {rank} spatial axes has no axis {tiling.axis}", "rank")
+    return Decision(block, CONVERTED, tiling, None, open_strips=OpenStrips(tiling.axis, rank, tiling.rows))
+
+
+def _refused(block: Block, text: str, code: str = "shape") -> Decision:
+    return Decision(block, REFUSED, None, None, Refusal(code, text))

@@ -1,7 +1,7 @@
 """The command line: `tse-onnx convert`, `inspect`, `report`.
 
-Exit codes: 0 done, 1 a check failed, 2 bad usage or bad input, 130 interrupted, 141 the reader of the output went away.
-An error is one line on standard error.
+Exit codes: 0 done, 1 a check failed, 2 bad usage or bad input, 130 interrupted (143 by SIGTERM), 141 the reader of the
+output went away. An error is one line on standard error.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import atexit
 import gc
 import io
 import os
+import signal
 import sys
+import threading
 from typing import Any, NoReturn
 
 import click
@@ -23,6 +25,14 @@ from tse_onnx.passes.reasons import printable
 from tse_onnx.version import VERSION
 
 
+class _Terminated(BaseException):
+    """SIGTERM, as a job that took too long gets it: what is staged has to be removed first."""
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    raise _Terminated
+
+
 class _Group(click.Group):
     """Turns the library's errors into one line and an exit code."""
 
@@ -31,6 +41,10 @@ class _Group(click.Group):
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # a terminal without × shows ?, and is no reason to fail
+        ours = threading.current_thread() is threading.main_thread()
+        catches = ours and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        if catches:
+            signal.signal(signal.SIGTERM, _terminate)
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
@@ -40,9 +54,9 @@ class _Group(click.Group):
         except click.UsageError as error:
             path = error.ctx.command_path if error.ctx is not None else "tse-onnx"
             _fail(f"{error.format_message().rstrip('.')}; see {path} --help", 2)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, _Terminated) as stop:
             click.echo("Interrupted: nothing was written.", err=True)
-            sys.exit(130)
+            sys.exit(143 if isinstance(stop, _Terminated) else 130)
         except MemoryError:
             _fail("out of memory", 2)
         except BrokenPipeError:
@@ -51,6 +65,9 @@ class _Group(click.Group):
         except OSError as error:
             _drop_output()
             _fail(f"cannot write to standard output: {error.strerror or error}", 2)
+        finally:
+            if catches:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _fail(text: str, code: int) -> NoReturn:

@@ -19,7 +19,6 @@ from tse_onnx.cli.options import (
     print_json,
     rows_option,
 )
-from tse_onnx.errors import UsageError
 
 if TYPE_CHECKING:
     from tse_onnx.conversion import ConvertResult
@@ -86,7 +85,6 @@ def convert(
     from tse_onnx.conversion import convert as run
 
     to_stdout = str(output) == "-"
-    _check_paths(model, output, report_path)
     with contextlib.ExitStack() as stack:
         if verify and sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
             from rich.console import Console
@@ -118,13 +116,6 @@ def convert(
         from tse_onnx.report.terminal import print_report
 
         print_report(page(stderr=to_stdout), result.report, _outcome(result, output))
-
-
-def _check_paths(model: Path, output: Path, report: Path | None) -> None:
-    from tse_onnx.staging import resolved
-
-    if report is not None and resolved(report) in (resolved(model), resolved(output)):
-        raise UsageError(f"--report would overwrite the model {report}")
 
 
 def _outcome(result: ConvertResult, output: Path) -> str:

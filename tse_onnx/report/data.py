@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tse_onnx.metric import Buffering
 from tse_onnx.passes.shapes import Dim
+from tse_onnx.plan import Plan
 
 if TYPE_CHECKING:
     from tse_onnx.verification.result import Verification
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Report:
-    """One conversion, or what one would be: the model, the tile, every block's figures, and what was checked."""
+    """One conversion, or what one would be: the model, the plan, every block's figures, and what was checked."""
 
     model: str
     opset: int
     input_shapes: Mapping[str, tuple[Dim, ...]]
-    rows: int
+    plan: Plan
     buffering: Buffering
     verification: Verification | None

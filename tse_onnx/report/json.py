@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tse_onnx.metric import BlockBuffering, Totals
 from tse_onnx.passes.block import Block, NodeRef
+from tse_onnx.passes.tiling import RUNNING, Tiling
 from tse_onnx.report.data import Report
 from tse_onnx.version import VERSION
 
@@ -40,7 +41,8 @@ def report_json(report: Report) -> Json:
         "model": report.model,
         "opset": report.opset,
         "input_shapes": {name: list(dims) for name, dims in report.input_shapes.items()},
-        "rows": report.rows,
+        "rows": report.plan.default.rows if report.plan.default else None,
+        "tiling": _tiling(report.plan.default),
         "blocks": [_figures(block) for block in report.buffering.blocks],
         "totals": _totals(report.buffering.totals),
         "verification": _verification(report.verification) if report.verification else None,
@@ -61,6 +63,7 @@ def _block(block: Block) -> Json:
         "kind": block.kind,
         "squeeze": _node(block.squeeze),
         "scale": _node(block.scale),
+        "scope": block.scope or None,
         "input": block.input,
         "shape": None if block.shape is None else list(block.shape),
     }
@@ -82,7 +85,22 @@ def _figures(figures: BlockBuffering) -> Json:
         "buffer_after": figures.after,
         "buffer_before_bytes": figures.before_bytes,
         "buffer_after_bytes": figures.after_bytes,
+        "buffer_after_streamed": figures.held,
         "macs_added": figures.macs_added,
+        "tiling": _tiling(decision.tiling),
+    }
+
+
+def _tiling(tiling: Tiling | None) -> Json | None:
+    if tiling is None:
+        return None
+    return {
+        "squeeze": tiling.squeeze,
+        "rows": tiling.rows,
+        "cols": tiling.cols,
+        "step": tiling.step if tiling.squeeze == RUNNING else None,
+        "balanced": tiling.balanced,
+        "axis": tiling.axis,
     }
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,7 @@ from tse_onnx.passes.index import GraphIndex
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.scope import Scope
 from tse_onnx.passes.shapes import TensorType, value_info
-from tse_onnx.passes.tile import Tile
+from tse_onnx.passes.tiling import Cover, Tile
 from tse_onnx.verification.result import BlockCheck
 from tse_onnx.verification.session import Session
 
@@ -57,7 +56,7 @@ def probes(block: Block, index: GraphIndex) -> tuple[str, ...]:
     """The values of the converted model that the oracle compares or starts from."""
     anatomy = _anatomy(block)
     assert block.scale is not None
-    return (*_starts(anatomy, index), block.scale.output)
+    return (anatomy.root, anatomy.squeeze.input, anatomy.map, block.scale.output)
 
 
 def size_probes(block: Block, index: GraphIndex) -> tuple[str, ...]:
@@ -70,7 +69,7 @@ def size_probes(block: Block, index: GraphIndex) -> tuple[str, ...]:
     )
 
 
-def check_block(original: Original, block: Block, tile: Tile, values: Feed) -> BlockCheck:
+def check_block(original: Original, block: Block, cover: Cover, values: Feed) -> BlockCheck:
     """Compare what the converted block made of its input with the original block for each tile.
 
     `values` holds the `probes` of the converted model and the `size_probes` of the original.
@@ -78,10 +77,10 @@ def check_block(original: Original, block: Block, tile: Tile, values: Feed) -> B
     assert block.scale is not None
     y = values[block.scale.output]
     anatomy = _anatomy(block)
-    if tuple(y.shape[anatomy.map_axes.index(letter)] for letter in _letters(anatomy)) != tile.extents:
+    if tuple(y.shape[anatomy.map_axes.index(letter)] for letter in _letters(anatomy)) != cover.extents:
         return BlockCheck(block.name, float("inf"), 0.0)
-    by_crop = _croppable(anatomy, original.index)
-    reference = (_by_crops if by_crop else _by_means)(original, block, tile, values)
+    by_crop = _croppable(anatomy, original.index, cover)
+    reference = (_by_crops if by_crop else _by_means)(original, block, cover, values)
     error = float(np.max(np.abs(_widened(y) - _widened(reference)), initial=0.0))
     return BlockCheck(block.name, error, _tolerance(block, original.index, reference))
 
@@ -109,10 +108,13 @@ def _letters(anatomy: Anatomy) -> str:
     return "".join(anatomy.input_axes[axis] for axis in anatomy.squeeze.spatial)
 
 
-def _croppable(anatomy: Anatomy, index: GraphIndex) -> bool:
-    """Whether every node of the block takes a smaller map as well."""
+def _croppable(anatomy: Anatomy, index: GraphIndex, cover: Cover) -> bool:
+    """Whether the block can run on a descriptor's own pixels: its nodes take a smaller map, and they are what it
+    scales."""
     squeeze = index.nodes[anatomy.squeeze.nodes[0]]
-    if squeeze.op_type not in ("GlobalAveragePool", "ReduceMean") or squeeze.input[0] != anatomy.squeeze.input:
+    if not isinstance(cover, Tile) or squeeze.input[0] != anatomy.squeeze.input:
+        return False
+    if squeeze.op_type not in ("GlobalAveragePool", "ReduceMean"):
         return False
     fixed = {"Expand", "Tile"}
     return not any(
@@ -129,13 +131,7 @@ def _size_operands(index: GraphIndex, position: int) -> Iterator[str]:
         yield node.input[slot]
 
 
-def _starts(anatomy: Anatomy, index: GraphIndex) -> tuple[str, ...]:
-    if _croppable(anatomy, index):
-        return (anatomy.root,)
-    return (anatomy.squeeze.input, anatomy.map)
-
-
-def _by_crops(original: Original, block: Block, tile: Tile, values: Feed) -> np.ndarray:
+def _by_crops(original: Original, block: Block, cover: Cover, values: Feed) -> np.ndarray:
     """The original block on every tile of its input, stitched."""
     assert block.scale is not None
     anatomy = _anatomy(block)
@@ -143,14 +139,14 @@ def _by_crops(original: Original, block: Block, tile: Tile, values: Feed) -> np.
     alone = _excerpt(original, {anatomy.root: x, **original.arguments}, block.scale.output)
     session = Session(alone, original.folder, threads=1, as_written=True)
     stitched = np.empty_like(values[block.scale.output])
-    for region in _regions(tile):
-        crop, place = _slices(anatomy.root_axes, anatomy, region), _slices(anatomy.map_axes, anatomy, region)
+    for source, target in cover.pieces():
+        crop, place = _slices(anatomy.root_axes, anatomy, source), _slices(anatomy.map_axes, anatomy, target)
         feed = {anatomy.root: np.ascontiguousarray(x[crop]), **original.arguments}
         stitched[place] = session.run(feed, [block.scale.output])[block.scale.output]
     return stitched
 
 
-def _by_means(original: Original, block: Block, tile: Tile, values: Feed) -> np.ndarray:
+def _by_means(original: Original, block: Block, cover: Cover, values: Feed) -> np.ndarray:
     """The gates that the original block gives for maps of each tile's mean, times what they scale."""
     anatomy = _anatomy(block)
     x, scaled = values[anatomy.squeeze.input], values[anatomy.map]
@@ -158,23 +154,14 @@ def _by_means(original: Original, block: Block, tile: Tile, values: Feed) -> np.
     alone = _excerpt(original, {anatomy.squeeze.input: x, **sizes}, anatomy.gate)
     session = Session(alone, original.folder, threads=1, as_written=True)
     stitched = np.empty_like(scaled)
-    for region in _regions(tile):
-        crop = x[_slices(anatomy.input_axes, anatomy, region)].astype(np.float64)
+    for source, target in cover.pieces():
+        crop = x[_slices(anatomy.input_axes, anatomy, source)].astype(np.float64)
         mean = crop.mean(axis=anatomy.squeeze.spatial, keepdims=True).astype(x.dtype)
         feed = {anatomy.squeeze.input: np.ascontiguousarray(np.broadcast_to(mean, x.shape)), **sizes}
         gate = np.broadcast_to(session.run(feed, [anatomy.gate])[anatomy.gate], scaled.shape)
-        place = _slices(anatomy.map_axes, anatomy, region)
+        place = _slices(anatomy.map_axes, anatomy, target)
         stitched[place] = scaled[place] * gate[place]
     return stitched
-
-
-def _regions(tile: Tile) -> Iterator[tuple[slice, ...]]:
-    """The tiles of a map, as slices of its spatial axes."""
-    axes = [
-        [slice(start, start + size) for start in range(0, extent, size)]
-        for extent, size in zip(tile.extents, tile.sizes, strict=True)
-    ]
-    return product(*axes)
 
 
 def _slices(axes: str, anatomy: Anatomy, region: tuple[slice, ...]) -> tuple[slice, ...]:
@@ -231,14 +218,14 @@ def _closure(
 
 
 def check_inner(
-    original: Original, converted: Original, scope: Scope, block: Block, tile: Tile, seed: int
+    original: Original, converted: Original, scope: Scope, block: Block, cover: Cover, seed: int
 ) -> BlockCheck:
     """The same check for a block inside a body or function, which no run of the whole model lets one see: both blocks
     run alone, on seeded noise."""
     assert block.scale is not None
     anatomy = _anatomy(block)
     random = np.random.default_rng(seed)
-    extents = {**dict(zip(_letters(anatomy), tile.extents, strict=True)), "C": block.channels or 1, "N": 1}
+    extents = {**dict(zip(_letters(anatomy), cover.extents, strict=True)), "C": block.channels or 1, "N": 1}
     kind = scope.types[anatomy.root]
     shape = tuple(extents[letter] for letter in anatomy.root_axes)
     feeds = {anatomy.root: _noise(random, shape, kind.dtype)}
@@ -255,7 +242,7 @@ def check_inner(
         if names:
             values |= Session(_excerpt(source, feeds, *names), source.folder).run(feeds, names)
     arguments = {name: array for name, array in feeds.items() if name != anatomy.root}
-    return check_block(replace(original, arguments=arguments), block, tile, values)
+    return check_block(replace(original, arguments=arguments), block, cover, values)
 
 
 def _noise(random: np.random.Generator, shape: tuple[int, ...], dtype: int) -> np.ndarray:

@@ -18,8 +18,8 @@ from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.scope import scopes
 from tse_onnx.passes.shapes import first_line, weightless
 from tse_onnx.passes.splice import Change
-from tse_onnx.passes.tile import Tile
-from tse_onnx.plan import CONVERTED, Decision, decide
+from tse_onnx.passes.tiling import Cover, Tiling
+from tse_onnx.plan import CONVERTED, Decision, Plan, decide
 from tse_onnx.verification.drift import DriftMeter
 from tse_onnx.verification.oracle import Original, check_block, check_inner, probes, size_probes
 from tse_onnx.verification.outside import outside_differences
@@ -72,8 +72,8 @@ def _outside(
 
 def _full_rows(analysis: Analysis) -> Check:
     tallest = max((block.extents[0] or 1 for block in analysis.blocks if block.extents), default=1)
-    changed = [decision.block.name for decision in decide(analysis.blocks, tallest, analysis.source.opset)
-               if decision.status == CONVERTED]  # fmt: skip
+    decided = decide(analysis.blocks, Plan(Tiling(max(tallest, 1))), analysis.source.opset)
+    changed = [decision.block.name for decision in decided if decision.status == CONVERTED]
     if changed:
         return Check("full-rows", False, f"blocks would change although one tile covers them: {', '.join(changed)}")
     return Check("full-rows", True, "with as many rows as the tallest map the model is unchanged")
@@ -110,8 +110,12 @@ def _numbers(
 ) -> tuple[tuple[BlockCheck, ...], tuple[Drift, ...]]:
     """Run both models on every feed, and the blocks on the first one."""
     index, blocks = analysis.main.index, tuple[BlockCheck, ...]()
-    tiles = {decision.block.name: decision.tile for decision in decisions if decision.status == CONVERTED}
-    tiled = [(block, tile) for block in analysis.parts[0].blocks if (tile := tiles.get(block.name)) is not None]
+    covers = {
+        decision.block.name: decision.cover
+        for decision in decisions
+        if decision.status == CONVERTED and decision.cover is not None
+    }
+    tiled = [(block, covers[block.name]) for block in analysis.parts[0].blocks if block.name in covers]
     probed = _computed(index, (name for block, _ in tiled for name in probes(block, index)))
     sizes = _computed(index, (name for block, _ in tiled for name in size_probes(block, index)))
     before = Session(analysis.source.model, folders[0], sizes, threads)
@@ -130,8 +134,8 @@ def _numbers(
             raise CheckFailed(str(error)) from error
         if first:
             known = {**feed, **{name: reference[name] for name in sizes}, **values}
-            blocks = tuple(check_block(original, block, tile, known) for block, tile in tiled)
-            blocks += tuple(_inner(analysis, converted, tiles, folders))
+            blocks = tuple(check_block(original, block, cover, known) for block, cover in tiled)
+            blocks += tuple(_inner(analysis, converted, covers, folders))
         meter.add(reference, values)
     return blocks, meter.result()
 
@@ -139,19 +143,19 @@ def _numbers(
 def _inner(
     analysis: Analysis,
     converted: ModelProto,
-    tiles: Mapping[str, Tile | None],
+    covers: Mapping[str, Cover],
     folders: tuple[Path | None, Path | None],
 ) -> Iterator[BlockCheck]:
     """The checks of the blocks in bodies and functions."""
-    if not any(block.name in tiles for part in analysis.parts[1:] for block in part.blocks):
+    if not any(block.name in covers for part in analysis.parts[1:] for block in part.blocks):
         return
     results = scopes(converted, analysis.bound)
     for part, result in zip(analysis.parts[1:], results[1:], strict=True):
         before = Original(analysis.source.model, part.scope.index, folders[0])
         after = Original(converted, result.index, folders[1])
         for block in part.blocks:
-            if (tile := tiles.get(block.name)) is not None:
-                yield check_inner(before, after, part.scope, block, tile, seed=0)
+            if block.name in covers:
+                yield check_inner(before, after, part.scope, block, covers[block.name], seed=0)
 
 
 def _computed(index: GraphIndex, names: Iterable[str]) -> tuple[str, ...]:

@@ -1,0 +1,73 @@
+"""Lower a tiled block to ONNX: what takes the place of which node.
+
+The squeeze becomes one mean per tile. The descriptors of all tiles lie as [N, C, tiles, 1], so the excite must work on
+that: most nodes stay as they are, those that only move axes go, linear layers become 1×1 convolutions with the same
+weights. The gates are spread over what they scale.
+"""
+
+from __future__ import annotations
+
+from tse_onnx.passes.block import Block
+from tse_onnx.passes.layout import SPATIAL
+from tse_onnx.passes.lowering.draft import Draft
+from tse_onnx.passes.lowering.excite import excite
+from tse_onnx.passes.lowering.spread import Upsample, spread
+from tse_onnx.passes.lowering.squeeze import Means, squeeze
+from tse_onnx.passes.prune import prune
+from tse_onnx.passes.scope import Scope
+from tse_onnx.passes.splice import Edit
+from tse_onnx.passes.tiling import Cover, OpenStrips
+
+__all__ = ["OLDEST_OPSET", "Means", "Upsample", "lower"]
+
+OLDEST_OPSET = 9
+
+
+def lower(
+    block: Block,
+    cover: Cover | OpenStrips,
+    scope: Scope,
+    taken: set[str],
+    upsample: Upsample = Upsample.RESIZE,
+    means: Means = Means.MATMUL,
+) -> Edit:
+    """The edit that tiles `block`, which stands in `scope`. New names are added to `taken`, the names in use.
+
+    `upsample` says how gates are spread, `means` how those of a running squeeze are computed.
+    """
+    assert block.anatomy is not None
+    assert block.scale is not None
+    anatomy, draft = block.anatomy, Draft(block.name, block.anatomy, scope, taken)
+    squeeze(draft, anatomy, cover, means)
+    draft.state(anatomy.squeeze.output, anatomy.squeeze.output, cover.grid)
+    for position in anatomy.squeeze.nodes[:-1]:
+        draft.drop(position)
+    draft.put(anatomy.squeeze.nodes[-1])
+    for step in anatomy.steps:
+        excite(draft, step, cover.grid)
+    gate = spread(draft, draft.current(anatomy.gate), cover, upsample)
+    gate = _quantised_again(draft, gate)
+    gate = draft.transposed("gate_layout", gate, "NC" + SPATIAL[: len(cover.grid)], anatomy.map_axes)
+    scale = type(scope.index.nodes[0])()
+    scale.CopyFrom(scope.index.nodes[block.scale.position])
+    for slot, name in enumerate(scale.input):
+        if name == anatomy.gate:
+            scale.input[slot] = gate
+    draft.add(scale)
+    draft.put(block.scale.position)
+    return prune(draft.edit(), scope.index)
+
+
+def _quantised_again(draft: Draft, gate: str) -> str:
+    """Behind a DequantizeLinear, the spread gate goes through the same quantiser once more.
+
+    Spreading copies values, so it changes none of them; but a compiler that works on Q/DQ pairs takes an operator as
+    quantised only if it stands between two.
+    """
+    producer = draft.index.producer(draft.anatomy.gate)
+    node = draft.index.nodes[producer] if producer is not None else None
+    if node is None or node.op_type != "DequantizeLinear":
+        return gate
+    parameters = list(node.input[1:])
+    quantised = draft.value("QuantizeLinear", "gate_quantize", [gate, *parameters])
+    return draft.value("DequantizeLinear", "gate_dequantize", [quantised, *parameters])

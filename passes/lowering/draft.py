@@ -1,0 +1,150 @@
+"""The edit of one block while it is being written: nodes, constants and names that begin with the block's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+from onnx import NodeProto, TensorProto, ValueInfoProto
+from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
+
+from tse_onnx.passes.block import Anatomy
+from tse_onnx.passes.index import element_count
+from tse_onnx.passes.names import fresh
+from tse_onnx.passes.scope import Scope
+from tse_onnx.passes.shapes import Dim, TensorType, value_info
+from tse_onnx.passes.splice import Edit, Relaid
+
+
+class Draft:
+    """Gathers the nodes of one block. Values on the way keep their names and hold one descriptor per tile; `now` says
+    which value a former one has become."""
+
+    def __init__(self, name: str, anatomy: Anatomy, scope: Scope, taken: set[str]) -> None:
+        self.name, self.anatomy, self.taken = name, anatomy, taken
+        self.index, self.types, self.opset = scope.index, scope.types, scope.opset
+        self.now: dict[str, str] = {}
+        self._nodes: dict[int, tuple[NodeProto, ...]] = {}
+        self._value_types: dict[str, ValueInfoProto | None] = {}
+        self._weights: dict[str, Relaid] = {}
+        self._made: list[NodeProto] = []
+
+    def edit(self) -> Edit:
+        """What was gathered."""
+        return Edit(self._nodes, self._value_types, self._weights)
+
+    def current(self, name: str) -> str:
+        """What a value of the original has become."""
+        return self.now.get(name, name)
+
+    # Nodes.
+
+    def add(self, node: NodeProto) -> None:
+        """Add a finished node."""
+        self._made.append(node)
+
+    def put(self, position: int) -> None:
+        """Let what was added stand in place of the node at `position`."""
+        self._nodes[position] = tuple(self._made)
+        self._made = []
+
+    def drop(self, position: int) -> None:
+        """Let the node at `position` go, and the types of its values with it."""
+        self._nodes[position] = ()
+        for value in self.index.nodes[position].output:
+            if self.types.stated(value) is not None:
+                self._value_types[value] = None
+
+    def value(self, op: str, role: str, inputs: Sequence[str], **attributes: Any) -> str:
+        """Add a node; the value that it makes."""
+        made = self.node(op, role, inputs, **attributes)
+        self.add(made)
+        return str(made.output[0])
+
+    def node(
+        self, op: str, role: str, inputs: Sequence[str], output: str = "", name: str = "", **attributes: Any
+    ) -> NodeProto:
+        """Make a node without adding it. `role` names it within the block where it has no `name` of its own."""
+        name = name or fresh(f"{self.name}/{role}", self.taken)
+        result = output or fresh(f"{name}_output", self.taken)
+        made = gs.Node(op, name, attributes, [gs.Variable(value) for value in inputs], [gs.Variable(result)])
+        proto: NodeProto = OnnxExporter.export_node(made)
+        return proto
+
+    def constant(self, role: str, values: np.ndarray) -> str:
+        """Add a constant; its value's name."""
+        # A Constant node stands in any graph, function or IR version; an initializer does not.
+        name = fresh(f"{self.name}/{role}", self.taken)
+        tensor = onnx.numpy_helper.from_array(values)
+        self.add(onnx.helper.make_node("Constant", [], [name], name=name, value=tensor))
+        return name
+
+    def integers(self, role: str, numbers: Sequence[int]) -> str:
+        """Add a constant list of integers."""
+        return self.constant(role, np.array(numbers, np.int64))
+
+    def reduced(self, op: str, role: str, value: str, axes: Sequence[int]) -> str:
+        """A reduction over `axes`, which stay with extent one: an attribute up to opset 17, an input from 18."""
+        if self.opset >= 18:
+            return self.value(op, role, [value, self.integers(f"{role}_axes", axes)], keepdims=1)
+        return self.value(op, role, [value], axes=list(axes), keepdims=1)
+
+    def sliced(self, role: str, value: str, axes: Sequence[int], starts: Sequence[int], ends: Sequence[int]) -> str:
+        """A part of a value along some axes."""
+        if self.opset < 10:
+            return self.value("Slice", role, [value], axes=list(axes), starts=list(starts), ends=list(ends))
+        listed = [
+            self.integers(f"{role}_{what}", numbers)
+            for what, numbers in (("starts", starts), ("ends", ends), ("axes", axes))
+        ]
+        return self.value("Slice", role, [value, *listed])
+
+    def transposed(self, role: str, value: str, axes: str, wanted: str) -> str:
+        """A value whose axes are called `axes`, with its axes as `wanted`."""
+        if axes == wanted:
+            return value
+        return self.value("Transpose", role, [value], perm=[axes.index(letter) for letter in wanted])
+
+    # Weights.
+
+    def relaid(self, name: str, dims: Sequence[int | None], transposed: bool = False) -> str:
+        """A constant under other dimensions (−1: all that is left).
+
+        An initializer that nothing else reads is laid anew where it is; anything else goes through nodes, which a
+        runtime folds, so that no weights are copied.
+        """
+        known = self.types[name].sizes or ()
+        count = element_count(dim or 0 for dim in known)
+        fixed = element_count(dim or 1 for dim in dims if dim != -1)
+        wanted = tuple(count // fixed if dim == -1 else dim or 0 for dim in dims)
+        if transposed:
+            wanted = (wanted[1], wanted[0], *wanted[2:])
+        elif known == wanted:
+            return name
+        tensor = self.index.initializers.get(name)
+        alone = tensor is not None and len(self.index.uses(name)) == 1 and name not in self.index.outputs
+        loaded = tensor is not None and tensor.data_location != TensorProto.EXTERNAL
+        if alone and name not in self.index.inputs and (loaded or not transposed) and name not in self._weights:
+            self._weights[name] = Relaid(wanted, transposed)
+            return name
+        if transposed:
+            name = self.value("Transpose", "weight_transposed", [name], perm=[1, 0, *range(2, len(known))])
+            if (known[1], known[0], *known[2:]) == wanted:
+                return name
+        return self.value("Reshape", "weight", [name, self.integers("weight_shape", wanted)])
+
+    # Types.
+
+    def state(self, value: str, like: str, grid: Sequence[int | None]) -> None:
+        """Note the type of a value with one entry per tile, if the model states the type of the value `like`."""
+        stated = self.types.stated(like)
+        if stated is None or stated.dims is None:
+            return
+        made = (step.act.result for step in self.anatomy.steps if self.index.nodes[step.position].output[0] == like)
+        held = next(made, self.anatomy.squeeze.descriptor)
+        batch = held.axes.find("N")
+        first: Dim = stated.dims[batch] if 0 <= batch < len(stated.dims) else held.batch
+        self._value_types[value] = value_info(value, TensorType(stated.dtype, (first, held.channels, *grid)))

@@ -1,0 +1,127 @@
+"""The nodes between squeeze and gate, for as many descriptors as there are tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import onnx
+from onnx import NodeProto
+
+from tse_onnx.passes.block import Step
+from tse_onnx.passes.forms.act import AcrossChannels, Alias, ChannelsLast, Keep, PointConvolution
+from tse_onnx.passes.index import element_count, int_attribute
+from tse_onnx.passes.lowering.draft import Draft
+from tse_onnx.passes.names import fresh
+
+Grid = Sequence["int | None"]
+
+
+def excite(draft: Draft, step: Step, grid: Grid) -> None:
+    """Lower one node on the way; the edit leaves it out where not a byte of it changes."""
+    node, lowering = draft.index.nodes[step.position], step.act.lowering
+    if isinstance(lowering, Alias):
+        draft.now[node.output[0]] = draft.current(node.input[0])
+        draft.drop(step.position)
+        return
+    if isinstance(lowering, PointConvolution):
+        made = _point_convolution(draft, node, lowering, len(grid))
+    elif isinstance(lowering, AcrossChannels):
+        made = _across_channels(draft, node, lowering, grid)
+    elif isinstance(lowering, ChannelsLast):
+        made = _channels_last(draft, node, lowering, len(grid))
+    else:
+        made = _kept(draft, node, lowering, len(grid))
+    if made is not None:
+        draft.add(made)
+        draft.put(step.position)
+    draft.state(node.output[0], node.output[0], grid)
+
+
+def _kept(draft: Draft, node: NodeProto, lowering: Keep, spatial: int) -> NodeProto | None:
+    inputs = {name: draft.current(name) for name in node.input}
+    if not _canonical(draft, node, spatial):
+        for slot in lowering.per_channel:
+            inputs[node.input[slot]] = draft.relaid(node.input[slot], (-1,) + (1,) * spatial)
+    kept = _with_inputs(node, inputs)
+    if lowering.axis is not None and int_attribute(node, "axis", -1) != lowering.axis:
+        _set_axis(kept, lowering.axis)
+    return None if kept == node else kept
+
+
+def _point_convolution(draft: Draft, node: NodeProto, lowering: PointConvolution, spatial: int) -> NodeProto | None:
+    weights = node.input[lowering.weight]
+    dims = draft.types[weights].sizes or ()
+    if node.op_type == "Conv" and len(dims) == 2 + spatial:
+        kept = _with_inputs(node, {name: draft.current(name) for name in node.input})
+        return None if kept == node else kept
+    outputs = dims[0 if lowering.order == "OI" else 1]
+    inputs = [draft.current(node.input[lowering.data])]
+    inputs.append(draft.relaid(weights, (*dims[:2],) + (1,) * spatial, transposed=lowering.order == "IO"))
+    single = ""
+    if lowering.bias is not None:
+        bias = node.input[lowering.bias]
+        if element_count(dim or 0 for dim in draft.types[bias].sizes or ()) == 1 and outputs != 1:
+            single = bias  # one number for all channels, which a convolution cannot add
+        else:
+            inputs.append(draft.relaid(bias, (-1,)))
+    made = draft.node("Conv", "excite_conv", inputs, "" if single else node.output[0], node.name)
+    group = int_attribute(node, "group", 1)
+    if node.op_type == "Conv" and group != 1:
+        made.attribute.append(onnx.helper.make_attribute("group", group))
+    if single:
+        draft.add(made)
+        return draft.node("Add", "excite_bias", [made.output[0], single], node.output[0])
+    return made
+
+
+def _across_channels(draft: Draft, node: NodeProto, lowering: AcrossChannels, grid: Grid) -> NodeProto:
+    """[N, C, tiles …] to [N, 1, C, tiles], where the window slides along the channels, and back."""
+    flat_shape = draft.integers("tiles_flat_shape", [0, 0, 1, -1])
+    flat = draft.value("Reshape", "tiles_flat", [draft.current(node.input[0]), flat_shape])
+    apart = draft.value("Transpose", "channels_apart", [flat], perm=[0, 2, 1, 3])
+    weights = draft.relaid(node.input[1], (1, 1, lowering.kernel, 1))
+    inputs = [apart, weights, *(name for name in node.input[2:3] if name)]
+    pads = [lowering.pads[0], 0, lowering.pads[1], 0]
+    slid = draft.value("Conv", "excite_conv", inputs, kernel_shape=[lowering.kernel, 1], pads=pads)
+    back = draft.value("Transpose", "channels_back", [slid], perm=[0, 2, 1, 3])
+    shape = draft.integers("tiles_shape", [0, 0, *(-1 if many is None else many for many in grid)])
+    return draft.node("Reshape", "tiles", [back, shape], node.output[0])
+
+
+def _channels_last(draft: Draft, node: NodeProto, lowering: ChannelsLast, spatial: int) -> NodeProto:
+    rank = 2 + spatial
+    last = draft.value("Transpose", "channels_last", [draft.current(node.input[0])], perm=[0, *range(2, rank), 1])
+    inputs = {node.input[0]: last}
+    for slot in lowering.flat:
+        if node.input[slot]:
+            inputs[node.input[slot]] = draft.relaid(node.input[slot], (-1,))
+    middle = _with_inputs(node, inputs)
+    middle.output[0] = fresh(f"{draft.name}/{node.op_type.lower()}_last", draft.taken)
+    _set_axis(middle, rank - 1)
+    draft.add(middle)
+    perm = [0, rank - 1, *range(1, rank - 1)]
+    return draft.node("Transpose", "channels_back", [middle.output[0]], node.output[0], perm=perm)
+
+
+def _canonical(draft: Draft, node: NodeProto, spatial: int) -> bool:
+    """Whether the descriptors that the node reads lie as [N, C, 1 …], like those of the tiles do."""
+    anatomy, wanted = draft.anatomy, "NC" + "1" * spatial
+    held = {anatomy.squeeze.output: anatomy.squeeze.descriptor.axes}
+    held |= {draft.index.nodes[step.position].output[0]: step.act.result.axes for step in anatomy.steps}
+    return all(held[name] == wanted for name in node.input if name in held)
+
+
+def _set_axis(node: NodeProto, axis: int) -> None:
+    for attribute in node.attribute:
+        if attribute.name == "axis":
+            attribute.i = axis
+            return
+    node.attribute.append(onnx.helper.make_attribute("axis", axis))
+
+
+def _with_inputs(node: NodeProto, inputs: Mapping[str, str]) -> NodeProto:
+    changed = NodeProto()
+    changed.CopyFrom(node)
+    for slot, name in enumerate(changed.input):
+        changed.input[slot] = inputs.get(name, name)
+    return changed

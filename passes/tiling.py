@@ -1,0 +1,252 @@
+"""Tilings: which pixels a descriptor is the mean of, and which pixels its gate scales.
+
+A `Tiling` is what a user asks for, whatever the size of the map; `cover` makes of it the geometry of one map.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from tse_onnx.errors import UsageError
+
+TILE, RUNNING, UPPER, MIDDLE = "tile", "running", "upper", "middle"
+SQUEEZES = {
+    TILE: "each tile is scaled by the gate of its own mean",
+    RUNNING: "each group of rows is scaled by the gate of the mean of all rows seen so far",
+    UPPER: "the whole map is scaled by the gate of its first rows' mean",
+    MIDDLE: "the whole map is scaled by the gate of its middle rows' mean",
+}
+
+Region = tuple[slice, ...]
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How the squeeze of a block is cut.
+
+    `rows` and `cols` are the tile's size along the streamed axis and the one across it; None takes all. `step` is how
+    many rows a running squeeze goes on at a time, `balanced` makes strips as equal as they can be with as many tiles.
+    `axis` is the spatial axis that is streamed: 0 is the first.
+    """
+
+    rows: int | None = 7
+    cols: int | None = None
+    squeeze: str = TILE
+    step: int = 1
+    balanced: bool = False
+    axis: int = 0
+
+    def __post_init__(self) -> None:
+        if self.squeeze not in SQUEEZES:
+            raise UsageError(f"there is no squeeze {self.squeeze!r}; there are {', '.join(SQUEEZES)}")
+        for what, size in (("row", self.rows), ("column", self.cols)):
+            if size is not None and size < 1:
+                raise UsageError(f"a tile needs at least one {what}, not {size}")
+        if self.squeeze != TILE and (self.rows is None or self.cols is not None):
+            raise UsageError(f"the {self.squeeze} squeeze takes a number of rows, and no columns")
+        if self.rows is None and self.cols is None:
+            raise UsageError("a tile needs a number of rows or of columns")
+        if not self.step >= 1 or (self.squeeze == RUNNING and self.rows is not None and self.step > self.rows):
+            raise UsageError(f"a running squeeze goes on by 1 to {self.rows} rows at a time, not by {self.step}")
+        if not 0 <= self.axis <= 2:
+            raise UsageError(f"maps have up to three spatial axes, 0 to 2; {self.axis} is none of them")
+
+    def __str__(self) -> str:
+        rows = "all rows" if self.rows is None else f"{self.rows} row{'s' * (self.rows != 1)}"
+        if self.squeeze == RUNNING:
+            return f"a running squeeze of {rows}, step {self.step}"
+        if self.squeeze in (UPPER, MIDDLE):
+            return f"the {self.squeeze} {rows}"
+        return f"tiles of {rows}" + ("" if self.cols is None else f" and {self.cols} column{'s' * (self.cols != 1)}")
+
+    def cover(self, extents: Sequence[int]) -> Cover:
+        """The geometry on a map with these spatial axes. Raises `UsageError` where the map has no such axes."""
+        extents, axis = tuple(extents), self.axis
+        if axis >= len(extents) or (self.cols is not None and len(extents) < 2):
+            raise UsageError(f"a map with {len(extents)} spatial axes cannot take {self}")
+        height = extents[axis]
+        rows = height if self.rows is None else min(self.rows, height)
+        if self.squeeze == RUNNING:
+            return Running(extents, axis, rows, min(self.step, rows))
+        if self.squeeze in (UPPER, MIDDLE):
+            return Window(extents, axis, 0 if self.squeeze == UPPER else (height - rows) // 2, rows)
+        across = next((other for other in range(len(extents)) if other != axis), axis)
+        wanted = {axis: rows} | ({} if self.cols is None else {across: min(self.cols, extents[across])})
+        sizes = tuple(wanted.get(number, extent) for number, extent in enumerate(extents))
+        if self.balanced:
+            # As many tiles as before, each as large as they have to be.
+            sizes = tuple(-(-extent // -(-extent // size)) for extent, size in zip(extents, sizes, strict=True))
+        return Tile(extents, axis, sizes)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Tiles of `sizes` over a map of `extents`: a pixel lies in the tile that its coordinates // sizes say.
+
+    The last tile of an axis is cut short where the size does not divide it; its mean is that of its own pixels.
+    """
+
+    extents: tuple[int, ...]
+    axis: int
+    sizes: tuple[int, ...]
+
+    @property
+    def covers_map(self) -> bool:
+        """Whether one tile is the whole map: the block then stays as it is."""
+        return self.sizes == self.extents
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Number of descriptors along each axis."""
+        return tuple(-(-extent // size) for extent, size in zip(self.extents, self.sizes, strict=True))
+
+    @property
+    def count(self) -> int:
+        """Number of descriptors: ⌈H/h⌉ · ⌈W/w⌉."""
+        return math.prod(self.grid)
+
+    @property
+    def area(self) -> int:
+        """Pixels that the scale holds back, by the paper's metric."""
+        return math.prod(self.sizes)
+
+    @property
+    def rows_held(self) -> int:
+        """Rows that the scale holds back where a map is streamed row by row."""
+        return self.sizes[self.axis]
+
+    def pieces(self) -> Iterator[tuple[Region, Region]]:
+        """For each descriptor, the region it is the mean of and the region that its gate scales."""
+        spans = [
+            [slice(start, min(start + size, extent)) for start in range(0, extent, size)]
+            for extent, size in zip(self.extents, self.sizes, strict=True)
+        ]
+        for region in product(*spans):
+            yield region, region
+
+
+@dataclass(frozen=True)
+class Window:
+    """One strip of `rows` rows from `start` on, whose gate scales the whole map."""
+
+    extents: tuple[int, ...]
+    axis: int
+    start: int
+    rows: int
+
+    @property
+    def covers_map(self) -> bool:
+        """Whether the strip is the whole map."""
+        return self.rows == self.extents[self.axis]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The strip's size along each axis."""
+        return _strip(self.extents, self.axis, self.rows)
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """One descriptor."""
+        return (1,) * len(self.extents)
+
+    @property
+    def count(self) -> int:
+        """One descriptor."""
+        return 1
+
+    @property
+    def area(self) -> int:
+        """The paper counts the whole map here."""
+        return math.prod(self.extents)
+
+    @property
+    def rows_held(self) -> int:
+        """Rows until the strip is complete."""
+        return self.start + self.rows
+
+    def pieces(self) -> Iterator[tuple[Region, Region]]:
+        """The strip, and the map."""
+        whole = tuple(slice(0, extent) for extent in self.extents)
+        yield _rows(whole, self.axis, self.start, self.start + self.rows), whole
+
+
+@dataclass(frozen=True)
+class Running:
+    """Groups of `step` rows, each scaled by the gate of the mean of all rows up to `rows` from the group's first on."""
+
+    extents: tuple[int, ...]
+    axis: int
+    rows: int
+    step: int
+
+    @property
+    def covers_map(self) -> bool:
+        """Whether the first mean is that of the whole map."""
+        return self.rows == self.extents[self.axis]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The size of what is held back along each axis."""
+        return _strip(self.extents, self.axis, self.rows)
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Number of descriptors along each axis."""
+        return _strip((1,) * len(self.extents), self.axis, self.count)
+
+    @property
+    def count(self) -> int:
+        """Number of descriptors: ⌈(H − k) / s⌉ + 1. The last is the global mean, and serves all the rows left."""
+        return -(-(self.extents[self.axis] - self.rows) // self.step) + 1
+
+    @property
+    def area(self) -> int:
+        """Pixels that the scale holds back, as for a tile of as many rows."""
+        return math.prod(self.sizes)
+
+    @property
+    def rows_held(self) -> int:
+        """Rows that the scale holds back where a map is streamed row by row."""
+        return self.rows
+
+    @property
+    def seen(self) -> tuple[int, ...]:
+        """How many rows each descriptor is the mean of."""
+        height = self.extents[self.axis]
+        return tuple(min(group * self.step + self.rows, height) for group in range(self.count))
+
+    def pieces(self) -> Iterator[tuple[Region, Region]]:
+        """For each descriptor, the rows it is the mean of and the rows that its gate scales."""
+        whole, height = tuple(slice(0, extent) for extent in self.extents), self.extents[self.axis]
+        for group, seen in enumerate(self.seen):
+            last = group == self.count - 1
+            start, stop = group * self.step, height if last else (group + 1) * self.step
+            yield _rows(whole, self.axis, 0, seen), _rows(whole, self.axis, start, stop)
+
+
+@dataclass(frozen=True)
+class OpenStrips:
+    """Strips of `rows` rows over a map whose size is known only when the model runs; `rank` counts its spatial axes."""
+
+    axis: int
+    rank: int
+    rows: int
+
+    @property
+    def grid(self) -> tuple[int | None, ...]:
+        """Number of descriptors along each axis; None along the streamed one."""
+        return tuple(None if number == self.axis else 1 for number in range(self.rank))
+
+
+Cover = Tile | Window | Running
+
+
+def _strip(extents: tuple[int, ...], axis: int, rows: int) -> tuple[int, ...]:
+    return tuple(rows if number == axis else extent for number, extent in enumerate(extents))
+
+
+def _rows(region: Region, axis: int, start: int, stop: int) -> Region:
+    return tuple(slice(start, stop) if number == axis else span for number, span in enumerate(region))
