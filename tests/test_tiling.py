@@ -75,7 +75,13 @@ def test_upper_and_middle_strips(height, rows):
 
 @pytest.mark.parametrize("rows", [7, 4])
 def test_pieces_cover_every_pixel_once(rows):
-    for tiling in (Tiling(rows), Tiling(None, 3), Tiling(rows, 3), Tiling(rows, squeeze=RUNNING, step=2), Tiling(rows, axis=1)):
+    for tiling in (
+        Tiling(rows),
+        Tiling(None, 3),
+        Tiling(rows, 3),
+        Tiling(rows, squeeze=RUNNING, step=2),
+        Tiling(rows, axis=1),
+    ):
         counts = np.zeros((15, 10), int)
         for _, target in tiling.cover((15, 10)).pieces():
             counts[target] += 1
