@@ -181,7 +181,7 @@ def convert(
         return found
 
     def described(verification: Verification | None) -> Report:
-        return Report(source.title, source.opset, dict(analysis.bound), plan, figures, verification)
+        return Report(source.title, source.opset, dict(analysis.bound), plan, figures, verification, dynamic)
 
     target = None if out is None else Path(out)
     with contextlib.ExitStack() as stack:

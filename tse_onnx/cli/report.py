@@ -10,20 +10,24 @@ from tse_onnx.cli.options import (
     format_option,
     given_model,
     input_shape_option,
+    kinds_option,
     model_argument,
+    parse_kinds,
     parse_shapes,
     print_json,
-    rows_option,
 )
+from tse_onnx.cli.tiling import tiling_options
+from tse_onnx.passes.tiling import Tiling
 
 
 @click.command()
 @model_argument
-@rows_option
+@tiling_options
 @input_shape_option
+@kinds_option
 @format_option
-def report(model: Path, rows: int, input_shapes: tuple[str, ...], form: str) -> None:
-    """Show what the squeeze-and-excite blocks of MODEL buffer, and what they would with tiles of K rows.
+def report(model: Path, tiling: Tiling, input_shapes: tuple[str, ...], kinds: str, form: str) -> None:
+    """Show what the squeeze-and-excite blocks of MODEL buffer, and what they would with tiles.
 
     MODEL is an ONNX file, or - for standard input. Nothing is written.
 
@@ -31,11 +35,12 @@ def report(model: Path, rows: int, input_shapes: tuple[str, ...], form: str) -> 
     Examples:
       tse-onnx report model.onnx --rows 7
       tse-onnx report model.onnx --rows 3 --input-shape images:1,3,384,384
+      tse-onnx report model.onnx --squeeze running --rows 3
       tse-onnx report model.onnx --format json | jq .totals
     """
     from tse_onnx.conversion import preview
 
-    made = preview(given_model(model), rows, input_shapes=parse_shapes(input_shapes))
+    made = preview(given_model(model), tiling=tiling, input_shapes=parse_shapes(input_shapes), kinds=parse_kinds(kinds))
     if form == "json":
         from tse_onnx.report.json import report_json
 
