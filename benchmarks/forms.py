@@ -27,8 +27,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benchmarks.measure import Ratio
     from onnx import ModelProto
+
+    from benchmarks.measure import Ratio
 
 SIZES = (1_000, 10_000, 100_000)
 NODES_PER_BLOCK = 12
@@ -191,7 +192,9 @@ def main() -> int:
     options = parser.parse_args()
     measured = []
     if not options.json:
-        print(f"{'nodes':>9} {'ours':>10} {'per node':>9} {'parse+write':>12} {'ratio':>6} {'rewriter':>10} {'ratio':>6}")
+        print(
+            f"{'nodes':>9} {'ours':>10} {'per node':>9} {'parse+write':>12} {'ratio':>6} {'rewriter':>10} {'ratio':>6}"
+        )
     for size in options.sizes:
         rows = measure(size, options.runs, not options.unstated, not options.no_rewriter)
         measured.append(rows)

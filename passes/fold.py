@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
+
 from tse_onnx.passes.index import element_count, int_attribute
 
 # Tensors of more elements hold no sizes.
@@ -93,7 +94,9 @@ def _holds_sizes(tensor: TensorProto) -> bool:
 
 
 def _fills_little(sizes: Sizes | None) -> bool:
-    return sizes is None or (len(sizes) <= 1 and None not in sizes and element_count(size or 0 for size in sizes) <= _LONG)
+    return sizes is None or (
+        len(sizes) <= 1 and None not in sizes and element_count(size or 0 for size in sizes) <= _LONG
+    )
 
 
 def _shapes(graph: GraphProto) -> dict[str, Sizes]:

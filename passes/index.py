@@ -60,7 +60,7 @@ class GraphIndex:
                         uses[name] = [Use(position, slot)]
                     else:
                         found.append(Use(position, slot))
-                slot += 1  # enumerate would cost a tuple for each input of the graph
+                slot += 1  # noqa: SIM113 - enumerate would cost a tuple for each input of the graph
             if node.op_type in _NESTING_OPS or node.domain not in ("", "ai.onnx"):
                 self.nesting.append(position)
                 for name in captured(node):

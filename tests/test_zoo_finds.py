@@ -69,7 +69,9 @@ def test_padding_that_the_graph_computes() -> None:
 
 def test_fused_operators_of_onnxruntime() -> None:
     """The optimiser's own operators have no inference in onnx; the size behind them is known all the same."""
-    model = block("t = com.microsoft.QuickGelu<alpha = 1.0>(x)" + EXCITE, weights=WEIGHTS, header=', "com.microsoft" : 1')
+    model = block(
+        "t = com.microsoft.QuickGelu<alpha = 1.0>(x)" + EXCITE, weights=WEIGHTS, header=', "com.microsoft" : 1'
+    )
     (found,) = tse_onnx.find_blocks(model)
     assert found.extents == (12, 8)
     assert [decision.status for decision in tse_onnx.convert(model, rows=5).blocks] == ["converted"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from onnx import NodeProto
+
 from tse_onnx.passes.descriptor import Descriptor
 from tse_onnx.passes.forms.act import Act, Alias, Form, Site
 from tse_onnx.passes.index import int_attribute, ints_attribute
