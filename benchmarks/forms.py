@@ -2,8 +2,8 @@
 
     python -m benchmarks.forms [--runs N] [SIZE ...]
 
-The graphs are chains of MBConv-like blocks with a squeeze-and-excite each, twelve nodes per block, with small weights so
-that nodes are what there is. Everything is measured in one process, in turns:
+The graphs are chains of MBConv-like blocks with a squeeze-and-excite each, twelve nodes per block, with small weights
+so that nodes are what there is. Everything is measured in one process, in turns:
 
 * ours: index, types, find, decide, lower, splice, on a model that is parsed already;
 * the floor: protobuf parses the model's bytes and serialises it again;
@@ -37,7 +37,7 @@ CHANNELS, EXTENT, ROWS = 4, 8, 3
 
 
 def chain(nodes: int, stated: bool = True) -> ModelProto:
-    """A chain of blocks with about so many nodes; `stated` puts the type of each value into it, as most exporters do."""
+    """A chain of blocks with about so many nodes; `stated` puts in the type of each value, as most exporters do."""
     import numpy as np
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -131,7 +131,7 @@ def seconds(job: Callable[[], object]) -> float:
 
 
 def measure(nodes: int, runs: int, stated: bool, rewriter: bool) -> list[tuple[float, float, float]]:
-    """Seconds of the processor for ours, the floor and the rewriter (NaN where it is left out), `runs` times in turn after one to warm."""
+    """Processor seconds of ours, the floor and the rewriter (NaN if left out), in turns, after one that warms up."""
     from onnx import ModelProto
 
     data = chain(nodes, stated).SerializeToString()
