@@ -20,15 +20,16 @@ lint: $(VENV)/developed
 
 # The package is checked as it is installed, because its passes lie in a folder beside it.
 types: $(VENV)/developed
-	rm -rf build/types
+	rm -rf build/types build/lib
 	$(BIN)/pip install --quiet --no-deps --target build/types .
-	$(BIN)/mypy --config-file setup.cfg --python-executable $(BIN)/python build/types/tse_onnx models
+	$(BIN)/mypy --config-file setup.cfg --python-executable $(BIN)/python build/types/tse_onnx models benchmarks
 
 bench: $(VENV)/developed
 	$(BIN)/python -m benchmarks
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "On Debian and Ubuntu, python3-venv has to be installed."; exit 1; }
 
 $(VENV)/installed: setup.cfg pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --editable .

@@ -18,7 +18,19 @@ from tests.command import DOCS, refused, tse_onnx, validated
 from tests.graphs import network, plain_model, se_model, text_model
 from tests.running import run
 
-REPORT = ["schema", "tse_onnx", "model", "opset", "input_shapes", "rows", "tiling", "blocks", "totals", "verification"]
+REPORT = [
+    "schema",
+    "tse_onnx",
+    "model",
+    "opset",
+    "input_shapes",
+    "dynamic",
+    "rows",
+    "tiling",
+    "blocks",
+    "totals",
+    "verification",
+]
 BLOCK = ["name", "status", "reason", "reason_code", "kind", "squeeze", "scale", "scope", "input", "shape"]
 FIGURES = [
     "tile", "descriptors", "buffer_before", "buffer_after", "buffer_before_bytes", "buffer_after_bytes",

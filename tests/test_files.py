@@ -114,7 +114,7 @@ def test_a_failure_at_any_moment_leaves_everything_as_it_was(folder, monkeypatch
         raise error
 
     if moment == "before writing":
-        monkeypatch.setattr(staging.tempfile, "mkstemp", fail)
+        monkeypatch.setattr(staging.os, "open", fail)
     elif moment == "while writing":
         monkeypatch.setattr(staging.os, "fsync", fail)
     elif moment == "at the rename":

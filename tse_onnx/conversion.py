@@ -186,7 +186,8 @@ def convert(
     certificate = _certified(analysis, converted, data, preprocess, seed) if certify else None
 
     def described(verification: Verification | None) -> Report:
-        return Report(source.title, source.opset, dict(analysis.bound), plan, figures, verification, certificate)
+        bound = dict(analysis.bound)
+        return Report(source.title, source.opset, bound, plan, figures, verification, dynamic, certificate)
 
     target = None if out is None else Path(out)
     with contextlib.ExitStack() as stack:

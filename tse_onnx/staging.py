@@ -10,7 +10,6 @@ import contextlib
 import filecmp
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,10 +70,10 @@ class Stage:
                 folder.rmdir()
 
     def _temporary(self, beside: Path) -> Path:
-        handle, name = tempfile.mkstemp(prefix=f".{beside.name[:40]}.", suffix=".tmp", dir=beside.parent)
-        os.close(handle)
-        self._temporaries.append(Path(name))
-        return self._temporaries[-1]
+        path = beside.with_name(f".{beside.name[:40]}.{os.urandom(8).hex()}.tmp")
+        self._temporaries.append(path)  # before it is there: an interrupt may come at any time
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        return path
 
     def _carry(self, model: ModelProto, folder: Path | None) -> dict[str, str]:
         tensors = list(external_tensors(model))

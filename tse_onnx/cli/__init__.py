@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import click
 
 from tse_onnx.cli.convert import convert
+from tse_onnx.cli.explain import explain
 from tse_onnx.cli.inspect import inspect
 from tse_onnx.cli.report import report
 from tse_onnx.cli.stream import stream as stream_command
@@ -95,6 +96,7 @@ def main() -> None:
     \b
     Examples:
       tse-onnx inspect model.onnx                        which blocks there are
+      tse-onnx explain model.onnx NODE                   why this one is a block, or none
       tse-onnx report model.onnx --rows 7                what they buffer, before and after
       tse-onnx convert model.onnx tiled.onnx --rows 7    rewrite, verify, report
       tse-onnx stream model.onnx                         what every tensor holds while rows stream in
@@ -102,6 +104,7 @@ def main() -> None:
 
 
 main.add_command(convert)
+main.add_command(explain)
 main.add_command(inspect)
 main.add_command(report)
 main.add_command(stream_command)

@@ -14,11 +14,14 @@ from tse_onnx.cli.options import (
     format_option,
     given_model,
     input_shape_option,
+    kinds_option,
     model_argument,
+    parse_kinds,
     parse_shapes,
     print_json,
-    rows_option,
 )
+from tse_onnx.cli.tiling import tiling_options
+from tse_onnx.passes.tiling import Tiling
 
 if TYPE_CHECKING:
     from tse_onnx.conversion import ConvertResult
@@ -27,8 +30,29 @@ if TYPE_CHECKING:
 @click.command()
 @model_argument
 @click.argument("output", type=click.Path(path_type=Path, allow_dash=True))
-@rows_option
+@tiling_options
 @input_shape_option
+@click.option(
+    "--dynamic",
+    is_flag=True,
+    help="Keep dynamic heights and widths in the written model: strips of rows are computed for any size, and "
+    "--input-shape only says which size to report and verify for.",
+)
+@kinds_option
+@click.option(
+    "--upsample",
+    type=click.Choice(["resize", "gather", "expand"]),
+    default="resize",
+    show_default=True,
+    help="How gates are spread over their tiles, for compilers that do not know all three.",
+)
+@click.option(
+    "--means",
+    type=click.Choice(["matmul", "cumsum"]),
+    default="matmul",
+    show_default=True,
+    help="How the means of a running squeeze are computed.",
+)
 @click.option("--verify/--no-verify", default=True, show_default=True, help="Check the result with onnxruntime.")
 @click.option(
     "--data",
@@ -59,8 +83,12 @@ if TYPE_CHECKING:
 def convert(
     model: Path,
     output: Path,
-    rows: int,
+    tiling: Tiling,
     input_shapes: tuple[str, ...],
+    dynamic: bool,
+    kinds: str,
+    upsample: str,
+    means: str,
     verify: bool,
     data: Path | None,
     preprocess: str,
@@ -72,7 +100,7 @@ def convert(
     certify: bool,
     form: str,
 ) -> None:
-    """Tile the squeeze-and-excite blocks of MODEL into strips of K rows and write the result to OUTPUT.
+    """Tile the squeeze-and-excite blocks of MODEL, by default into strips of rows, and write the result to OUTPUT.
 
     The result is checked first: every block against the original run on each tile, everything else byte for byte. If a
     check fails, the exit code is 1 and nothing is written. OUTPUT may be MODEL itself; - stands for standard input and
@@ -82,6 +110,7 @@ def convert(
     Examples:
       tse-onnx convert model.onnx tiled.onnx --rows 7
       tse-onnx convert model.onnx tiled.onnx --data images/ --preprocess imagenet --report report.json
+      tse-onnx convert model.onnx tiled.onnx --squeeze running --rows 3
       tse-onnx convert model.onnx tiled.onnx --certify --report report.json
       tse-onnx convert model.onnx model.onnx --expect 16 --max-drift 0.5
     """
@@ -96,8 +125,12 @@ def convert(
         result = run(
             given_model(model),
             None if to_stdout else output,
-            rows=rows,
+            tiling=tiling,
             input_shapes=parse_shapes(input_shapes),
+            dynamic=dynamic,
+            kinds=parse_kinds(kinds),
+            upsample=upsample,
+            means=means,
             verify=verify,
             data=data,
             preprocess=preprocess,

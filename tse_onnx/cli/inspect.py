@@ -10,7 +10,9 @@ from tse_onnx.cli.options import (  # fmt: skip
     format_option,
     given_model,
     input_shape_option,
+    kinds_option,
     model_argument,
+    parse_kinds,
     parse_shapes,
     print_json,
 )
@@ -19,8 +21,9 @@ from tse_onnx.cli.options import (  # fmt: skip
 @click.command()
 @model_argument
 @input_shape_option
+@kinds_option
 @format_option
-def inspect(model: Path, input_shapes: tuple[str, ...], form: str) -> None:
+def inspect(model: Path, input_shapes: tuple[str, ...], kinds: str, form: str) -> None:
     """Show the squeeze-and-excite blocks of MODEL, and why other poolings are none. Nothing is written.
 
     MODEL is an ONNX file, or - for standard input.
@@ -34,7 +37,7 @@ def inspect(model: Path, input_shapes: tuple[str, ...], form: str) -> None:
     from tse_onnx.source import open_model
 
     source = open_model(given_model(model))
-    blocks = analyse(source, parse_shapes(input_shapes)).blocks
+    blocks = analyse(source, parse_shapes(input_shapes), parse_kinds(kinds)).blocks
     if form == "json":
         from tse_onnx.report.json import inspect_json
 

@@ -18,8 +18,13 @@ _LARGEST_DIM = 2**63 - 1
 Command = Callable[..., Any]
 
 model_argument = click.argument("model", type=click.Path(path_type=Path, allow_dash=True))
-rows_option = click.option(
-    "--rows", type=click.IntRange(min=1), default=7, show_default=True, metavar="K", help="Rows in a tile."
+kinds_option = click.option(
+    "--kinds",
+    default="se",
+    show_default=True,
+    metavar="KIND[,KIND...]",
+    help="Kinds of blocks: se, and its relatives ese (one convolution), eca (a window over the channels), ge (no "
+    "weights); or all. The paper measured se alone, so the others are converted only when asked for.",
 )
 input_shape_option = click.option(
     "--input-shape",
@@ -56,6 +61,18 @@ def _dim(text: str, whole: str) -> Dim:
     raise click.BadParameter(
         f"{whole!r} is not [NAME:]DIMS: {text!r} should be a positive number, ? or a word", param_hint="--input-shape"
     )
+
+
+def parse_kinds(text: str) -> frozenset[str]:
+    """The value of `--kinds` as a set."""
+    from tse_onnx.passes.block import KINDS
+
+    kinds = frozenset(part.strip() for part in text.split(",") if part.strip())
+    if kinds == {"all"}:
+        return frozenset(KINDS)
+    if not kinds or not kinds <= KINDS.keys():
+        raise click.BadParameter(f"{text!r} is not a list of {', '.join(KINDS)}, or all", param_hint="--kinds")
+    return kinds
 
 
 def given_model(path: Path) -> ModelLike:

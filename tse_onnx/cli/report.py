@@ -10,10 +10,11 @@ from tse_onnx.cli.options import (
     format_option,
     given_model,
     input_shape_option,
+    kinds_option,
     model_argument,
+    parse_kinds,
     parse_shapes,
     print_json,
-    rows_option,
 )
 from tse_onnx.cli.streaming_options import (
     back_to_back_option,
@@ -26,13 +27,16 @@ from tse_onnx.cli.streaming_options import (
     power_of_two_option,
     storage_option,
 )
+from tse_onnx.cli.tiling import tiling_options
 from tse_onnx.errors import ModelError
+from tse_onnx.passes.tiling import Tiling
 
 
 @click.command()
 @model_argument
-@rows_option
+@tiling_options
 @input_shape_option
+@kinds_option
 @click.option(
     "--dataflow/--no-dataflow", default=True, show_default=True,
     help="Add what the whole network holds while rows stream through it.",
@@ -48,8 +52,9 @@ from tse_onnx.errors import ModelError
 @format_option
 def report(
     model: Path,
-    rows: int,
+    tiling: Tiling,
     input_shapes: tuple[str, ...],
+    kinds: str,
     dataflow: bool,
     grain: str,
     storage: str,
@@ -61,8 +66,8 @@ def report(
     plot_path: Path | None,
     form: str,
 ) -> None:
-    """Show what the squeeze-and-excite blocks of MODEL buffer, and what they would with tiles of K rows; then what the
-    whole network holds, before and after: line buffers, skip connections, everything.
+    """Show what the squeeze-and-excite blocks of MODEL buffer, and what they would with tiles; then what the whole
+    network holds, before and after: line buffers, skip connections, everything.
 
     MODEL is an ONNX file, or - for standard input. No model is written.
 
@@ -70,6 +75,7 @@ def report(
     Examples:
       tse-onnx report model.onnx --rows 7
       tse-onnx report model.onnx --rows 3 --input-shape images:1,3,384,384
+      tse-onnx report model.onnx --squeeze running --rows 3
       tse-onnx report model.onnx --bits 8 --csv tensors.csv --plot occupancy.svg
       tse-onnx report model.onnx --no-dataflow --format json | jq .totals
     """
@@ -80,13 +86,14 @@ def report(
     machine = machine_of(grain, storage, power_of_two, bits, back_to_back, latency)
     source = open_model(given_model(model))
     shapes = parse_shapes(input_shapes)
-    made = preview(source, rows, input_shapes=shapes)
+    chosen = parse_kinds(kinds)
+    made = preview(source, tiling=tiling, input_shapes=shapes, kinds=chosen)
     comparison, trouble = None, ""
     if dataflow or csv_path is not None or plot_path is not None:
         from tse_onnx.streaming.compare import compare
 
         try:
-            converted = convert(source.model, rows=rows, input_shapes=shapes, verify=False).model
+            converted = convert(source.model, tiling=tiling, input_shapes=shapes, kinds=chosen, verify=False).model
             comparison = compare(source, converted, input_shapes=shapes, machine=machine)
         except ModelError as error:
             # The blocks' own figures need less than the network's. Asked for a file of these, say why there is none.
@@ -103,7 +110,7 @@ def report(
 
         before, after = comparison.timelines()
         title = Path(made.model).stem
-        draw(plot_path, [(f"{title}: squeeze-and-excite", before), (f"tiled squeeze-and-excite, {rows} rows", after)])
+        draw(plot_path, [(f"{title}: squeeze-and-excite", before), (f"with {tiling}", after)])
     if form == "json":
         print_json(report_json(made, comparison))
         return

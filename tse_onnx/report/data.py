@@ -25,4 +25,6 @@ class Report:
     plan: Plan
     buffering: Buffering
     verification: Verification | None
+    dynamic: bool = False
+    """Whether the written model keeps its dynamic sizes, and `input_shapes` are only those of the figures."""
     certificate: Certificate | None = None

@@ -14,10 +14,12 @@ from tse_onnx.report.data import Report
 from tse_onnx.version import VERSION
 
 if TYPE_CHECKING:
+    from tse_onnx.explanation import Story
     from tse_onnx.streaming.compare import Comparison
     from tse_onnx.verification.result import Verification
 
 INSPECT_SCHEMA = "tse-onnx/inspect/1"
+EXPLAIN_SCHEMA = "tse-onnx/explain/1"
 REPORT_SCHEMA = "tse-onnx/report/1"
 
 Json = dict[str, Any]
@@ -34,6 +36,22 @@ def inspect_json(model: str, opset: int, blocks: Iterable[Block]) -> Json:
     }
 
 
+def explain_json(stories: Iterable[Story]) -> Json:
+    """The object that `tse-onnx explain --format json` prints."""
+    return {
+        "schema": EXPLAIN_SCHEMA,
+        "tse_onnx": VERSION,
+        "candidates": [
+            _block(story.block)
+            | {
+                "status": story.block.status,
+                "story": [{"node": line.node, "text": line.text, "axes": line.axes or None} for line in story.lines],
+            }
+            for story in stories
+        ],
+    }
+
+
 def report_json(report: Report, comparison: Comparison | None = None) -> Json:
     """The object that `--report` writes and `--format json` prints; with `comparison`, the whole network's figures."""
     found: Json = {
@@ -42,6 +60,7 @@ def report_json(report: Report, comparison: Comparison | None = None) -> Json:
         "model": report.model,
         "opset": report.opset,
         "input_shapes": {name: list(dims) for name, dims in report.input_shapes.items()},
+        "dynamic": report.dynamic,
         "rows": report.plan.default.rows if report.plan.default else None,
         "tiling": _tiling(report.plan.default),
         "blocks": [_figures(block) for block in report.buffering.blocks],

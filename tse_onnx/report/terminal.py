@@ -13,6 +13,7 @@ from tse_onnx.report.data import Report
 from tse_onnx.report.page import Table
 
 if TYPE_CHECKING:
+    from tse_onnx.explanation import Story
     from tse_onnx.report.page import Page
     from tse_onnx.verification.result import Verification
 
@@ -52,7 +53,10 @@ def print_report(page: Page, report: Report, outcome: str) -> None:
             _say_refused(page, block.decision.block.name, block.decision.reason or "")
     for name, dims in report.input_shapes.items():
         listed = ", ".join("?" if dim is None else str(dim) for dim in dims)
-        _say(page, f"Input {name} is bound to [{listed}].")
+        if report.dynamic:
+            _say(page, f"Figures and checks are for {name} of [{listed}]; the model keeps its dynamic size.")
+        else:
+            _say(page, f"Input {name} is bound to [{listed}].")
     if report.verification is not None:
         _print_verification(page, report.verification)
     if report.certificate is not None:
@@ -73,6 +77,15 @@ def _print_verification(page: Page, found: Verification) -> None:
         tiles = f"{_count(len(found.blocks), 'block')} against the original run on every tile"
         error = f"largest error {worst.max_error:.2g}, tolerance {worst.tolerance:.2g}"
         _say(page, f"Verified: {tiles} ({error}); everything else is byte for byte the input.")
+
+
+def print_story(page: Page, story: Story) -> None:
+    """How a candidate was read, a line for each step."""
+    block = story.block
+    _say(page, f"{block.name} ({block.scope})" if block.scope else block.name, style="bold")
+    for line in story.lines:
+        said = line.text if not line.node or line.node in line.text else f"{line.node} {line.text}"
+        _say(page, f"  {said}  {line.axes}".rstrip())
 
 
 def _say(page: Page, text: str, style: str = "") -> None:
