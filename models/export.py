@@ -23,13 +23,10 @@ from torch import Tensor, nn
 
 from models.images import smooth_noise
 from models.registry import Entry, record
-from models.torch_networks import se_inputs, se_modules, to_onnx
+from models.torch_networks import declare_torchvision_operators, se_inputs, se_modules, to_onnx
 from models.weights import describe, fill, noise
 
-# torchvision without its compiled operators (whose build has to match torch's) imports once these two are declared.
-operators = torch.library.Library("torchvision", "DEF")
-for operator in ("nms", "qnms"):
-    operators.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+declare_torchvision_operators()
 
 import timm  # noqa: E402
 import torchvision  # noqa: E402

@@ -11,6 +11,17 @@ from torch import Tensor, nn
 
 SE_CLASSES = ("SqueezeExcite", "SEModule", "SqueezeExcitation", "EffectiveSEModule")
 
+# torchvision without its compiled operators (whose build has to match torch's) imports once these two are declared; the
+# declaration holds as long as this object does.
+_TORCHVISION = torch.library.Library("torchvision", "FRAGMENT")
+
+
+def declare_torchvision_operators() -> None:
+    """Let torchvision be imported without its compiled operators."""
+    for operator in ("nms", "qnms"):
+        if not hasattr(torch.ops.torchvision, operator):
+            _TORCHVISION.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
 
 def se_modules(network: nn.Module) -> list[nn.Module]:
     """The SE modules of a torch network, by their class."""

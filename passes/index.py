@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -16,8 +16,7 @@ _SHAPE_READERS = frozenset({"Shape", "Size"})
 _NEVER_CONSTANT = _NESTING_OPS | {"RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
 
 
-@dataclass(frozen=True)
-class Use:
+class Use(NamedTuple):
     """One reading of a value: the node's position in the graph and the input slot (-1: captured by a nested graph)."""
 
     node: int
@@ -53,9 +52,15 @@ class GraphIndex:
         for position, node in enumerate(self.nodes):
             for name in node.output:
                 producers[name] = position
-            for slot, name in enumerate(node.input):
+            slot = 0
+            for name in node.input:
                 if name:
-                    uses.setdefault(name, []).append(Use(position, slot))
+                    found = uses.get(name)
+                    if found is None:
+                        uses[name] = [Use(position, slot)]
+                    else:
+                        found.append(Use(position, slot))
+                slot += 1  # noqa: SIM113 - enumerate would cost a tuple for each input of the graph
             if node.op_type in _NESTING_OPS or node.domain not in ("", "ai.onnx"):
                 self.nesting.append(position)
                 for name in captured(node):

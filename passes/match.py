@@ -142,7 +142,11 @@ def _follow(walk: _Walk, index: GraphIndex, types: Types, opset: int) -> Refusal
                     reached.append(node.output[0])
     if refusal is None and waiting:
         refusal = _stranger(index.nodes[min(waiting)], walk, index)
-    met = refusal is not None and refusal.code in ("not-mul", "other-tensor")  # a gate, if on the wrong thing
+    met = refusal is not None and refusal.code in (
+        "not-mul",
+        "other-tensor",
+        "quantised",
+    )  # a gate, if on the wrong thing
     if refusal is not None and not met and not walk.scales and not _scaled(walk, index):
         start = index.nodes[walk.squeeze.nodes[-1]]
         stop = f" ({refusal.text})" if refusal.code in ("operator", "output") else ""

@@ -29,6 +29,7 @@ def prune(edit: Edit, index: GraphIndex) -> Edit:
         if position is None:
             if name in index.initializers:
                 dropped.add(name)
+                types[name] = None
         elif position not in nodes and not _read_otherwise(index.nodes[position], name, index):
             nodes[position] = ()
             types.update(dict.fromkeys(index.nodes[position].output))

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto
 
 from tse_onnx.errors import ModelError
+from tse_onnx.passes.fold import fold_sizes
 from tse_onnx.passes.index import element_count
 from tse_onnx.passes.order import sort_nodes
+from tse_onnx.passes.standins import stand_in
 
 Dim = int | str | None
 
@@ -29,7 +32,7 @@ class TensorType:
     dtype: int
     dims: tuple[Dim, ...] | None
 
-    @property
+    @cached_property
     def sizes(self) -> tuple[int | None, ...] | None:
         """The dimensions with every symbol as None."""
         if self.dims is None:
@@ -98,7 +101,10 @@ class Inference:
                 bind_inputs(bare.graph, self._bound)
                 for output in bare.graph.output:
                     output.type.tensor_type.ClearField("shape")
+            stand_in(bare.graph)
             self._done = inferred(bare)
+            while fold_sizes(bare, self._done.graph):
+                self._done = inferred(bare)
         return self._done
 
 
@@ -161,14 +167,9 @@ def bind_inputs(graph: GraphProto, bound: Mapping[str, tuple[Dim, ...]]) -> None
 
 def shape_proto(dims: Iterable[Dim]) -> onnx.TensorShapeProto:
     """The protobuf form of dimensions."""
-    shape = onnx.TensorShapeProto()
-    for dim in dims:
-        entry = shape.dim.add()
-        if isinstance(dim, int):
-            entry.dim_value = dim
-        elif dim is not None:
-            entry.dim_param = dim
-    return shape
+    return onnx.TensorShapeProto(
+        dim=[{"dim_value": dim} if isinstance(dim, int) else {"dim_param": dim} if dim else {} for dim in dims]
+    )
 
 
 def value_info(name: str, kind: TensorType) -> ValueInfoProto:

@@ -70,17 +70,18 @@ def splice(graph: GraphProto | FunctionProto, edits: Iterable[Edit]) -> None:
 
 
 def _retype(graph: GraphProto, types: Mapping[str, ValueInfoProto | None]) -> None:
-    new, gone = dict(types), []
+    gone, seen = [], set[str]()
     for place, value in enumerate(graph.value_info):
-        if value.name in new:
-            stated = new.pop(value.name)
+        if value.name in types:  # more than once, in some exports
+            stated = types[value.name]
+            seen.add(value.name)
             if stated is None:
                 gone.append(place)
             else:
                 value.type.CopyFrom(stated.type)
     for place in reversed(gone):
         del graph.value_info[place]
-    graph.value_info.extend(value for value in new.values() if value is not None)
+    graph.value_info.extend(value for name, value in types.items() if value is not None and name not in seen)
 
 
 def _relay(graph: GraphProto, weights: Mapping[str, Relaid], dropped: frozenset[str]) -> None:

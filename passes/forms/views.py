@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from onnx import NodeProto
+
 from tse_onnx.passes.descriptor import Descriptor
 from tse_onnx.passes.forms.act import Act, Alias, Form, Site
 from tse_onnx.passes.index import int_attribute, ints_attribute
@@ -43,8 +45,41 @@ def _reshape(site: Site) -> Act | Refusal:
     elif target is not None:
         result = source.reshaped([int(size) for size in target.reshape(-1)])
     else:
-        result = _by_inference(site, source)
+        pieces = _pieces(site)
+        result = (source.reshaped(pieces) if pieces else None) or _by_inference(site, source)
     return _plain(site, result.axes if result else None)
+
+
+def _pieces(site: Site) -> list[int] | None:
+    """A target that the graph puts together from numbers and the batch, which is written as 0: kept as it is."""
+    index, first = site.index, site.types[site.node.input[0]].dims
+    concat = _made_by(site, site.node.input[1], "Concat")
+    if concat is None or not first:
+        return None
+    target: list[int] = []
+    for name in concat.input:
+        numbers = index.short_constant(name)
+        if numbers is not None:
+            target.extend(int(size) for size in numbers.reshape(-1))
+            continue
+        unsqueeze = _made_by(site, name, "Unsqueeze")
+        gather = _made_by(site, unsqueeze.input[0] if unsqueeze is not None else name, "Gather")
+        shape = _made_by(site, gather.input[0], "Shape") if gather is not None else None
+        if gather is None or shape is None or shape.attribute or target:
+            return None
+        place, dims = index.short_constant(gather.input[1]), site.types[shape.input[0]].dims
+        if place is None or place.size != 1 or int(place.reshape(-1)[0]) != 0:
+            return None
+        if not dims or dims[0] is None or dims[0] != first[0]:
+            return None  # not known to be the same batch
+        target.append(0)
+    return target
+
+
+def _made_by(site: Site, value: str, operator: str) -> NodeProto | None:
+    position = site.index.producer(value)
+    node = site.index.nodes[position] if position is not None else None
+    return node if node is not None and node.op_type == operator and node.domain in ("", "ai.onnx") else None
 
 
 def _by_inference(site: Site, source: Descriptor) -> Descriptor | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -70,16 +71,23 @@ class Draft:
         """Make a node without adding it. `role` names it within the block where it has no `name` of its own."""
         name = name or fresh(f"{self.name}/{role}", self.taken)
         result = output or fresh(f"{name}_output", self.taken)
-        made = gs.Node(op, name, attributes, [gs.Variable(value) for value in inputs], [gs.Variable(result)])
-        proto: NodeProto = OnnxExporter.export_node(made)
+        frozen = tuple((key, tuple(value) if isinstance(value, list) else value) for key, value in attributes.items())
+        proto = NodeProto()
+        proto.CopyFrom(_template(op, frozen))
+        proto.name = name
+        proto.input.extend(inputs)
+        proto.output.append(result)
         return proto
 
     def constant(self, role: str, values: np.ndarray) -> str:
         """Add a constant; its value's name."""
         # A Constant node stands in any graph, function or IR version; an initializer does not.
         name = fresh(f"{self.name}/{role}", self.taken)
-        tensor = onnx.numpy_helper.from_array(values)
-        self.add(onnx.helper.make_node("Constant", [], [name], name=name, value=tensor))
+        proto = NodeProto()
+        proto.CopyFrom(_constant_template(values.tobytes(), values.dtype.str, values.shape))
+        proto.name = name
+        proto.output.append(name)
+        self.add(proto)
         return name
 
     def integers(self, role: str, numbers: Sequence[int]) -> str:
@@ -129,6 +137,8 @@ class Draft:
         loaded = tensor is not None and tensor.data_location != TensorProto.EXTERNAL
         if alone and name not in self.index.inputs and (loaded or not transposed) and name not in self._weights:
             self._weights[name] = Relaid(wanted, transposed)
+            if (stated := self.types.stated(name)) is not None:  # as in dynamo exports
+                self._value_types[name] = value_info(name, TensorType(stated.dtype, wanted))
             return name
         if transposed:
             name = self.value("Transpose", "weight_transposed", [name], perm=[1, 0, *range(2, len(known))])
@@ -148,3 +158,20 @@ class Draft:
         batch = held.axes.find("N")
         first: Dim = stated.dims[batch] if 0 <= batch < len(stated.dims) else held.batch
         self._value_types[value] = value_info(value, TensorType(stated.dtype, (first, held.channels, *grid)))
+
+
+# A model has many blocks of few sizes, so most nodes differ from one made before in their names alone.
+
+
+@lru_cache(maxsize=1024)
+def _template(op: str, attributes: tuple[tuple[str, Any], ...]) -> NodeProto:
+    """A node without names; lists among the attributes come as tuples."""
+    given = {key: list(value) if isinstance(value, tuple) else value for key, value in attributes}
+    proto: NodeProto = OnnxExporter.export_node(gs.Node(op, "", given))
+    return proto
+
+
+@lru_cache(maxsize=1024)
+def _constant_template(data: bytes, dtype: str, shape: tuple[int, ...]) -> NodeProto:
+    value = onnx.numpy_helper.from_array(np.frombuffer(data, dtype).reshape(shape))
+    return onnx.helper.make_node("Constant", [], [], value=value)
