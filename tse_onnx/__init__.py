@@ -5,7 +5,8 @@
     result = tse_onnx.convert("in.onnx", "out.onnx", rows=7)
     print(result.report.buffering.totals.reduction)
 
-`find_blocks` says which blocks a model has, `buffering` what they hold back, `convert` rewrites and verifies them.
+`find_blocks` says which blocks a model has, `buffering` what they hold back, `convert` rewrites and verifies them;
+`dataflow` says what every tensor of a network holds while its input streams in row by row.
 Everything that is raised on purpose is a `TseError`.
 """
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from tse_onnx.passes.tiling import Tiling
     from tse_onnx.plan import Decision, Plan
     from tse_onnx.report.data import Report
+    from tse_onnx.streaming.machine import Machine
+    from tse_onnx.streaming.model import dataflow
+    from tse_onnx.streaming.result import Buffer, Dataflow, Held, StageFlow, Sums
     from tse_onnx.verification.result import BlockCheck, Check, Drift, Verification
 
 # Where each public name lives. They are imported on first use: importing onnx and onnxruntime takes longer than much
@@ -38,14 +42,18 @@ _HOMES = {
     "tse_onnx.passes.tiling": ("Tiling",),
     "tse_onnx.plan": ("Decision", "Plan"),
     "tse_onnx.report.data": ("Report",),
+    "tse_onnx.streaming.machine": ("Machine",),
+    "tse_onnx.streaming.model": ("dataflow",),
+    "tse_onnx.streaming.result": ("Buffer", "Dataflow", "Held", "StageFlow", "Sums"),
     "tse_onnx.verification.result": ("BlockCheck", "Check", "Drift", "Verification"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Block", "BlockBuffering", "BlockCheck", "Buffering", "Check", "CheckFailed", "ConvertResult", "DataError",
-    "Decision", "Drift", "ModelError", "NodeRef", "Plan", "Refusal", "Report", "Tiling", "Totals", "TseError",
-    "UsageError", "Verification", "__version__", "buffering", "convert", "find_blocks",
+    "Block", "BlockBuffering", "BlockCheck", "Buffer", "Buffering", "Check", "CheckFailed", "ConvertResult",
+    "DataError", "Dataflow", "Decision", "Drift", "Held", "Machine", "ModelError", "NodeRef", "Plan", "Refusal",
+    "Report", "StageFlow", "Sums", "Tiling", "Totals", "TseError", "UsageError", "Verification", "__version__",
+    "buffering", "convert", "dataflow", "find_blocks",
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The command line: `tse-onnx convert`, `inspect`, `report`.
+"""The command line: `tse-onnx convert`, `inspect`, `report`, `stream`.
 
 Exit codes: 0 done, 1 a check failed, 2 bad usage or bad input, 130 interrupted (143 by SIGTERM), 141 the reader of the
 output went away. An error is one line on standard error.
@@ -21,6 +21,7 @@ from tse_onnx.cli.convert import convert
 from tse_onnx.cli.explain import explain
 from tse_onnx.cli.inspect import inspect
 from tse_onnx.cli.report import report
+from tse_onnx.cli.stream import stream
 from tse_onnx.errors import CheckFailed, TseError
 from tse_onnx.passes.reasons import printable
 from tse_onnx.version import VERSION
@@ -98,6 +99,7 @@ def main() -> None:
       tse-onnx explain model.onnx NODE                   why this one is a block, or none
       tse-onnx report model.onnx --rows 7                what they buffer, before and after
       tse-onnx convert model.onnx tiled.onnx --rows 7    rewrite, verify, report
+      tse-onnx stream model.onnx                         what every tensor holds while rows stream in
     """
 
 
@@ -105,3 +107,4 @@ main.add_command(convert)
 main.add_command(explain)
 main.add_command(inspect)
 main.add_command(report)
+main.add_command(stream)
