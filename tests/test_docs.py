@@ -71,7 +71,7 @@ def test_every_reason_is_documented_and_no_other():
 
 @pytest.mark.parametrize("schema", ["inspect", "report"])
 def test_every_field_of_the_schemas_is_documented(schema):
-    text = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
+    text = "".join((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in ("report", "dataflow"))
     objects = [json.loads((ROOT / "docs" / f"{schema}.schema.json").read_text(encoding="utf-8"))]
     objects += objects[0]["$defs"].values()
     fields = {field for one in objects for field in one.get("properties", {})}
