@@ -18,7 +18,21 @@ from tse_onnx.streaming.execute.windows import (
 _CONVOLUTIONS = frozenset({"Conv", "ConvInteger", "QLinearConv"})
 _POOLINGS = frozenset({"AveragePool", "LpPool", "MaxPool"})
 _MOVES = frozenset(
-    ["Concat", "DepthToSpace", "Flatten", "Gather", "Pad", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"]
+    [
+        "Concat",
+        "DepthToSpace",
+        "Flatten",
+        "Gather",
+        "Pad",
+        "Reshape",
+        "Slice",
+        "SpaceToDepth",
+        "Split",
+        "Squeeze",
+        "Tile",
+        "Transpose",
+        "Unsqueeze",
+    ]
 )
 _PRODUCTS = frozenset({"Gemm", "MatMul"})
 

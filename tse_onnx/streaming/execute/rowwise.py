@@ -133,5 +133,32 @@ def row_dims(tensor: Tensor) -> tuple[int, ...]:
 
 # Operators whose constants broadcast against the data, and so may differ from row to row.
 _BROADCASTS = frozenset(
-    ["Add", "And", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul", "Or", "PRelu", "Pow", "QLinearAdd", "QLinearMul", "Sub", "Sum", "Where", "Xor"]
+    [
+        "Add",
+        "And",
+        "BitShift",
+        "BitwiseAnd",
+        "BitwiseOr",
+        "BitwiseXor",
+        "Div",
+        "Equal",
+        "Greater",
+        "GreaterOrEqual",
+        "Less",
+        "LessOrEqual",
+        "Max",
+        "Mean",
+        "Min",
+        "Mod",
+        "Mul",
+        "Or",
+        "PRelu",
+        "Pow",
+        "QLinearAdd",
+        "QLinearMul",
+        "Sub",
+        "Sum",
+        "Where",
+        "Xor",
+    ]
 )
