@@ -24,6 +24,11 @@ from tse_onnx.streaming.view import Flow, Operand, View
 _LOOPS = frozenset({"Loop", "Scan", "If"})
 
 
+# Every row of every tensor is a token of the simulation. A network of thousands of tensors and thousands of rows has
+# fewer; a size that was written by mistake, or by malice, has more.
+_MOST_ROWS = 4_000_000
+
+
 @dataclass(frozen=True)
 class Tensor:
     """A value that streams: its dimensions, element type (a `TensorProto.DataType`), and where rows and columns lie.
@@ -211,6 +216,7 @@ class _Builder:
         constants: Constants,
         opset: int,
     ) -> None:
+        self._rows = 0
         self._graph, self._index, self._dims, self._dtypes = graph, index, dims, dtypes
         self._constants, self._opset = constants, opset
         self._tensors: dict[str, Tensor] = {}
@@ -251,6 +257,12 @@ class _Builder:
             raise ModelError(f"{quoted(name)}, made by {maker}, has no elements: its shape is {list(dims)}")
         leaves = name in self._index.outputs
         self._tensors[name] = Tensor(name, dims, self._dtypes[name], rows, columns, source, leaves)
+        self._rows += self._tensors[name].row_count
+        if self._rows > _MOST_ROWS:
+            raise ModelError(
+                f"the tensors up to {quoted(name)} have {self._rows:,} rows, more than the dataflow model follows "
+                f"({_MOST_ROWS:,}); bind a smaller input"
+            )
 
     def _add_node(self, position: int, node: NodeProto) -> None:
         slots = [*node.input, *captured(node)] if node.attribute else list(node.input)
