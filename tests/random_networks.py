@@ -243,7 +243,7 @@ def _transposed(draw, made, x, shape):
         y = made.node("ConvTranspose", [x, weight], strides=[s, 1], auto_pad=auto)
         made.put(y, (out, h * s, w))
         return
-    p, extra = draw(st.integers(0, d * (k - 1))), draw(st.integers(0, max(0, max(s, d) - 1)))
+    p, extra = draw(st.integers(0, d * (k - 1))), draw(st.integers(0, s - 1))
     height = (h - 1) * s + d * (k - 1) + 1 - 2 * p + extra
     if not 1 <= height <= 40:
         return
