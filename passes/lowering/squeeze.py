@@ -50,7 +50,7 @@ def _pool(draft: Draft, anatomy: Anatomy, tile: Tile, source: str) -> None:
 
 
 def _averaged(draft: Draft, anatomy: Anatomy, tile: Tile, source: str) -> None:
-    """In double precision, for which onnxruntime has no AveragePool: a product with constant weights along each axis."""
+    """In double precision, for which onnxruntime has no AveragePool: along each axis a product with weights."""
     whole = [axis for axis, many in enumerate(tile.grid) if many == 1]
     value = _channels_first(draft, anatomy, _row_means(draft, anatomy, source, whole))
     cut = [axis for axis in range(len(tile.grid)) if axis not in whole]
