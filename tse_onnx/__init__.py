@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tse_onnx.passes.tiling import Tiling
     from tse_onnx.plan import Decision, Plan
     from tse_onnx.report.data import Report
+    from tse_onnx.selection import Selection
     from tse_onnx.verification.result import BlockCheck, Check, Drift, Verification
 
 # Where each public name lives. They are imported on first use: importing onnx and onnxruntime takes longer than much
@@ -38,14 +39,15 @@ _HOMES = {
     "tse_onnx.passes.tiling": ("Tiling",),
     "tse_onnx.plan": ("Decision", "Plan"),
     "tse_onnx.report.data": ("Report",),
+    "tse_onnx.selection": ("Selection",),
     "tse_onnx.verification.result": ("BlockCheck", "Check", "Drift", "Verification"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Block", "BlockBuffering", "BlockCheck", "Buffering", "Check", "CheckFailed", "ConvertResult", "DataError",
-    "Decision", "Drift", "ModelError", "NodeRef", "Plan", "Refusal", "Report", "Tiling", "Totals", "TseError",
-    "UsageError", "Verification", "__version__", "buffering", "convert", "find_blocks",
+    "Decision", "Drift", "ModelError", "NodeRef", "Plan", "Refusal", "Report", "Selection", "Tiling", "Totals",
+    "TseError", "UsageError", "Verification", "__version__", "buffering", "convert", "find_blocks",
 ]  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from tse_onnx.passes.tiling import Tiling
 from tse_onnx.plan import CONVERTED, Decision, Plan
 from tse_onnx.preparation import Preparation, prepare
 from tse_onnx.report.data import Report
+from tse_onnx.selection import EVERYTHING, Selection
 from tse_onnx.source import ModelLike, Source, open_model
 
 if TYPE_CHECKING:
@@ -103,14 +104,14 @@ def preview(
     *,
     tiling: Tiling | None = None,
     plan: Plan | None = None,
+    selection: Selection = EVERYTHING,
     input_shapes: InputShapes | None = None,
     kinds: Collection[str] = DEFAULT_KINDS,
 ) -> Report:
     """The report of a conversion that is not made."""
     source = open_model(model)
-    plan = _chosen(rows, tiling, plan)
-    made = prepare(source, plan, input_shapes, kinds)
-    return Report(source.title, source.opset, dict(made.analysis.bound), plan, measure(made.decisions), None)
+    made = prepare(source, _chosen(rows, tiling, plan), input_shapes, kinds, selection=selection)
+    return Report(source.title, source.opset, dict(made.analysis.bound), made.plan, measure(made.decisions), None)
 
 
 def convert(
@@ -120,6 +121,7 @@ def convert(
     rows: int = 7,
     tiling: Tiling | None = None,
     plan: Plan | None = None,
+    selection: Selection = EVERYTHING,
     input_shapes: InputShapes | None = None,
     dynamic: bool = False,
     kinds: Collection[str] = DEFAULT_KINDS,
@@ -140,9 +142,10 @@ def convert(
     once every check has passed; `out` may be the input's own path. Blocks no taller than `rows` stay as they are.
 
     `tiling` takes the place of `rows`: columns, patches, a running squeeze; `plan` that of both, with a choice for each
-    block. `kinds` are the kinds of blocks to convert. `input_shapes` binds inputs with dynamic dimensions; with
-    `dynamic` the written model keeps these, and the shapes say only what to report and verify for. `upsample` (resize,
-    gather, expand) and `means` (matmul, cumsum) choose among equivalent forms, for compilers that know only some.
+    block; `selection` says of either which blocks get it, and which get other rows. `kinds` are the kinds of blocks to
+    convert. `input_shapes` binds inputs with dynamic dimensions; with `dynamic` the written model keeps these, and the
+    shapes say only what to report and verify for. `upsample` (resize, gather, expand) and `means` (matmul, cumsum)
+    choose among equivalent forms, for compilers that know only some.
 
     The result is verified with onnxruntime unless `verify` is False: on `data` (an .npz, an .npy, or a folder of images
     prepared as `preprocess` says: unit, imagenet or signed), or on noise drawn from `seed`. `max_drift` bounds the
@@ -160,8 +163,7 @@ def convert(
     if report is not None:
         _check_report(Path(report), source, None if out is None else Path(out))
     forms = _forms(upsample, means)
-    plan = _chosen(rows, tiling, plan)
-    made = prepare(source, plan, input_shapes, kinds, dynamic)
+    made = prepare(source, _chosen(rows, tiling, plan), input_shapes, kinds, dynamic, selection)
     if verify:
         need_sizes(made.analysis)
     analysis, decisions, figures = made.analysis, made.decisions, measure(made.decisions)
@@ -181,7 +183,7 @@ def convert(
         return found
 
     def described(verification: Verification | None) -> Report:
-        return Report(source.title, source.opset, dict(analysis.bound), plan, figures, verification, dynamic)
+        return Report(source.title, source.opset, dict(analysis.bound), made.plan, figures, verification, dynamic)
 
     target = None if out is None else Path(out)
     with contextlib.ExitStack() as stack:

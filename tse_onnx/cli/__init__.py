@@ -20,6 +20,7 @@ import click
 from tse_onnx.cli.convert import convert
 from tse_onnx.cli.explain import explain
 from tse_onnx.cli.inspect import inspect
+from tse_onnx.cli.plan import write_plan
 from tse_onnx.cli.report import report
 from tse_onnx.errors import CheckFailed, TseError
 from tse_onnx.passes.reasons import printable
@@ -104,4 +105,5 @@ def main() -> None:
 main.add_command(convert)
 main.add_command(explain)
 main.add_command(inspect)
+main.add_command(write_plan)
 main.add_command(report)

@@ -21,10 +21,11 @@ from tse_onnx.cli.options import (
     print_json,
 )
 from tse_onnx.cli.tiling import tiling_options
-from tse_onnx.passes.tiling import Tiling
 
 if TYPE_CHECKING:
     from tse_onnx.conversion import ConvertResult
+    from tse_onnx.plan import Plan
+    from tse_onnx.selection import Selection
 
 
 @click.command()
@@ -82,7 +83,8 @@ if TYPE_CHECKING:
 def convert(
     model: Path,
     output: Path,
-    tiling: Tiling,
+    plan: Plan,
+    selection: Selection,
     input_shapes: tuple[str, ...],
     dynamic: bool,
     kinds: str,
@@ -109,6 +111,8 @@ def convert(
       tse-onnx convert model.onnx tiled.onnx --rows 7
       tse-onnx convert model.onnx tiled.onnx --data images/ --preprocess imagenet --report report.json
       tse-onnx convert model.onnx tiled.onnx --squeeze running --rows 3
+      tse-onnx convert model.onnx tiled.onnx --rows 7 --rows 112:3 --exclude '*stage4*'
+      tse-onnx convert model.onnx tiled.onnx --plan plan.toml
       tse-onnx convert model.onnx model.onnx --expect 16 --max-drift 0.5
     """
     from tse_onnx.conversion import convert as run
@@ -122,7 +126,8 @@ def convert(
         result = run(
             given_model(model),
             None if to_stdout else output,
-            tiling=tiling,
+            plan=plan,
+            selection=selection,
             input_shapes=parse_shapes(input_shapes),
             dynamic=dynamic,
             kinds=parse_kinds(kinds),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,7 +18,10 @@ from tse_onnx.cli.options import (
     print_json,
 )
 from tse_onnx.cli.tiling import tiling_options
-from tse_onnx.passes.tiling import Tiling
+
+if TYPE_CHECKING:
+    from tse_onnx.plan import Plan
+    from tse_onnx.selection import Selection
 
 
 @click.command()
@@ -26,7 +30,7 @@ from tse_onnx.passes.tiling import Tiling
 @input_shape_option
 @kinds_option
 @format_option
-def report(model: Path, tiling: Tiling, input_shapes: tuple[str, ...], kinds: str, form: str) -> None:
+def report(model: Path, plan: Plan, selection: Selection, input_shapes: tuple[str, ...], kinds: str, form: str) -> None:
     """Show what the squeeze-and-excite blocks of MODEL buffer, and what they would with tiles.
 
     MODEL is an ONNX file, or - for standard input. Nothing is written.
@@ -40,7 +44,8 @@ def report(model: Path, tiling: Tiling, input_shapes: tuple[str, ...], kinds: st
     """
     from tse_onnx.conversion import preview
 
-    made = preview(given_model(model), tiling=tiling, input_shapes=parse_shapes(input_shapes), kinds=parse_kinds(kinds))
+    shapes = parse_shapes(input_shapes)
+    made = preview(given_model(model), plan=plan, selection=selection, input_shapes=shapes, kinds=parse_kinds(kinds))
     if form == "json":
         from tse_onnx.report.json import report_json
 
