@@ -5,7 +5,8 @@
     result = tse_onnx.convert("in.onnx", "out.onnx", rows=7)
     print(result.report.buffering.totals.reduction)
 
-`find_blocks` says which blocks a model has, `buffering` what they hold back, `convert` rewrites and verifies them.
+`find_blocks` says which blocks a model has, `buffering` what they hold back, `convert` rewrites and verifies them, `restore`
+is the way back.
 Everything that is raised on purpose is a `TseError`.
 """
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from tse_onnx.passes.tiling import Tiling
     from tse_onnx.plan import Decision, Plan
     from tse_onnx.report.data import Report
+    from tse_onnx.restoration import RestoreResult, restore
     from tse_onnx.selection import Selection
     from tse_onnx.verification.result import BlockCheck, Check, Drift, Verification
 
@@ -39,6 +41,7 @@ _HOMES = {
     "tse_onnx.passes.tiling": ("Tiling",),
     "tse_onnx.plan": ("Decision", "Plan"),
     "tse_onnx.report.data": ("Report",),
+    "tse_onnx.restoration": ("RestoreResult", "restore"),
     "tse_onnx.selection": ("Selection",),
     "tse_onnx.verification.result": ("BlockCheck", "Check", "Drift", "Verification"),
 }
@@ -46,8 +49,8 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Block", "BlockBuffering", "BlockCheck", "Buffering", "Check", "CheckFailed", "ConvertResult", "DataError",
-    "Decision", "Drift", "ModelError", "NodeRef", "Plan", "Refusal", "Report", "Selection", "Tiling", "Totals",
-    "TseError", "UsageError", "Verification", "__version__", "buffering", "convert", "find_blocks",
+    "Decision", "Drift", "ModelError", "NodeRef", "Plan", "Refusal", "Report", "RestoreResult", "Selection", "Tiling", "Totals",
+    "TseError", "UsageError", "Verification", "__version__", "buffering", "convert", "find_blocks", "restore",
 ]  # fmt: skip
 
 

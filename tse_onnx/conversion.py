@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
-from onnx import ModelProto
+from onnx import ModelProto, ValueInfoProto
 
 from tse_onnx.analysis import Analysis, InputShapes, Part, analyse, need_sizes
 from tse_onnx.errors import CheckFailed, UsageError
@@ -122,6 +122,7 @@ def convert(
     tiling: Tiling | None = None,
     plan: Plan | None = None,
     selection: Selection = EVERYTHING,
+    retile: bool = False,
     input_shapes: InputShapes | None = None,
     dynamic: bool = False,
     kinds: Collection[str] = DEFAULT_KINDS,
@@ -145,7 +146,8 @@ def convert(
     block; `selection` says of either which blocks get it, and which get other rows. `kinds` are the kinds of blocks to
     convert. `input_shapes` binds inputs with dynamic dimensions; with `dynamic` the written model keeps these, and the
     shapes say only what to report and verify for. `upsample` (resize, gather, expand) and `means` (matmul, cumsum)
-    choose among equivalent forms, for compilers that know only some.
+    choose among equivalent forms, for compilers that know only some. Blocks that are tiled already stay so, unless
+    `retile` restores them first.
 
     The result is verified with onnxruntime unless `verify` is False: on `data` (an .npz, an .npy, or a folder of images
     prepared as `preprocess` says: unit, imagenet or signed), or on noise drawn from `seed`. `max_drift` bounds the
@@ -157,6 +159,10 @@ def convert(
     """
     _check_options(verify, preprocess, seed, max_drift, threads)
     source = open_model(model)
+    if retile:
+        from tse_onnx.restoration import untiled
+
+        source = untiled(source)
     base = source.path.parent if source.path is not None else None
     if verify or out is not None:
         check_locations(source.model, base)
@@ -267,10 +273,13 @@ def _apply(made: Preparation, forms: Forms, *, owned: bool) -> tuple[ModelProto,
     if chosen:
         from tse_onnx.passes.names import taken_names
         from tse_onnx.passes.splice import Change, apply
+        from tse_onnx.passes.undo import next_step
 
-        taken = taken_names(source.model)
+        taken, step = taken_names(source.model), next_step(source.model)
+        # The first block remembers for all what the inputs were.
+        inputs = [value for value in source.model.graph.input if value.name in made.written.bound]
         changes = tuple(
-            Change(part.scope.path, _edits(part, chosen, taken, forms))
+            Change(part.scope.path, _edits(source.model, part, chosen, taken, forms, step, inputs))
             for part in made.written.parts
             if any(block.name in chosen for block in part.blocks)
         )
@@ -282,15 +291,28 @@ def _apply(made: Preparation, forms: Forms, *, owned: bool) -> tuple[ModelProto,
     return converted, changes
 
 
-def _edits(part: Part, chosen: Mapping[str, Decision], taken: set[str], forms: Forms) -> tuple[Edit, ...]:
+def _edits(
+    model: ModelProto,
+    part: Part,
+    chosen: Mapping[str, Decision],
+    taken: set[str],
+    forms: Forms,
+    step: int,
+    inputs: list[ValueInfoProto],
+) -> tuple[Edit, ...]:
     from tse_onnx.passes.lowering import lower
+    from tse_onnx.passes.scope import container
+    from tse_onnx.passes.undo import Recorder
 
     edits = []
+    recorder = Recorder(container(model, part.scope.path), step)
     for block in part.blocks:
         decision = chosen.get(block.name)
         cover = (decision.open_strips or decision.cover) if decision is not None else None
-        if cover is not None:
-            edits.append(lower(block, cover, part.scope, taken, *forms))
+        if decision is not None and decision.tiling is not None and cover is not None:
+            edit = lower(block, cover, part.scope, taken, *forms)
+            edits.append(recorder.recorded(edit, block, decision.tiling, inputs))
+            inputs.clear()
     return tuple(edits)
 
 

@@ -83,6 +83,8 @@ def decide(blocks: Iterable[Block], plan: Plan, opset: int, dynamic: bool = Fals
 def _decide(block: Block, tiling: Tiling | None, note: str, opset: int, dynamic: bool) -> Decision:
     if block.refusal is not None:
         return Decision(block, REFUSED, None, None, block.refusal)
+    if block.tiled is not None:
+        return _tiled(block, block.tiled)
     if tiling is None:
         return Decision(block, UNCHANGED, None, None, note=note or "the plan keeps its global mean")
     if opset < OLDEST_OPSET:
@@ -107,6 +109,13 @@ def _decide(block: Block, tiling: Tiling | None, note: str, opset: int, dynamic:
             note = f"{tiling} cover its map of {shown}"
         return Decision(block, UNCHANGED, tiling, cover, note=note)
     return Decision(block, CONVERTED, tiling, cover)
+
+
+def _tiled(block: Block, tiling: Tiling) -> Decision:
+    extents = tuple(extent for extent in block.extents if extent is not None)
+    known = len(extents) == len(block.extents) and extents and 0 not in extents
+    cover = tiling.cover(extents) if known and tiling.axis < len(extents) else None
+    return Decision(block, UNCHANGED, tiling, cover, note=f"is tiled already, with {tiling}; --retile does it anew")
 
 
 def _open(block: Block, tiling: Tiling, opset: int) -> Decision:

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 @model_argument
 @click.argument("output", type=click.Path(path_type=Path, allow_dash=True))
 @tiling_options
+@click.option(
+    "--retile",
+    is_flag=True,
+    help="Restore blocks that are tiled already, and convert the original anew. They are left alone otherwise.",
+)
 @input_shape_option
 @click.option(
     "--dynamic",
@@ -85,6 +90,7 @@ def convert(
     output: Path,
     plan: Plan,
     selection: Selection,
+    retile: bool,
     input_shapes: tuple[str, ...],
     dynamic: bool,
     kinds: str,
@@ -128,6 +134,7 @@ def convert(
             None if to_stdout else output,
             plan=plan,
             selection=selection,
+            retile=retile,
             input_shapes=parse_shapes(input_shapes),
             dynamic=dynamic,
             kinds=parse_kinds(kinds),
@@ -161,6 +168,8 @@ def _outcome(result: ConvertResult, output: Path) -> str:
     where = "standard output" if str(output) == "-" else str(output)
     if not totals.converted:
         written = "written with its inputs bound" if result.report.input_shapes else "written unchanged"
+        if any(decision.block.tiled for decision in result.blocks):
+            return f"No block was left to tile; the model was {written} to {where}."
         if totals.unchanged:
             return f"No block is taller than a tile; the model was {written} to {where}."
         if any(decision.block.refusal is None for decision in result.blocks):

@@ -101,11 +101,11 @@ def _row(figures: BlockBuffering) -> list[str]:
         figures.decision.status,
         _shape(block),
         " × ".join(map(str, tile)) if tile else "",
-        f"{figures.descriptors:,}",
+        "" if figures.descriptors is None else f"{figures.descriptors:,}",
         f"{before:,}",
         f"{after:,}",
         f"{100 * (1 - after / before):.1f} %" if before else "",
-        f"{figures.macs_added:,}",
+        "" if figures.macs_added is None else f"{figures.macs_added:,}",
     ]
 
 
