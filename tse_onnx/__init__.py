@@ -5,9 +5,8 @@
     result = tse_onnx.convert("in.onnx", "out.onnx", rows=7)
     print(result.report.buffering.totals.reduction)
 
-`find_blocks` says which blocks a model has, `buffering` what they hold back, `convert` rewrites and verifies them, `restore`
-is the way back.
-Everything that is raised on purpose is a `TseError`.
+`find_blocks` says which blocks a model has, `buffering` what they hold back, `convert` rewrites and verifies them;
+`restore` is the way back. Everything that is raised on purpose is a `TseError`.
 """
 
 from __future__ import annotations
@@ -49,8 +48,8 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Block", "BlockBuffering", "BlockCheck", "Buffering", "Check", "CheckFailed", "ConvertResult", "DataError",
-    "Decision", "Drift", "ModelError", "NodeRef", "Plan", "Refusal", "Report", "RestoreResult", "Selection", "Tiling", "Totals",
-    "TseError", "UsageError", "Verification", "__version__", "buffering", "convert", "find_blocks", "restore",
+    "Decision", "Drift", "ModelError", "NodeRef", "Plan", "Refusal", "Report", "RestoreResult", "Selection", "Tiling",
+    "Totals", "TseError", "UsageError", "Verification", "__version__", "buffering", "convert", "find_blocks", "restore",
 ]  # fmt: skip
 
 

@@ -35,8 +35,8 @@ def restore(model: ModelLike, out: str | os.PathLike[str] | None = None) -> Rest
     """Give every tiled block of `model` its global mean back, as it was before any conversion.
 
     `model` is a path, an `onnx.ModelProto` or a `gs.Graph` and is never changed. The graph that comes out is compared
-    with a digest of the original before anything is written to `out`, which may be the input's own path. Metadata, weights
-    and names of weight files that were changed since stay as they are.
+    with a digest of the original before anything is written to `out`, which may be the input's own path. Metadata,
+    weights and names of weight files that were changed since stay as they are.
 
     Raises `ModelError` where the graph was edited since, so that the original cannot be restored.
     """
