@@ -37,7 +37,7 @@ CHANNELS, EXTENT, ROWS = 4, 8, 3
 
 
 def chain(nodes: int, stated: bool = True) -> ModelProto:
-    """A chain of blocks with about so many nodes; `stated` states the type of each value, as most exporters do."""
+    """A chain of blocks with about so many nodes; `stated` puts in the type of each value, as most exporters do."""
     import numpy as np
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -131,8 +131,7 @@ def seconds(job: Callable[[], object]) -> float:
 
 
 def measure(nodes: int, runs: int, stated: bool, rewriter: bool) -> list[tuple[float, float, float]]:
-    """Seconds of the processor for ours, the floor and the rewriter (NaN where it is left out), `runs` times in turn
-    after one to warm."""
+    """Processor seconds of ours, the floor and the rewriter (NaN if left out), in turns, after one that warms up."""
     from onnx import ModelProto
 
     data = chain(nodes, stated).SerializeToString()

@@ -32,8 +32,6 @@ BLOCK, TILING, UNDO = "tse_onnx.block", "tse_onnx.tiling", "tse_onnx.undo"
 
 _FORMAT = 1
 _LARGEST = 2**28  # of a packed record: more is no record of ours
-# Operators of the nodes that make means, so that others need not be looked at.
-_MEANS = frozenset({"AveragePool", "Cast", "Div", "MatMul", "Reshape"})
 # Where the numbers of a tensor may lie, beside raw_data, and how.
 _TYPED = {"float_data": "<f4", "int32_data": "<u2", "double_data": "<f8"}
 
@@ -166,7 +164,7 @@ def record_of(node: NodeProto) -> Record | None:
 
     Raises `ModelError` where it cannot be read.
     """
-    if node.op_type not in _MEANS or not node.metadata_props:
+    if not node.metadata_props:
         return None
     found = {entry.key: entry.value for entry in node.metadata_props if entry.key in (BLOCK, TILING, UNDO)}
     if len(found) != 3:

@@ -120,6 +120,7 @@ def test_report_and_no_verify_have_no_verification(folder):
     previewed = validated(tse_onnx("report", "net.onnx", "--rows", 7, "--format", "json", cwd=folder).stdout, "report")
     done = tse_onnx("convert", "net.onnx", "out.onnx", "--no-verify", "--format", "json", cwd=folder)
     converted = validated(done.stdout, "report")
+    del previewed["dataflow"]  # what the whole network holds, which a conversion does not work out
     assert previewed == converted
     assert converted["verification"] is None
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import re
 import subprocess
@@ -66,6 +67,15 @@ def test_every_reason_is_documented_and_no_other():
         r"^\| `([a-z0-9-]+)` \|", (ROOT / "docs" / "reasons.md").read_text(encoding="utf-8"), re.MULTILINE
     )
     assert sorted(rows) == sorted(CODES)
+
+
+@pytest.mark.parametrize("schema", ["inspect", "report"])
+def test_every_field_of_the_schemas_is_documented(schema):
+    text = "".join((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in ("report", "dataflow"))
+    objects = [json.loads((ROOT / "docs" / f"{schema}.schema.json").read_text(encoding="utf-8"))]
+    objects += objects[0]["$defs"].values()
+    fields = {field for one in objects for field in one.get("properties", {})}
+    assert sorted(field for field in fields if f"`{field}`" not in text) == []
 
 
 @pytest.mark.parametrize("command", sorted(main.commands))

@@ -6,7 +6,8 @@
     print(result.report.buffering.totals.reduction)
 
 `find_blocks` says which blocks a model has, `buffering` what they hold back, `convert` rewrites and verifies them;
-`restore` is the way back. Everything that is raised on purpose is a `TseError`.
+`restore` is the way back. `dataflow` says what every tensor of a network holds while its input streams in row by
+row. Everything that is raised on purpose is a `TseError`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from tse_onnx.report.data import Report
     from tse_onnx.restoration import RestoreResult, restore
     from tse_onnx.selection import Selection
+    from tse_onnx.streaming.machine import Machine
+    from tse_onnx.streaming.model import dataflow
+    from tse_onnx.streaming.result import Buffer, Dataflow, Held, StageFlow, Sums
     from tse_onnx.verification.result import BlockCheck, Check, Drift, Verification
 
 # Where each public name lives. They are imported on first use: importing onnx and onnxruntime takes longer than much
@@ -42,14 +46,18 @@ _HOMES = {
     "tse_onnx.report.data": ("Report",),
     "tse_onnx.restoration": ("RestoreResult", "restore"),
     "tse_onnx.selection": ("Selection",),
+    "tse_onnx.streaming.machine": ("Machine",),
+    "tse_onnx.streaming.model": ("dataflow",),
+    "tse_onnx.streaming.result": ("Buffer", "Dataflow", "Held", "StageFlow", "Sums"),
     "tse_onnx.verification.result": ("BlockCheck", "Check", "Drift", "Verification"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Block", "BlockBuffering", "BlockCheck", "Buffering", "Check", "CheckFailed", "ConvertResult", "DataError",
-    "Decision", "Drift", "ModelError", "NodeRef", "Plan", "Refusal", "Report", "RestoreResult", "Selection", "Tiling",
-    "Totals", "TseError", "UsageError", "Verification", "__version__", "buffering", "convert", "find_blocks", "restore",
+    "Block", "BlockBuffering", "BlockCheck", "Buffer", "Buffering", "Check", "CheckFailed", "ConvertResult",
+    "DataError", "Dataflow", "Decision", "Drift", "Held", "Machine", "ModelError", "NodeRef", "Plan", "Refusal",
+    "Report", "RestoreResult", "Selection", "StageFlow", "Sums", "Tiling", "Totals", "TseError", "UsageError",
+    "Verification", "__version__", "buffering", "convert", "dataflow", "find_blocks", "restore",
 ]  # fmt: skip
 
 

@@ -56,7 +56,7 @@ def analyse(
     """
     if unknown := sorted(set(kinds) - KINDS.keys()):
         raise UsageError(f"there is no kind {quoted(unknown[0])}; the kinds are {', '.join(KINDS)}")
-    bound = _bind(source, input_shapes or {})
+    bound = bind(source, input_shapes or {})
     taken: set[str] = set()
     parts = tuple(Part(scope, find(scope, kinds, taken)) for scope in scopes(source.model, bound))
     return Analysis(source, parts, bound)
@@ -99,7 +99,8 @@ def _unsized(block: Block) -> bool:
     return not block.extents or None in block.extents
 
 
-def _bind(source: Source, wanted: InputShapes) -> dict[str, tuple[Dim, ...]]:
+def bind(source: Source, wanted: InputShapes) -> dict[str, tuple[Dim, ...]]:
+    """`wanted` by the names of the model's inputs; `UsageError` where a shape fits none."""
     inputs = {value.name: value for value in fed_inputs(source)}
     bound = {}
     for name, dims in wanted.items():

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tse_onnx.passes.lowering import Means, Upsample
     from tse_onnx.passes.splice import Change, Edit
     from tse_onnx.staging import Stage
+    from tse_onnx.streaming.execute.certificate import Certificate
     from tse_onnx.verification.result import Verification
 
 PathLike = Union[str, "os.PathLike[str]"]
@@ -136,6 +137,7 @@ def convert(
     expect: int | None = None,
     threads: int = 0,
     report: PathLike | None = None,
+    certify: bool = False,
 ) -> ConvertResult:
     """Tile the squeeze of every squeeze-and-excite block of `model` into strips of `rows` rows.
 
@@ -152,7 +154,8 @@ def convert(
     The result is verified with onnxruntime unless `verify` is False: on `data` (an .npz, an .npy, or a folder of images
     prepared as `preprocess` says: unit, imagenet or signed), or on noise drawn from `seed`. `max_drift` bounds the
     absolute difference of the model's outputs, `expect` fixes the number of converted blocks, `threads` limits
-    onnxruntime. `report` is a file for the report as JSON; it appears together with the model.
+    onnxruntime. `report` is a file for the report as JSON; it appears together with the model. With `certify` the
+    result is run row by row in the room that the dataflow model predicts; see docs/dataflow.md.
 
     Raises `CheckFailed` where a check fails, `ModelError` for an unusable model or output, `DataError` for unusable
     data, `UsageError` for a bad option: all of them `TseError`, and in every case nothing is written.
@@ -188,8 +191,11 @@ def convert(
             raise CheckFailed("; ".join(found.failures), found)
         return found
 
+    certificate = _certified(analysis, converted, data, preprocess, seed) if certify else None
+
     def described(verification: Verification | None) -> Report:
-        return Report(source.title, source.opset, dict(analysis.bound), made.plan, figures, verification, dynamic)
+        bound = dict(analysis.bound)
+        return Report(source.title, source.opset, bound, made.plan, figures, verification, dynamic, certificate)
 
     target = None if out is None else Path(out)
     with contextlib.ExitStack() as stack:
@@ -208,6 +214,18 @@ def convert(
             if stage is not None:
                 stage.commit()
     return ConvertResult(converted, described(verification), verification, target, unchanged)
+
+
+def _certified(
+    analysis: Analysis, converted: ModelProto, data: PathLike | None, preprocess: str, seed: int
+) -> Certificate:
+    from tse_onnx.streaming.session import certified
+
+    found = certified(
+        analysis.source, converted, analysis.bound, None if data is None else Path(data), preprocess, seed
+    )
+    found.require()
+    return found
 
 
 def _stage(stack: contextlib.ExitStack, path: Path | None) -> Stage | None:

@@ -20,7 +20,9 @@ STEPS = {
 
 def main() -> int:
     """Import what the step needs, and nothing else."""
-    parser = argparse.ArgumentParser(prog="python -m models.zoo", description="Real exports, and what is found in them.")
+    parser = argparse.ArgumentParser(
+        prog="python -m models.zoo", description="Real exports, and what is found in them."
+    )
     parser.add_argument("step", choices=STEPS)
     parser.add_argument("folder", type=Path, metavar="DIR", help="where the models lie")
     parser.add_argument("names", nargs="*", metavar="NAME", help="networks or models; default: all")

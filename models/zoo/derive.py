@@ -19,7 +19,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers import float16 as ort_float16
 
-from models.zoo.facts import Facts, load, save
+from models.zoo.facts import load, save
 
 # The exports that go through every tool: each exporter, each kind of block, both layouts.
 CHOSEN = (
@@ -78,7 +78,9 @@ class _Noise(CalibrationDataReader):  # type: ignore[misc]
         return next(self._feeds, None)
 
 
-def _static(form: QuantFormat, per_channel: bool = False, **types: QuantType) -> Callable[[ModelProto, Path], ModelProto]:
+def _static(
+    form: QuantFormat, per_channel: bool = False, **types: QuantType
+) -> Callable[[ModelProto, Path], ModelProto]:
     def run(model: ModelProto, folder: Path) -> ModelProto:
         quantize_static(
             _preprocessed(model, folder), str(folder / "quantised.onnx"), _Noise(model),

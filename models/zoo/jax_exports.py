@@ -1,6 +1,6 @@
 """Small flax networks with SE blocks by jax2onnx.
 
-    pip install jax2onnx flax
+pip install jax2onnx flax
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Keras applications by tf2onnx.
 
-    pip install tensorflow-cpu tf2onnx
+pip install tensorflow-cpu tf2onnx
 """
 
 from __future__ import annotations
@@ -50,7 +50,11 @@ def make(folder: Path, names: Sequence[str]) -> None:
             first = ends[0] if channels_first else None
             try:
                 model, _ = tf2onnx.convert.from_graph_def(
-                    frozen.graph.as_graph_def(), input_names=ends[0], output_names=ends[1], opset=opset, inputs_as_nchw=first
+                    frozen.graph.as_graph_def(),
+                    input_names=ends[0],
+                    output_names=ends[1],
+                    opset=opset,
+                    inputs_as_nchw=first,
                 )
             except Exception as error:
                 print(f"{name}: opset {opset} fails: {type(error).__name__}: {error}"[:300], flush=True)

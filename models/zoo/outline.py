@@ -72,9 +72,18 @@ def _function(model: ModelProto, name: str, positions: list[int]) -> tuple[Funct
         if tensor.name in inputs and tensor.data_type == onnx.TensorProto.INT64
     }
     inputs = [value for value in inputs if value not in steering]
-    nodes = [onnx.helper.make_node("Constant", [], [name], value=value) for name, value in steering.items()] + nodes
+    constants = {value: f"{name}.{value}" for value in steering}
+    inner = [
+        onnx.helper.make_node("Constant", [], [constants[value]], value=tensor) for value, tensor in steering.items()
+    ]
+    for node in nodes:
+        copy = NodeProto()
+        copy.CopyFrom(node)
+        for slot, value in enumerate(copy.input):
+            copy.input[slot] = constants.get(value, value)
+        inner.append(copy)
     outputs = [output for node in nodes for output in node.output if output in read_outside]
     function = onnx.helper.make_function(
-        DOMAIN, name.replace(".", "_"), inputs, outputs, nodes, list(model.opset_import)
+        DOMAIN, name.replace(".", "_"), inputs, outputs, inner, list(model.opset_import)
     )
     return function, onnx.helper.make_node(function.name, inputs, outputs, name=name, domain=DOMAIN)

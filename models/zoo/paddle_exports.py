@@ -1,6 +1,6 @@
 """Networks in the manner of PaddleClas by paddle2onnx.
 
-    pip install paddlepaddle paddle2onnx
+pip install paddlepaddle paddle2onnx
 """
 
 from __future__ import annotations

@@ -33,6 +33,11 @@ class Draft:
         self._weights: dict[str, Relaid] = {}
         self._made: list[NodeProto] = []
 
+    @property
+    def double(self) -> bool:
+        """Whether the block is in double precision, for which onnxruntime lacks convolutions, pools and Resize."""
+        return self.types[self.anatomy.squeeze.input].dtype == TensorProto.DOUBLE
+
     def edit(self) -> Edit:
         """What was gathered."""
         return Edit(self._nodes, self._value_types, self._weights)

@@ -24,7 +24,7 @@ def excite(draft: Draft, step: Step, grid: Grid) -> None:
         draft.drop(step.position)
         return
     if isinstance(lowering, PointConvolution):
-        made = _point_convolution(draft, node, lowering, len(grid))
+        made = _point_convolution(draft, node, lowering, grid)
     elif isinstance(lowering, AcrossChannels):
         made = _across_channels(draft, node, lowering, grid)
     elif isinstance(lowering, ChannelsLast):
@@ -48,12 +48,15 @@ def _kept(draft: Draft, node: NodeProto, lowering: Keep, spatial: int) -> NodePr
     return None if kept == node else kept
 
 
-def _point_convolution(draft: Draft, node: NodeProto, lowering: PointConvolution, spatial: int) -> NodeProto | None:
+def _point_convolution(draft: Draft, node: NodeProto, lowering: PointConvolution, grid: Grid) -> NodeProto | None:
+    spatial = len(grid)
     weights = node.input[lowering.weight]
     dims = draft.types[weights].sizes or ()
     if node.op_type == "Conv" and len(dims) == 2 + spatial:
         kept = _with_inputs(node, {name: draft.current(name) for name in node.input})
         return None if kept == node else kept
+    if draft.double and node.op_type != "Conv":
+        return _product(draft, node, lowering, grid)
     outputs = dims[0 if lowering.order == "OI" else 1]
     inputs = [draft.current(node.input[lowering.data])]
     inputs.append(draft.relaid(weights, (*dims[:2],) + (1,) * spatial, transposed=lowering.order == "IO"))
@@ -72,6 +75,23 @@ def _point_convolution(draft: Draft, node: NodeProto, lowering: PointConvolution
         draft.add(made)
         return draft.node("Add", "excite_bias", [made.output[0], single], node.output[0])
     return made
+
+
+def _product(draft: Draft, node: NodeProto, lowering: PointConvolution, grid: Grid) -> NodeProto:
+    """In double precision, for which onnxruntime has no convolution: weights times [N, C, all tiles]."""
+    weights = node.input[lowering.weight]
+    if lowering.order == "IO":
+        weights = draft.value("Transpose", "weight_transposed", [weights], perm=[1, 0])
+    flat = draft.integers("tiles_flat_shape", [0, 0, -1])
+    value = draft.value("Reshape", "tiles_flat", [draft.current(node.input[lowering.data]), flat])
+    value = draft.value("MatMul", "excite_product", [weights, value])
+    if lowering.bias is not None:
+        bias = node.input[lowering.bias]
+        if element_count(dim or 0 for dim in draft.types[bias].sizes or ()) != 1:
+            bias = draft.relaid(bias, (-1, 1))
+        value = draft.value("Add", "excite_bias", [value, bias])
+    shape = draft.integers("tiles_shape", [0, 0, *(-1 if many is None else many for many in grid)])
+    return draft.node("Reshape", "tiles", [value, shape], node.output[0])
 
 
 def _across_channels(draft: Draft, node: NodeProto, lowering: AcrossChannels, grid: Grid) -> NodeProto:

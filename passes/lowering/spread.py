@@ -30,7 +30,7 @@ def spread(draft: Draft, gate: str, cover: Cover | OpenStrips, upsample: Upsampl
         return gate
     if isinstance(cover, OpenStrips):
         return _open(draft, gate, cover, upsample)
-    if upsample is Upsample.GATHER:
+    if upsample is Upsample.GATHER or draft.double:
         return _gathered(draft, gate, cover)
     spatial = len(cover.extents)
     if isinstance(cover, Running):

@@ -43,6 +43,30 @@ def squeeze(draft: Draft, anatomy: Anatomy, cover: Cover | OpenStrips, means: Me
 
 
 def _pool(draft: Draft, anatomy: Anatomy, tile: Tile, source: str) -> None:
+    if draft.double:
+        _averaged(draft, anatomy, tile, source)
+    else:
+        _average_pool(draft, anatomy, tile, source)
+
+
+def _averaged(draft: Draft, anatomy: Anatomy, tile: Tile, source: str) -> None:
+    """In double precision, for which onnxruntime has no AveragePool: a product with constant weights along each axis."""
+    whole = [axis for axis, many in enumerate(tile.grid) if many == 1]
+    value = _channels_first(draft, anatomy, _row_means(draft, anatomy, source, whole))
+    cut = [axis for axis in range(len(tile.grid)) if axis not in whole]
+    rank = 2 + len(tile.grid)
+    for axis in cut:
+        extent, size = tile.extents[axis], tile.sizes[axis]
+        inside = np.arange(extent) // size == np.arange(tile.grid[axis])[:, None]
+        weights = draft.constant("tile_weights", np.ascontiguousarray((inside / inside.sum(1, keepdims=True)).T))
+        last = [other for other in range(rank) if other != 2 + axis] + [2 + axis]
+        value = draft.value("Transpose", "tile_axis_last", [value], perm=last)
+        value = draft.value("MatMul", "tile_means", [value, weights])
+        value = draft.value("Transpose", "tile_axis_back", [value], perm=[last.index(other) for other in range(rank)])
+    draft.add(draft.node("Identity", "tiled_squeeze", [value], anatomy.squeeze.output))
+
+
+def _average_pool(draft: Draft, anatomy: Anatomy, tile: Tile, source: str) -> None:
     """An AveragePool with the tile as kernel and stride; padding, which does not count, completes the last tile."""
     extents, sizes = tile.extents, tile.sizes
     if anatomy.input_axes[1] != "C":

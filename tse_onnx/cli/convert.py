@@ -84,6 +84,7 @@ if TYPE_CHECKING:
 @click.option(
     "--report", "report_path", type=click.Path(path_type=Path), metavar="FILE", help="Write the report as JSON."
 )
+@click.option("--certify", is_flag=True, help="Run the result row by row in the room that the dataflow model predicts.")
 @format_option
 def convert(
     model: Path,
@@ -104,6 +105,7 @@ def convert(
     expect: int | None,
     threads: int,
     report_path: Path | None,
+    certify: bool,
     form: str,
 ) -> None:
     """Tile the squeeze-and-excite blocks of MODEL, by default into strips of rows, and write the result to OUTPUT.
@@ -119,6 +121,7 @@ def convert(
       tse-onnx convert model.onnx tiled.onnx --squeeze running --rows 3
       tse-onnx convert model.onnx tiled.onnx --rows 7 --rows 112:3 --exclude '*stage4*'
       tse-onnx convert model.onnx tiled.onnx --plan plan.toml
+      tse-onnx convert model.onnx tiled.onnx --certify --report report.json
       tse-onnx convert model.onnx model.onnx --expect 16 --max-drift 0.5
     """
     from tse_onnx.conversion import convert as run
@@ -147,6 +150,7 @@ def convert(
             max_drift=max_drift,
             expect=expect,
             threads=threads,
+            certify=certify,
             report=report_path,
         )
     if to_stdout:

@@ -1,4 +1,4 @@
-"""`tse-onnx report`: what the blocks of a model buffer, before and after, without writing anything."""
+"""`tse-onnx report`: what the blocks and the whole network buffer, before and after, without writing a model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,19 @@ from tse_onnx.cli.options import (
     parse_shapes,
     print_json,
 )
+from tse_onnx.cli.streaming_options import (
+    back_to_back_option,
+    bits_option,
+    csv_option,
+    grain_option,
+    latency_option,
+    machine_of,
+    plot_option,
+    power_of_two_option,
+    storage_option,
+)
 from tse_onnx.cli.tiling import tiling_options
+from tse_onnx.errors import ModelError
 
 if TYPE_CHECKING:
     from tse_onnx.plan import Plan
@@ -29,29 +41,97 @@ if TYPE_CHECKING:
 @tiling_options
 @input_shape_option
 @kinds_option
+@click.option(
+    "--dataflow/--no-dataflow", default=True, show_default=True,
+    help="Add what the whole network holds while rows stream through it.",
+)  # fmt: skip
+@grain_option
+@storage_option
+@power_of_two_option
+@bits_option
+@back_to_back_option
+@latency_option
+@csv_option
+@plot_option
 @format_option
-def report(model: Path, plan: Plan, selection: Selection, input_shapes: tuple[str, ...], kinds: str, form: str) -> None:
-    """Show what the squeeze-and-excite blocks of MODEL buffer, and what they would with tiles.
+def report(
+    model: Path,
+    plan: Plan,
+    selection: Selection,
+    input_shapes: tuple[str, ...],
+    kinds: str,
+    dataflow: bool,
+    grain: str,
+    storage: str,
+    power_of_two: bool,
+    bits: int | None,
+    back_to_back: bool,
+    latency: tuple[str, ...],
+    csv_path: Path | None,
+    plot_path: Path | None,
+    form: str,
+) -> None:
+    """Show what the squeeze-and-excite blocks of MODEL buffer, and what they would with tiles; then what the whole
+    network holds, before and after: line buffers, skip connections, everything.
 
-    MODEL is an ONNX file, or - for standard input. Nothing is written.
+    MODEL is an ONNX file, or - for standard input. No model is written.
 
     \b
     Examples:
       tse-onnx report model.onnx --rows 7
       tse-onnx report model.onnx --rows 3 --input-shape images:1,3,384,384
       tse-onnx report model.onnx --squeeze running --rows 3
-      tse-onnx report model.onnx --format json | jq .totals
+      tse-onnx report model.onnx --bits 8 --csv tensors.csv --plot occupancy.svg
+      tse-onnx report model.onnx --no-dataflow --format json | jq .totals
     """
-    from tse_onnx.conversion import preview
+    from tse_onnx.conversion import convert, preview
+    from tse_onnx.report.json import report_json
+    from tse_onnx.source import open_model
 
+    machine = machine_of(grain, storage, power_of_two, bits, back_to_back, latency)
+    source = open_model(given_model(model))
     shapes = parse_shapes(input_shapes)
-    made = preview(given_model(model), plan=plan, selection=selection, input_shapes=shapes, kinds=parse_kinds(kinds))
+    chosen = parse_kinds(kinds)
+    made = preview(source, plan=plan, selection=selection, input_shapes=shapes, kinds=chosen)
+    comparison, trouble = None, ""
+    if dataflow or csv_path is not None or plot_path is not None:
+        from tse_onnx.streaming.compare import compare
+
+        try:
+            converted = convert(source.model, plan=made.plan, input_shapes=shapes, kinds=chosen, verify=False).model
+            comparison = compare(source, converted, input_shapes=shapes, machine=machine)
+        except ModelError as error:
+            # The blocks' own figures need less than the network's. Asked for a file of these, say why there is none.
+            if csv_path is not None or plot_path is not None:
+                raise
+            trouble = str(error)
+    if comparison is not None and csv_path is not None:
+        from tse_onnx.report.files import write_text
+        from tse_onnx.report.stream_json import stream_csv
+
+        write_text(csv_path, stream_csv(before=comparison.before, after=comparison.after))
+    if comparison is not None and plot_path is not None:
+        from tse_onnx.report.timeline import draw
+
+        before, after = comparison.timelines()
+        title = Path(made.model).stem
+        draw(plot_path, [(f"{title}: squeeze-and-excite", before), ("with " + _planned(made.plan), after)])
     if form == "json":
-        from tse_onnx.report.json import report_json
+        print_json(report_json(made, comparison))
+        return
+    from tse_onnx.report.page import page
+    from tse_onnx.report.stream_terminal import print_change
+    from tse_onnx.report.terminal import print_report
 
-        print_json(report_json(made))
-    else:
-        from tse_onnx.report.page import page
-        from tse_onnx.report.terminal import print_report
+    paper = page()
+    print_report(paper, made, "No model was written: this is what a conversion would do.")
+    if comparison is not None:
+        print_change(paper, comparison.before, comparison.after)
+    elif trouble:
+        click.echo(f"No figures of the whole network: {trouble}")
 
-        print_report(page(), made, "Nothing was written: this is what a conversion would do.")
+
+def _planned(plan: Plan) -> str:
+    if any(choice != plan.default for choice in plan.choices.values()) or plan.default is None:
+        return "tiles as planned"
+    return str(plan.default)

@@ -11,6 +11,7 @@ from tse_onnx.passes.shapes import Dim
 from tse_onnx.plan import Plan
 
 if TYPE_CHECKING:
+    from tse_onnx.streaming.execute.certificate import Certificate
     from tse_onnx.verification.result import Verification
 
 
@@ -26,3 +27,4 @@ class Report:
     verification: Verification | None
     dynamic: bool = False
     """Whether the written model keeps its dynamic sizes, and `input_shapes` are only those of the figures."""
+    certificate: Certificate | None = None

@@ -15,6 +15,7 @@ from tse_onnx.version import VERSION
 
 if TYPE_CHECKING:
     from tse_onnx.explanation import Story
+    from tse_onnx.streaming.compare import Comparison
     from tse_onnx.verification.result import Verification
 
 INSPECT_SCHEMA = "tse-onnx/inspect/1"
@@ -51,9 +52,9 @@ def explain_json(stories: Iterable[Story]) -> Json:
     }
 
 
-def report_json(report: Report) -> Json:
-    """The object that `--report` writes and `--format json` prints."""
-    return {
+def report_json(report: Report, comparison: Comparison | None = None) -> Json:
+    """The object that `--report` writes and `--format json` prints; with `comparison`, the whole network's figures."""
+    found: Json = {
         "schema": REPORT_SCHEMA,
         "tse_onnx": VERSION,
         "model": report.model,
@@ -66,6 +67,15 @@ def report_json(report: Report) -> Json:
         "totals": _totals(report.buffering.totals),
         "verification": _verification(report.verification) if report.verification else None,
     }
+    if report.certificate is not None:
+        from tse_onnx.report.stream_json import certificate_json
+
+        found["certificate"] = certificate_json(report.certificate)
+    if comparison is not None:
+        from tse_onnx.report.stream_json import dataflow_json
+
+        found["dataflow"] = {"before": dataflow_json(comparison.before), "after": dataflow_json(comparison.after)}
+    return found
 
 
 def report_text(report: Report) -> str:

@@ -68,6 +68,10 @@ def print_report(page: Page, report: Report, outcome: str) -> None:
             _say(page, f"Input {name} is bound to [{listed}].")
     if report.verification is not None:
         _print_verification(page, report.verification)
+    if report.certificate is not None:
+        from tse_onnx.report.stream_terminal import print_certificate
+
+        print_certificate(page, report.certificate)
     _say(page, outcome, style="bold")
 
 

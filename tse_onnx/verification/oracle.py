@@ -88,7 +88,7 @@ def check_block(original: Original, block: Block, cover: Cover, values: Feed) ->
 def _tolerance(block: Block, index: GraphIndex, reference: np.ndarray) -> float:
     """The absolute error that rounding explains, for an output of this type and magnitude."""
     largest = float(np.max(np.abs(_widened(reference)), initial=0.0))
-    relative = _RELATIVE.get(block.dtype, 2e-5)
+    relative = _RELATIVE.get(onnx.helper.np_dtype_to_tensor_dtype(reference.dtype), 2e-5)
     if any(index.nodes[step.position].op_type == "QuantizeLinear" for step in _anatomy(block).steps):
         relative = max(relative, _QUANTISED)
     return relative * max(largest, 1e-3)

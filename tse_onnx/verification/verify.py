@@ -25,6 +25,7 @@ from tse_onnx.verification.oracle import Original, check_block, check_inner, pro
 from tse_onnx.verification.outside import outside_differences
 from tse_onnx.verification.result import BlockCheck, Check, Drift, Verification
 from tse_onnx.verification.session import Session
+from tse_onnx.verification.widen import has_narrow_type, widened, widened_feed
 
 
 def verify(
@@ -58,7 +59,8 @@ def verify(
     blocks, drift = _numbers(analysis, converted, decisions, inputs, folders, threads)
     if max_drift is not None:
         checks.append(_bounded(drift, max_drift))
-    return Verification(inputs.text, inputs.samples, tuple(checks), blocks, drift)
+    text = inputs.text + ", in single precision" * has_narrow_type(analysis.source.model)
+    return Verification(text, inputs.samples, tuple(checks), blocks, drift)
 
 
 def _outside(
@@ -109,7 +111,11 @@ def _numbers(
     threads: int,
 ) -> tuple[tuple[BlockCheck, ...], tuple[Drift, ...]]:
     """Run both models on every feed, and the blocks on the first one."""
-    index, blocks = analysis.main.index, tuple[BlockCheck, ...]()
+    source, index, blocks = analysis.source.model, analysis.main.index, tuple[BlockCheck, ...]()
+    narrow = has_narrow_type(source)
+    if narrow:
+        source, converted = widened(source), widened(converted)
+        index = GraphIndex.of_graph(source.graph)
     covers = {
         decision.block.name: decision.cover
         for decision in decisions
@@ -118,15 +124,15 @@ def _numbers(
     tiled = [(block, covers[block.name]) for block in analysis.parts[0].blocks if block.name in covers]
     probed = _computed(index, (name for block, _ in tiled for name in probes(block, index)))
     sizes = _computed(index, (name for block, _ in tiled for name in size_probes(block, index)))
-    before = Session(analysis.source.model, folders[0], sizes, threads)
-    original = Original(analysis.source.model, index, folders[0])
+    before = Session(source, folders[0], sizes, threads)
+    original = Original(source, index, folders[0])
     try:
         after = Session(converted, folders[1], probed, threads, "the converted model")
     except ModelError as error:  # the original runs, so this is a fault of the conversion
         raise CheckFailed(str(error)) from error
     meter = DriftMeter(before.outputs)
-    for number, feed in enumerate(inputs):
-        first = number == 0
+    for number, given in enumerate(inputs):
+        first, feed = number == 0, widened_feed(given) if narrow else given
         reference = before.run(feed, _distinct(before.outputs, sizes if first else ()))
         try:
             values = after.run(feed, _distinct(after.outputs, probed if first else ()))
@@ -135,13 +141,14 @@ def _numbers(
         if first:
             known = {**feed, **{name: reference[name] for name in sizes}, **values}
             blocks = tuple(check_block(original, block, cover, known) for block, cover in tiled)
-            blocks += tuple(_inner(analysis, converted, covers, folders))
+            blocks += tuple(_inner(analysis, source, converted, covers, folders))
         meter.add(reference, values)
     return blocks, meter.result()
 
 
 def _inner(
     analysis: Analysis,
+    source: ModelProto,
     converted: ModelProto,
     covers: Mapping[str, Cover],
     folders: tuple[Path | None, Path | None],
@@ -149,13 +156,12 @@ def _inner(
     """The checks of the blocks in bodies and functions."""
     if not any(block.name in covers for part in analysis.parts[1:] for block in part.blocks):
         return
-    results = scopes(converted, analysis.bound)
-    for part, result in zip(analysis.parts[1:], results[1:], strict=True):
-        before = Original(analysis.source.model, part.scope.index, folders[0])
-        after = Original(converted, result.index, folders[1])
+    scopes_before, scopes_after = (scopes(model, analysis.bound) for model in (source, converted))
+    for part, was, now in zip(analysis.parts[1:], scopes_before[1:], scopes_after[1:], strict=True):
+        before, after = Original(source, was.index, folders[0]), Original(converted, now.index, folders[1])
         for block in part.blocks:
             if block.name in covers:
-                yield check_inner(before, after, part.scope, block, covers[block.name], seed=0)
+                yield check_inner(before, after, was, block, covers[block.name], seed=0)
 
 
 def _computed(index: GraphIndex, names: Iterable[str]) -> tuple[str, ...]:

@@ -1,0 +1,103 @@
+"""The dataflow model and the executor, as ratios:  python -m benchmarks.dataflow
+
+* model time against the number of nodes, and against the rows of the input: 1 is linear, 2 is twice as slow a node;
+* a network run row by row against onnxruntime's own run with one thread, with the memory that its stores took.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+import models
+import tse_onnx
+from tse_onnx.streaming.execute.certificate import certify
+from tse_onnx.streaming.network import network_of
+
+
+def blocks(count: int, height: int) -> ModelProto:
+    """A chain of `count` residual blocks of ten nodes, each with squeeze-and-excite, on a map of `height` rows."""
+    nodes, x = [], "x"
+    for number in range(count):
+        name = [f"{part}{number}" for part in ("e", "a", "d", "b", "m", "r", "q", "p", "g", "s", "y")]
+        e, a, d, b, m, r, q, p, g, s, y = name
+        nodes += [
+            helper.make_node("Conv", [x, "point"], [e]),
+            helper.make_node("Relu", [e], [a]),
+            helper.make_node("Conv", [a, "depth"], [d], group=4, pads=[1, 1, 1, 1]),
+            helper.make_node("Relu", [d], [b]),
+            helper.make_node("GlobalAveragePool", [b], [m]),
+            helper.make_node("Conv", [m, "point"], [r]),
+            helper.make_node("Relu", [r], [q]),
+            helper.make_node("Conv", [q, "point"], [p]),
+            helper.make_node("Sigmoid", [p], [g]),
+            helper.make_node("Mul", [b, g], [s]),
+            helper.make_node("Add", [x, s], [y]),
+        ]
+        x = y
+    graph = helper.make_graph(
+        nodes,
+        "blocks",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4, height, 8])],
+        [helper.make_tensor_value_info(x, TensorProto.FLOAT, [1, 4, height, 8])],
+        [
+            numpy_helper.from_array(np.ones((4, 4, 1, 1), np.float32), "point"),
+            numpy_helper.from_array(np.ones((4, 1, 3, 3), np.float32), "depth"),
+        ],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def seconds(work: Callable[[], object], runs: int = 3) -> float:
+    """The least time of some runs."""
+    found = []
+    for _ in range(runs):
+        begun = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - begun)
+    return min(found)
+
+
+def linear() -> None:
+    """Time for ten times the nodes, and for ten times the rows."""
+    small, large = blocks(91, 14), blocks(910, 14)
+    few, many = seconds(lambda: tse_onnx.dataflow(small)), seconds(lambda: tse_onnx.dataflow(large), 1)
+    nodes = f"{len(small.graph.node):6} to {len(large.graph.node):6} nodes of 14 rows"
+    print(f"{nodes}: time per node × {many / few / 10:5.2f}   ({many:.2f} s)")
+    low, tall = blocks(5, 410), blocks(5, 4096)
+    few, many = seconds(lambda: tse_onnx.dataflow(low)), seconds(lambda: tse_onnx.dataflow(tall))
+    print(f"{410:6} to {4096:6} rows of 55 nodes: time per row × {many / few / 9.99:5.2f}   ({many:.2f} s)")
+
+
+def bundled(names: tuple[str, ...]) -> None:
+    """The model's time, and the run row by row against onnxruntime's."""
+    for name in names:
+        model = models.load(name)
+        modelled = seconds(lambda model=model: tse_onnx.dataflow(model))
+        network = network_of(model)
+        feed = {network.sources[0].name: models.images(name)}
+        found = [certify(model, network, feed) for _ in range(3)]
+        best = min(found, key=lambda each: each.seconds / each.reference_seconds)
+        print(
+            f"{name:36} model {modelled:6.3f} s   row by row / onnxruntime {best.seconds / best.reference_seconds:6.1f}"
+            f"   ({best.seconds:.3f} s)   stored at most {best.peak_bytes:,} of {best.bound_bytes:,} bytes"
+        )
+
+
+def main() -> int:
+    """Print all of it; a name or more as arguments take the place of the usual networks."""
+    names = tuple(sys.argv[1:]) or (
+        "efficientnet_b0_torchscript_17", "mobilenetv3_large_dynamo_20", "regnety_800mf_dynamo_18",
+        "seresnet50_torchscript_17",
+    )  # fmt: skip
+    linear()
+    bundled(names)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""`tse-onnx stream`: what every tensor holds while a network streams, proved by running it row by row."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tse_onnx.cli.options import (
+    format_option,
+    given_model,
+    input_shape_option,
+    model_argument,
+    parse_shapes,
+    print_json,
+)
+from tse_onnx.cli.streaming_options import (
+    back_to_back_option,
+    bits_option,
+    csv_option,
+    grain_option,
+    latency_option,
+    machine_of,
+    plot_option,
+    power_of_two_option,
+    storage_option,
+)
+
+if TYPE_CHECKING:
+    from tse_onnx.streaming.execute.certificate import Progress
+
+
+@click.command()
+@model_argument
+@input_shape_option
+@click.option(
+    "--run/--no-run", "execute", default=True, show_default=True,
+    help="Run the network row by row in the predicted room, and certify the figures.",
+)  # fmt: skip
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True),
+    help="Run on the first sample of this: an .npz (arrays by input name), an .npy, or a folder of images. Seeded "
+    "noise otherwise.",
+)
+@click.option(
+    "--preprocess",
+    type=click.Choice(["unit", "imagenet", "signed"]),
+    default="unit",
+    show_default=True,
+    help="What images become: 0 to 1; that with ImageNet's mean and deviation; -1 to 1.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the noise.")
+@click.option(
+    "--tolerance", type=click.FloatRange(min=0), default=1e-4, show_default=True, metavar="X",
+    help="Largest difference from onnxruntime's outputs, relative to their largest value.",
+)  # fmt: skip
+@grain_option
+@storage_option
+@power_of_two_option
+@bits_option
+@back_to_back_option
+@latency_option
+@click.option(
+    "--top", type=click.IntRange(min=0), default=12, show_default=True, metavar="N",
+    help="Show the N tensors that hold most; 0 for all.",
+)  # fmt: skip
+@csv_option
+@plot_option
+@format_option
+def stream(
+    model: Path,
+    input_shapes: tuple[str, ...],
+    execute: bool,
+    data: Path | None,
+    preprocess: str,
+    seed: int,
+    tolerance: float,
+    grain: str,
+    storage: str,
+    power_of_two: bool,
+    bits: int | None,
+    back_to_back: bool,
+    latency: tuple[str, ...],
+    top: int,
+    csv_path: Path | None,
+    plot_path: Path | None,
+    form: str,
+) -> None:
+    """Show what every tensor of MODEL holds while its input streams in row by row, and prove it by running it so.
+
+    The run computes the network with real numbers, row by row, in stores of exactly the predicted size. It certifies
+    that this completes; that without bounds every store peaks at the predicted row; that one row less anywhere halts
+    it; and that the outputs equal onnxruntime's. If one of them does not hold, the exit code is 1.
+
+    \b
+    Examples:
+      tse-onnx stream model.onnx
+      tse-onnx stream model.onnx --no-run --grain pixel --bits 8
+      tse-onnx stream model.onnx --data images/ --preprocess imagenet --csv rows.csv
+      tse-onnx stream model.onnx --no-run --storage per-reader --power-of-two --latency 2 --latency /head/conv=8
+      tse-onnx stream model.onnx --no-run --plot occupancy.svg
+      tse-onnx stream model.onnx --no-run --format json | jq .dataflow.totals
+    """
+    from tse_onnx.streaming.session import stream as run
+
+    machine = machine_of(grain, storage, power_of_two, bits, back_to_back, latency)
+    found = run(
+        given_model(model),
+        input_shapes=parse_shapes(input_shapes),
+        machine=machine,
+        execute=execute,
+        data=data,
+        preprocess=preprocess,
+        seed=seed,
+        tolerance=tolerance,
+        progress=_progress() if execute else None,
+    )
+    if csv_path is not None:
+        from tse_onnx.report.files import write_text
+        from tse_onnx.report.stream_json import stream_csv
+
+        write_text(csv_path, stream_csv(network=found.dataflow))
+    if plot_path is not None:
+        from tse_onnx.report.timeline import draw
+
+        draw(plot_path, [(found.dataflow.model, found.timeline())])
+    if form == "json":
+        from tse_onnx.report.stream_json import stream_json
+
+        print_json(stream_json(found.dataflow, found.certificate))
+    else:
+        from tse_onnx.report.page import page
+        from tse_onnx.report.stream_terminal import print_certificate, print_dataflow
+
+        paper = page()
+        print_dataflow(paper, found.dataflow, top)
+        if found.certificate is not None:
+            print_certificate(paper, found.certificate)
+    if found.certificate is not None:
+        found.certificate.require()
+
+
+def _progress() -> Progress | None:
+    """Progress on standard error, where that is a terminal."""
+    if not sys.stderr.isatty():
+        return None
+
+    def tell(what: str, done: int, of: int) -> None:
+        click.echo(f"\r{what}: {done} of {of}\x1b[K", err=True, nl=False)
+        if done == of:
+            click.echo("\r\x1b[K", err=True, nl=False)
+
+    return tell

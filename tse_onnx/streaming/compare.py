@@ -1,0 +1,52 @@
+"""A network before and after a conversion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from onnx import ModelProto
+
+from tse_onnx.analysis import bind
+from tse_onnx.passes.shapes import Dim
+from tse_onnx.source import ModelLike, open_model
+from tse_onnx.streaming.machine import Machine
+from tse_onnx.streaming.model import measured
+from tse_onnx.streaming.network import Network, network_of
+from tse_onnx.streaming.occupancy import Occupancy, occupancy, settled
+from tse_onnx.streaming.result import Dataflow
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a network holds before and after a conversion."""
+
+    before: Dataflow
+    after: Dataflow
+    networks: tuple[Network, Network] = field(repr=False)
+
+    def timelines(self) -> tuple[Occupancy, Occupancy]:
+        """What both hold against time, over as many images as the slower of them needs to settle."""
+        made = [
+            occupancy(network, each) for network, each in zip(self.networks, (self.before, self.after), strict=True)
+        ]
+        images = max(settled(each.latency, each.rows) for each in made)
+        return occupancy(self.networks[0], self.before, images), occupancy(self.networks[1], self.after, images)
+
+
+def compare(
+    model: ModelLike,
+    converted: ModelProto,
+    *,
+    input_shapes: Mapping[str, tuple[Dim, ...]] | None = None,
+    machine: Machine | None = None,
+) -> Comparison:
+    """The figures of `model` and of what became of it. Raises what `tse_onnx.dataflow` raises."""
+    machine = machine or Machine()
+    source, result = open_model(model), open_model(converted)
+    networks = (
+        network_of(source.model, bind(source, input_shapes or {})),
+        network_of(result.model, bind(result, input_shapes or {})),
+    )
+    before, after = (measured(network, machine, source.title) for network in networks)
+    return Comparison(before, after, networks)

@@ -1,0 +1,98 @@
+"""What a row kernel is: which stored rows it takes for a row of its output, and how it computes that row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from onnx import NodeProto
+
+from tse_onnx.streaming.execute.single import Single
+from tse_onnx.streaming.network import Network, Stage, Tensor
+
+Rows = Mapping[str, Mapping[int, np.ndarray]]
+"""Stored rows by tensor and number. A row that is not there raises: that is how a wrong model would show."""
+
+
+class Kernel(Protocol):
+    """Makes rows. `takes` is the executor's own arithmetic, not the model's."""
+
+    def takes(self, row: int) -> Mapping[str, Sequence[int]]:
+        """The stored rows that output row `row` is computed from, by tensor."""
+        ...
+
+    def make(self, row: int, rows: Rows) -> np.ndarray:
+        """Output row `row`."""
+        ...
+
+
+class Absorber(Protocol):
+    """Takes the rows of its only input one by one and keeps one accumulator row."""
+
+    def serves(self, taken: int) -> int | None:
+        """The output row that input row `taken` goes into; None where it goes into none."""
+        ...
+
+    def absorb(self, taken: int, row: np.ndarray) -> None:
+        """Add an input row to the accumulator."""
+        ...
+
+    def emit(self, row: int) -> np.ndarray:
+        """Output row `row`, complete; the accumulator is empty again."""
+        ...
+
+
+@dataclass(frozen=True)
+class Site:
+    """A stage with all that its kernel needs to know: the network, the opsets, and the constants by name."""
+
+    stage: Stage
+    network: Network
+    opsets: Sequence[Any]
+    weights: Mapping[str, np.ndarray]
+
+    @property
+    def node(self) -> NodeProto:
+        """The stage's node."""
+        return self.stage.node
+
+    @property
+    def made(self) -> Tensor:
+        """The stage's tensor."""
+        return self.network.tensors[self.stage.output]
+
+    def read(self, slot: int) -> Tensor:
+        """The streaming tensor in an input slot."""
+        return self.network.tensors[self.node.input[slot]]
+
+    def constant(self, slot: int) -> np.ndarray | None:
+        """The constant in an input slot; None where none is."""
+        if slot >= len(self.node.input) or not self.node.input[slot]:
+            return None
+        return self.weights.get(self.node.input[slot])
+
+    def single(
+        self, node: NodeProto | None = None, *, fed: Mapping[str, np.ndarray] | None = None,
+        fixed: Mapping[str, np.ndarray] | None = None,
+    ) -> Single:  # fmt: skip
+        """The node, or another in its place, in onnxruntime. Of its inputs, streaming tensors and those in `fed` are
+        fed; `fixed` gives constants another value."""
+        from onnx import helper
+
+        node = node or self.node
+        inputs: dict[str, int] = {}
+        ranks: dict[str, int] = {}
+        constants: dict[str, np.ndarray] = {}
+        for name in node.input:
+            if not name:
+                continue
+            if name in self.network.tensors:
+                inputs[name], ranks[name] = self.network.tensors[name].dtype, len(self.network.tensors[name].dims)
+            elif fed is not None and name in fed:
+                inputs[name] = helper.np_dtype_to_tensor_dtype(fed[name].dtype)
+                ranks[name] = fed[name].ndim
+            else:
+                constants[name] = (fixed or {}).get(name, self.weights.get(name, np.zeros(0, np.float32)))
+        return Single(node, self.opsets, inputs, constants, self.stage.output, ranks)

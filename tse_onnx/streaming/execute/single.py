@@ -1,0 +1,77 @@
+"""One node in onnxruntime: the arithmetic that the row kernels share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+
+from tse_onnx.errors import ModelError
+from tse_onnx.passes.shapes import first_line
+
+_ERRORS_ONLY = 3
+
+
+class Single:
+    """A node as a function of arrays, by input name; `constants` are fixed."""
+
+    def __init__(
+        self,
+        node: NodeProto,
+        opsets: Sequence[Any],
+        inputs: Mapping[str, int],
+        constants: Mapping[str, np.ndarray | TensorProto],
+        output: str,
+        ranks: Mapping[str, int],
+    ) -> None:
+        """`inputs` gives ONNX types by name, `ranks` their numbers of dimensions, which stay free."""
+        graph = helper.make_graph(
+            [node],
+            "single",
+            [helper.make_tensor_value_info(name, dtype, [None] * ranks[name]) for name, dtype in inputs.items()],
+            [ValueInfoProto(name=output)],
+            [value if isinstance(value, TensorProto) else numpy_helper.from_array(np.asarray(value), name)
+             for name, value in constants.items()],
+        )  # fmt: skip
+        model = ModelProto(ir_version=8, graph=graph)
+        model.opset_import.extend(opsets)
+        self._output = output
+        options = ort.SessionOptions()
+        options.log_severity_level = _ERRORS_ONLY
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        # A row is short: what a larger graph would gain by preparing costs more here than it saves.
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.enable_mem_pattern = False
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own types are not exported in every release
+            raise ModelError(
+                f"onnxruntime cannot run {node.op_type} {node.name!r} row by row: {first_line(error)}"
+            ) from error
+        self._names = [self._output]
+
+    def __call__(self, feed: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The node's output."""
+        result: np.ndarray = self._session.run(self._names, feed)[0]
+        return result
+
+
+def attributes(node: NodeProto) -> dict[str, Any]:
+    """A node's attributes as Python values."""
+    return {each.name: helper.get_attribute_value(each) for each in node.attribute}
+
+
+def with_attributes(node: NodeProto, **changed: Any) -> NodeProto:
+    """A copy of a node with other attributes; None removes one."""
+    made = NodeProto()
+    made.CopyFrom(node)
+    kept = [each for each in node.attribute if each.name not in changed]
+    del made.attribute[:]
+    made.attribute.extend(kept)
+    made.attribute.extend(helper.make_attribute(name, value) for name, value in changed.items() if value is not None)
+    return made

@@ -1,0 +1,78 @@
+"""Every constant that the stages of a network read, as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx.external_data_helper import load_external_data_for_model, uses_external_data
+
+from tse_onnx.errors import ModelError
+from tse_onnx.passes.order import in_order
+from tse_onnx.streaming.network import Network
+
+
+def weights_of(model: ModelProto, network: Network, folder: Path | None) -> dict[str, np.ndarray]:
+    """Constants by name, those that are computed too. `folder` is where weights lie that are in files of their own.
+
+    Raises `ModelError` where they cannot be read.
+    """
+    wanted = {name for stage in network.stages for name in stage.node.input if name and name not in network.tensors}
+    if any(uses_external_data(tensor) for tensor in model.graph.initializer):
+        model = _loaded(model, folder)
+    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer if tensor.name in wanted}
+    computed = wanted - set(found)
+    if computed:
+        found.update(_computed(model, network, computed))
+    return found
+
+
+def _loaded(model: ModelProto, folder: Path | None) -> ModelProto:
+    whole = ModelProto()
+    whole.CopyFrom(model)
+    try:
+        load_external_data_for_model(whole, str(folder or "."))
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise ModelError(f"cannot read the model's weights: {error}") from error
+    return whole
+
+
+def _computed(model: ModelProto, network: Network, wanted: set[str]) -> dict[str, np.ndarray]:
+    """What nodes without inputs that stream compute, by onnxruntime."""
+    order, _ = in_order(model.graph.node)
+    nodes = [model.graph.node[position] for position in order]
+    nodes = [node for node in nodes if any(name in network.constants.names for name in node.output)]
+    needed, kept = set(wanted), list[NodeProto]()
+    for node in reversed(nodes):
+        if needed & set(node.output):
+            kept.append(_known_shape(node, network))
+            needed.update(name for name in kept[-1].input if name)
+    graph = helper.make_graph(
+        kept[::-1],
+        "constants",
+        [],
+        [ValueInfoProto(name=name) for name in sorted(wanted)],
+        [tensor for tensor in model.graph.initializer if tensor.name in needed],
+    )
+    folded = ModelProto(ir_version=max(model.ir_version, 8), graph=graph, opset_import=model.opset_import)
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        session = ort.InferenceSession(folded.SerializeToString(), options, ["CPUExecutionProvider"])
+        values: Iterable[np.ndarray] = session.run(sorted(wanted), {})
+    except Exception as error:  # onnxruntime's own types are not exported in every release
+        raise ModelError(f"the model's constants cannot be computed: {error}") from error
+    return dict(zip(sorted(wanted), values, strict=True))
+
+
+def _known_shape(node: NodeProto, network: Network) -> NodeProto:
+    """A Shape of a tensor that streams, as the constant that it is."""
+    if node.op_type not in ("Shape", "Size") or node.input[0] not in network.tensors:
+        return node
+    value = network.constants.value(node.output[0])
+    tensor: TensorProto = numpy_helper.from_array(np.asarray(value, np.int64))
+    return helper.make_node("Constant", [], list(node.output), value=tensor)

@@ -1,0 +1,273 @@
+"""Convolutions and poolings on the rows of one window.
+
+The rows under a window are put together without their dilation, and the node runs on them with stride 1 and no padding
+along the rows. Rows that lie outside the map are what the operator says of its padding: zeros for a convolution, the
+zero point where it is quantised, nothing at all for a pooling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tse_onnx.errors import ModelError
+from tse_onnx.streaming.execute.kernel import Rows, Site
+from tse_onnx.streaming.execute.single import Single, attributes, with_attributes
+from tse_onnx.streaming.network import Tensor
+
+
+class PlainRows:
+    """Rows of axis 2 of a tensor, whatever tokens it is stored in: whole, single, or in groups."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.name, self.height = tensor.name, tensor.dims[2]
+        axis = tensor.rows
+        if axis is not None and (axis.axis != 2 or axis.outer != 1):
+            self.group: int | None = None
+        else:
+            self.group = tensor.dims[2] if axis is None else axis.inner
+        self._tokens = tensor.row_count
+
+    def token(self, row: int) -> int:
+        """The token that a row is stored in."""
+        assert self.group is not None
+        return row // self.group
+
+    def take(self, row: int, rows: Rows) -> np.ndarray:
+        """The row, [N, C, 1, …]."""
+        assert self.group is not None
+        stored = rows[self.name][row // self.group]
+        if self.group == 1:
+            return stored
+        return stored[:, :, row % self.group : row % self.group + 1]
+
+
+class Geometry:
+    """Kernel, stride, dilation and padding along the rows, and the node with everything along the columns alone."""
+
+    def __init__(self, site: Site, kernel: Sequence[int]) -> None:
+        given = attributes(site.node)
+        spatial = len(site.made.dims) - 2
+        data = site.read(0)
+        self.kernel = kernel[0]
+        self.strides = list(given.get("strides", [1] * spatial))
+        self.dilations = list(given.get("dilations", [1] * spatial))
+        pads = list(given.get("pads", [0] * (2 * spatial)))
+        auto = given.get("auto_pad", b"NOTSET").decode()
+        if auto.startswith("SAME"):
+            for axis in range(spatial):
+                extent = (kernel[axis] - 1) * self.dilations[axis] + 1
+                wanted = -(-data.dims[2 + axis] // self.strides[axis])
+                total = max(0, (wanted - 1) * self.strides[axis] + extent - data.dims[2 + axis])
+                smaller, larger = total // 2, total - total // 2
+                pads[axis], pads[axis + spatial] = (smaller, larger) if auto == "SAME_UPPER" else (larger, smaller)
+        elif auto == "VALID":
+            pads = [0] * (2 * spatial)
+        self.before, self.after = pads[0], pads[spatial]
+        self.height = data.dims[2]
+        self.flat: dict[str, Any] = {
+            "auto_pad": None,
+            "pads": [0, *pads[1:spatial], 0, *pads[spatial + 1 :]],
+            "strides": [1, *self.strides[1:]],
+        }
+        if any(each != 1 for each in self.dilations):
+            self.flat["dilations"] = [1, *self.dilations[1:]]
+
+    def taps(self, row: int) -> list[int]:
+        """The rows under the window of output row `row`, those outside the map too."""
+        first = row * self.strides[0] - self.before
+        return [first + tap * self.dilations[0] for tap in range(self.kernel)]
+
+    def inside(self, row: int) -> list[int]:
+        """The rows of the map under the window."""
+        return [tap for tap in self.taps(row) if 0 <= tap < self.height]
+
+
+class Convolution:
+    """Conv and its integer relatives."""
+
+    def __init__(self, site: Site) -> None:
+        weight = site.constant(3 if site.node.op_type == "QLinearConv" else 1)
+        assert weight is not None
+        self._geometry = Geometry(site, weight.shape[2:])
+        self._plain, self._label = PlainRows(site.read(0)), site.stage.label
+        self._run = site.single(with_attributes(site.node, **self._geometry.flat))
+        zero_slot = {"QLinearConv": 2, "ConvInteger": 2}.get(site.node.op_type)
+        zero = site.constant(zero_slot) if zero_slot is not None else None
+        self._outside = 0 if zero is None else zero.reshape(-1)[0]
+
+    def takes(self, row: int) -> Mapping[str, Sequence[int]]:
+        tokens = dict.fromkeys(self._plain.token(tap) for tap in self._geometry.inside(row))
+        return {self._plain.name: tuple(tokens)}
+
+    def make(self, row: int, rows: Rows) -> np.ndarray:
+        plain, height = self._plain, self._geometry.height
+        taps = self._geometry.taps(row)
+        if len(taps) == 1 and 0 <= taps[0] < height:
+            return self._run({plain.name: plain.take(taps[0], rows)})
+        found = {tap: plain.take(tap, rows) for tap in taps if 0 <= tap < height}
+        if not found:
+            raise ModelError(f"a window of {self._label} lies outside the map altogether")
+        like = next(iter(found.values()))
+        empty = np.full_like(like, self._outside) if len(found) < len(taps) else like
+        return self._run({plain.name: np.concatenate([found.get(tap, empty) for tap in taps], axis=2)})
+
+
+class Pooling:
+    """MaxPool, AveragePool and LpPool over the rows that exist."""
+
+    def __init__(self, site: Site) -> None:
+        given = attributes(site.node)
+        self._site, self._kernel = site, list(given["kernel_shape"])
+        self._geometry = Geometry(site, self._kernel)
+        self._plain = PlainRows(site.read(0))
+        self._padded = bool(given.get("count_include_pad", 0)) and site.node.op_type == "AveragePool"
+        self._runs: dict[int, Single] = {}
+
+    def takes(self, row: int) -> Mapping[str, Sequence[int]]:
+        tokens = dict.fromkeys(self._plain.token(tap) for tap in self._geometry.inside(row))
+        return {self._plain.name: tuple(tokens)}
+
+    def make(self, row: int, rows: Rows) -> np.ndarray:
+        inside = self._geometry.inside(row)
+        if not inside:
+            raise ModelError(f"a window of {self._site.stage.label} lies outside the map altogether")
+        block = np.concatenate([self._plain.take(tap, rows) for tap in inside], axis=2)
+        found = self.run(len(inside))({self._plain.name: block})
+        return self.weighed(found, len(inside), self.counted(row))
+
+    def run(self, height: int) -> Single:
+        """The pooling of `height` rows into one."""
+        if height not in self._runs:
+            node = with_attributes(
+                self._site.node, kernel_shape=[height, *self._kernel[1:]], **self._geometry.flat,
+            )  # fmt: skip
+            del node.output[1:]
+            self._runs[height] = self._site.single(node)
+        return self._runs[height]
+
+    def counted(self, row: int) -> int:
+        """Rows that an average divides by: padding that counts does, what lies beyond it never does."""
+        if not self._padded:
+            return len(self._geometry.inside(row))
+        end = self._geometry.height + self._geometry.after
+        return sum(tap < end for tap in self._geometry.taps(row))
+
+    def weighed(self, mean: np.ndarray, rows: int, counted: int) -> np.ndarray:
+        """The mean of `rows` rows as one of `counted`."""
+        return mean if rows == counted else (mean * (rows / counted)).astype(mean.dtype)
+
+    @property
+    def geometry(self) -> Geometry:
+        """The windows."""
+        return self._geometry
+
+    @property
+    def plain(self) -> PlainRows:
+        """The rows that it reads."""
+        return self._plain
+
+
+class AbsorbingPooling:
+    """A pooling whose windows share no row: it adds up, or keeps the maximum, row by row."""
+
+    def __init__(self, site: Site) -> None:
+        self._pooling, self._label = Pooling(site), site.stage.label
+        self._op = site.node.op_type
+        self._power = attributes(site.node).get("p", 2)
+        self._window: dict[int, int] = {}
+        self._rows = [0] * site.made.row_count
+        for made in range(site.made.row_count):
+            for tap in self._pooling.geometry.inside(made):
+                if tap in self._window:
+                    raise AssertionError(f"row {tap} lies in two windows of {site.stage.label}")
+                self._window[tap] = made
+                self._rows[made] += 1
+        self._sum: np.ndarray | None = None
+        self._dtype: np.dtype[np.generic] = np.dtype(np.float32)
+
+    def serves(self, taken: int) -> int | None:
+        return self._window.get(taken)
+
+    def absorb(self, taken: int, row: np.ndarray) -> None:
+        flat = self._pooling.run(1)({self._pooling.plain.name: row})
+        self._dtype = flat.dtype
+        if self._op == "MaxPool":
+            self._sum = flat if self._sum is None else np.maximum(self._sum, flat)
+            return
+        wide = flat.astype(np.float64)
+        if self._op == "LpPool":
+            wide **= self._power
+        self._sum = wide if self._sum is None else self._sum + wide
+
+    def emit(self, row: int) -> np.ndarray:
+        if self._sum is None:
+            raise ModelError(f"a window of {self._label} lies outside the map altogether")
+        total, self._sum = self._sum, None
+        if self._op == "AveragePool":
+            total = total / self._pooling.counted(row)
+        elif self._op == "LpPool":
+            total = total ** (1 / self._power)
+        return total.astype(self._dtype)
+
+
+class TransposedConvolution:
+    """ConvTranspose, one tap of the kernel at a time: row r under tap m goes to row r · stride + m · dilation − pad."""
+
+    def __init__(self, site: Site) -> None:
+        given = attributes(site.node)
+        weight = site.constant(1)
+        assert weight is not None
+        spatial = len(site.made.dims) - 2
+        data, made = site.read(0), site.made
+        self._kernel = weight.shape[2]
+        strides = list(given.get("strides", [1] * spatial))
+        dilations = list(given.get("dilations", [1] * spatial))
+        extra = list(given.get("output_padding", [0] * spatial))
+        pads = list(given.get("pads", [0] * (2 * spatial)))
+        auto = given.get("auto_pad", b"NOTSET").decode()
+        if "output_shape" in given or auto.startswith("SAME"):
+            for axis in range(spatial):
+                extent = (data.dims[2 + axis] - 1) * strides[axis] + (weight.shape[2 + axis] - 1) * dilations[axis]
+                total = max(0, extent + 1 + extra[axis] - made.dims[2 + axis])
+                smaller, larger = total // 2, total - total // 2
+                before = larger if auto == "SAME_LOWER" else smaller
+                pads[axis], pads[axis + spatial] = before, total - before
+        elif auto == "VALID":
+            pads = [0] * (2 * spatial)
+        self._stride, self._dilation, self._pad = strides[0], dilations[0], pads[0]
+        self._plain = PlainRows(data)
+        node = with_attributes(
+            site.node, auto_pad=None, output_shape=None, kernel_shape=[1, *weight.shape[3:]],
+            pads=[0, *pads[1:spatial], 0, *pads[spatial + 1 :]], strides=[1, *strides[1:]],
+            dilations=[1, *dilations[1:]], output_padding=[0, *extra[1:]],
+        )  # fmt: skip
+        bias = site.constant(2)
+        self._bias = None if bias is None else bias.reshape(1, -1, *(1,) * spatial)
+        del node.input[2:]
+        name = node.input[1]
+        self._runs = [
+            site.single(node, fixed={name: np.ascontiguousarray(weight[:, :, tap : tap + 1])})
+            for tap in range(self._kernel)
+        ]
+        self._empty = np.zeros((*made.dims[:2], 1, *made.dims[3:]), weight.dtype)
+
+    def _pairs(self, row: int) -> list[tuple[int, int]]:
+        found = []
+        for tap in range(self._kernel):
+            source, odd = divmod(row + self._pad - tap * self._dilation, self._stride)
+            if not odd and 0 <= source < self._plain.height:
+                found.append((source, tap))
+        return found
+
+    def takes(self, row: int) -> Mapping[str, Sequence[int]]:
+        tokens = dict.fromkeys(self._plain.token(source) for source, _ in self._pairs(row))
+        return {self._plain.name: tuple(tokens)}
+
+    def make(self, row: int, rows: Rows) -> np.ndarray:
+        total = self._empty
+        for source, tap in self._pairs(row):
+            total = total + self._runs[tap]({self._plain.name: self._plain.take(source, rows)})
+        return total if self._bias is None else total + self._bias

@@ -1,0 +1,103 @@
+"""One question about one model: its figures, and, if asked for, the run that proves them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onnx import ModelProto
+
+from tse_onnx.analysis import bind
+from tse_onnx.errors import DataError, UsageError
+from tse_onnx.passes.shapes import Dim, TensorType
+from tse_onnx.source import ModelLike, Source, open_model
+from tse_onnx.streaming.machine import ROW, Machine
+from tse_onnx.streaming.model import measured
+from tse_onnx.streaming.network import Network, network_of
+from tse_onnx.streaming.occupancy import Occupancy, occupancy
+from tse_onnx.streaming.result import Dataflow
+
+if TYPE_CHECKING:
+    from tse_onnx.inputs import Feed
+    from tse_onnx.streaming.execute.certificate import Certificate, Progress
+
+
+@dataclass(frozen=True)
+class Session:
+    """The figures of a network, and its certificate, None where it was not run."""
+
+    dataflow: Dataflow
+    certificate: Certificate | None
+    network: Network = field(repr=False)
+
+    def timeline(self, images: int | None = None) -> Occupancy:
+        """What is held against time."""
+        return occupancy(self.network, self.dataflow, images)
+
+
+def stream(
+    model: ModelLike,
+    *,
+    input_shapes: Mapping[str, tuple[Dim, ...]] | None = None,
+    machine: Machine | None = None,
+    execute: bool = True,
+    data: Path | None = None,
+    preprocess: str = "unit",
+    seed: int = 0,
+    tolerance: float = 1e-4,
+    progress: Progress | None = None,
+) -> Session:
+    """The figures of `model` as `tse_onnx.dataflow` gives them, and with `execute` their proof by a run on the first
+    sample of `data`, or on noise drawn from `seed`.
+
+    Raises what `dataflow` raises, `UsageError` for a run by pixels, and `DataError` where the data do not fit.
+    """
+    machine = machine or Machine()
+    if execute and machine.grain != ROW:
+        raise UsageError("the run stores rows, not pixels: add --no-run")
+    source = open_model(model)
+    network = network_of(source.model, bind(source, input_shapes or {}))
+    figures = measured(network, machine, source.title)
+    certificate = None
+    if execute:
+        from tse_onnx.streaming.execute.certificate import certify
+
+        certificate = certify(
+            source.model,
+            network,
+            feed_of(network, data, preprocess, seed),
+            machine=machine,
+            folder=source.path.parent if source.path is not None else None,
+            tolerance=tolerance,
+            progress=progress,
+        )
+    return Session(figures, certificate, network)
+
+
+def certified(
+    source: Source,
+    converted: ModelProto,
+    bound: Mapping[str, tuple[Dim, ...]],
+    data: Path | None,
+    preprocess: str = "unit",
+    seed: int = 0,
+) -> Certificate:
+    """The certificate of what became of a model, on the first sample of `data` or on noise."""
+    from tse_onnx.streaming.execute.certificate import certify
+
+    network = network_of(converted, bound)
+    folder = source.path.parent if source.path is not None else None
+    return certify(converted, network, feed_of(network, data, preprocess, seed), folder=folder)
+
+
+def feed_of(network: Network, data: Path | None, preprocess: str = "unit", seed: int = 0) -> Feed:
+    """The first sample of the user's data, or noise."""
+    from tse_onnx.inputs import data_inputs, random_inputs
+
+    types = {tensor.name: TensorType(tensor.dtype, tensor.dims) for tensor in network.sources}
+    inputs = random_inputs(types, seed) if data is None else data_inputs(types, data, preprocess)
+    for feed in inputs:
+        return feed
+    raise DataError(f"{data} holds no samples")
