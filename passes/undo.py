@@ -123,7 +123,7 @@ class Recorder:
             "dropped": dropped,
         }
         kept.doc_string = json.dumps(story, separators=(",", ":"))
-        return base64.b64encode(zlib.compress(kept.SerializeToString(deterministic=True), 9)).decode("ascii")
+        return base64.b64encode(zlib.compress(kept.SerializeToString(deterministic=True))).decode("ascii")
 
 
 def next_step(model: ModelProto) -> int:
@@ -164,7 +164,10 @@ def record_of(node: NodeProto) -> Record | None:
 
     Raises `ModelError` where it cannot be read.
     """
-    if not node.metadata_props:
+    for entry in node.metadata_props:
+        if entry.key == UNDO:
+            break
+    else:
         return None
     found = {entry.key: entry.value for entry in node.metadata_props if entry.key in (BLOCK, TILING, UNDO)}
     if len(found) != 3:

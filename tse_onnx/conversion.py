@@ -293,7 +293,8 @@ def _apply(made: Preparation, forms: Forms, *, owned: bool) -> tuple[ModelProto,
         from tse_onnx.passes.splice import Change, apply
         from tse_onnx.passes.undo import next_step
 
-        taken, step = taken_names(source.model), next_step(source.model)
+        taken = taken_names(source.model)
+        step = next_step(source.model) if any(block.tiled for block in made.written.blocks) else 1
         # The first block remembers for all what the inputs were.
         inputs = [value for value in source.model.graph.input if value.name in made.written.bound]
         changes = tuple(
