@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from tse_onnx.passes.forms.act import Act
 from tse_onnx.passes.forms.squeeze import Squeeze
 from tse_onnx.passes.reasons import Refusal
+from tse_onnx.passes.tiling import Tiling
 
 SE, ESE, ECA, GATHER_EXCITE = "se", "ese", "eca", "ge"
 
@@ -83,11 +84,13 @@ class Block:
     anatomy: Anatomy | None = field(default=None, repr=False)
     scope: str = ""
     """Where in the model: "" for the main graph, else the body or the function, in words."""
+    tiled: Tiling | None = None
+    """How the block is tiled already, by an earlier conversion; its anatomy then holds no more than the map's axes."""
 
     @property
     def status(self) -> str:
-        """`convertible` or `refused`."""
-        return "refused" if self.refusal else "convertible"
+        """`convertible`, `tiled` already, or `refused`."""
+        return "refused" if self.refusal else "tiled" if self.tiled else "convertible"
 
     @property
     def reason(self) -> str | None:
@@ -110,5 +113,5 @@ class Block:
 
 
 def convertible(blocks: Iterable[Block]) -> tuple[Block, ...]:
-    """The blocks that nothing speaks against."""
-    return tuple(block for block in blocks if block.refusal is None)
+    """The blocks that nothing speaks against, and that are not tiled yet."""
+    return tuple(block for block in blocks if block.refusal is None and block.tiled is None)

@@ -24,6 +24,8 @@ from tse_onnx.passes.names import fresh, module_of
 from tse_onnx.passes.reasons import Refusal, label, quoted, refuse
 from tse_onnx.passes.scope import Scope
 from tse_onnx.passes.shapes import Types
+from tse_onnx.passes.tiled import tiled_at
+from tse_onnx.passes.undo import marked
 
 DEFAULT_KINDS = frozenset({SE})
 
@@ -41,21 +43,30 @@ class _Walk:
 
 
 def find(scope: Scope, kinds: Collection[str] = DEFAULT_KINDS, taken: set[str] | None = None) -> tuple[Block, ...]:
-    """Every global pooling of a scope, in node order: the blocks, and what was refused with its reason.
+    """Every global pooling of a scope, in node order: the blocks, those tiled already, and what was refused with its
+    reason.
 
     Blocks of other kinds than `kinds` are refused. `taken` are names of other scopes' blocks, to which these are added.
     """
     index, types, opset = scope.index, scope.types, scope.opset
-    found = []
+    found, tiled = [], []
     for position in range(len(index.nodes)):
         squeeze = squeeze_at(position, index, types)
-        if isinstance(squeeze, Refusal):
+        own = tiled_at(position, index, types)
+        if own is not None:
+            tiled.append(own)
+        elif squeeze is None or marked(index.nodes[position]):
+            continue
+        elif isinstance(squeeze, Refusal):
             found.append(_pooling(position, squeeze, index, types))
-        elif squeeze is not None:
+        else:
             block = _candidate(squeeze, index, types, opset, kinds)
             if not squeeze.tentative or block.scale is not None:
                 found.append(block)
-    return _named([replace(block, scope=scope.title) for block in found], index, set() if taken is None else taken)
+    taken = set() if taken is None else taken
+    known = tuple(replace(block, name=fresh(block.name, taken)) for block in tiled)
+    blocks = [replace(block, scope=scope.title) for block in (*known, *_named(found, index, taken))]
+    return tuple(sorted(blocks, key=lambda block: block.squeeze.position))
 
 
 def _pooling(position: int, refusal: Refusal, index: GraphIndex, types: Types) -> Block:

@@ -6,8 +6,8 @@
     print(result.report.buffering.totals.reduction)
 
 `find_blocks` says which blocks a model has, `buffering` what they hold back, `convert` rewrites and verifies them;
-`dataflow` says what every tensor of a network holds while its input streams in row by row.
-Everything that is raised on purpose is a `TseError`.
+`restore` is the way back. `dataflow` says what every tensor of a network holds while its input streams in row by
+row. Everything that is raised on purpose is a `TseError`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tse_onnx.passes.tiling import Tiling
     from tse_onnx.plan import Decision, Plan
     from tse_onnx.report.data import Report
+    from tse_onnx.restoration import RestoreResult, restore
+    from tse_onnx.selection import Selection
     from tse_onnx.streaming.machine import Machine
     from tse_onnx.streaming.model import dataflow
     from tse_onnx.streaming.result import Buffer, Dataflow, Held, StageFlow, Sums
@@ -42,6 +44,8 @@ _HOMES = {
     "tse_onnx.passes.tiling": ("Tiling",),
     "tse_onnx.plan": ("Decision", "Plan"),
     "tse_onnx.report.data": ("Report",),
+    "tse_onnx.restoration": ("RestoreResult", "restore"),
+    "tse_onnx.selection": ("Selection",),
     "tse_onnx.streaming.machine": ("Machine",),
     "tse_onnx.streaming.model": ("dataflow",),
     "tse_onnx.streaming.result": ("Buffer", "Dataflow", "Held", "StageFlow", "Sums"),
@@ -52,8 +56,8 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Block", "BlockBuffering", "BlockCheck", "Buffer", "Buffering", "Check", "CheckFailed", "ConvertResult",
     "DataError", "Dataflow", "Decision", "Drift", "Held", "Machine", "ModelError", "NodeRef", "Plan", "Refusal",
-    "Report", "StageFlow", "Sums", "Tiling", "Totals", "TseError", "UsageError", "Verification", "__version__",
-    "buffering", "convert", "dataflow", "find_blocks",
+    "Report", "RestoreResult", "Selection", "StageFlow", "Sums", "Tiling", "Totals", "TseError", "UsageError",
+    "Verification", "__version__", "buffering", "convert", "dataflow", "find_blocks", "restore",
 ]  # fmt: skip
 
 

@@ -94,6 +94,8 @@ def _unsized(block: Block) -> bool:
     """Whether the size is all that may be missing: the block is none, or one that was refused for its shape."""
     if block.refusal is not None:
         return block.refusal.code == "shape"
+    if block.tiled is not None:
+        return False
     return not block.extents or None in block.extents
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
-from onnx import ModelProto
+from onnx import ModelProto, ValueInfoProto
 
 from tse_onnx.analysis import Analysis, InputShapes, Part, analyse, need_sizes
 from tse_onnx.errors import CheckFailed, UsageError
@@ -21,6 +21,7 @@ from tse_onnx.passes.tiling import Tiling
 from tse_onnx.plan import CONVERTED, Decision, Plan
 from tse_onnx.preparation import Preparation, prepare
 from tse_onnx.report.data import Report
+from tse_onnx.selection import EVERYTHING, Selection
 from tse_onnx.source import ModelLike, Source, open_model
 
 if TYPE_CHECKING:
@@ -104,14 +105,14 @@ def preview(
     *,
     tiling: Tiling | None = None,
     plan: Plan | None = None,
+    selection: Selection = EVERYTHING,
     input_shapes: InputShapes | None = None,
     kinds: Collection[str] = DEFAULT_KINDS,
 ) -> Report:
     """The report of a conversion that is not made."""
     source = open_model(model)
-    plan = _chosen(rows, tiling, plan)
-    made = prepare(source, plan, input_shapes, kinds)
-    return Report(source.title, source.opset, dict(made.analysis.bound), plan, measure(made.decisions), None)
+    made = prepare(source, _chosen(rows, tiling, plan), input_shapes, kinds, selection=selection)
+    return Report(source.title, source.opset, dict(made.analysis.bound), made.plan, measure(made.decisions), None)
 
 
 def convert(
@@ -121,6 +122,8 @@ def convert(
     rows: int = 7,
     tiling: Tiling | None = None,
     plan: Plan | None = None,
+    selection: Selection = EVERYTHING,
+    retile: bool = False,
     input_shapes: InputShapes | None = None,
     dynamic: bool = False,
     kinds: Collection[str] = DEFAULT_KINDS,
@@ -142,9 +145,11 @@ def convert(
     once every check has passed; `out` may be the input's own path. Blocks no taller than `rows` stay as they are.
 
     `tiling` takes the place of `rows`: columns, patches, a running squeeze; `plan` that of both, with a choice for each
-    block. `kinds` are the kinds of blocks to convert. `input_shapes` binds inputs with dynamic dimensions; with
-    `dynamic` the written model keeps these, and the shapes say only what to report and verify for. `upsample` (resize,
-    gather, expand) and `means` (matmul, cumsum) choose among equivalent forms, for compilers that know only some.
+    block; `selection` says of either which blocks get it, and which get other rows. `kinds` are the kinds of blocks to
+    convert. `input_shapes` binds inputs with dynamic dimensions; with `dynamic` the written model keeps these, and the
+    shapes say only what to report and verify for. `upsample` (resize, gather, expand) and `means` (matmul, cumsum)
+    choose among equivalent forms, for compilers that know only some. Blocks that are tiled already stay so, unless
+    `retile` restores them first.
 
     The result is verified with onnxruntime unless `verify` is False: on `data` (an .npz, an .npy, or a folder of images
     prepared as `preprocess` says: unit, imagenet or signed), or on noise drawn from `seed`. `max_drift` bounds the
@@ -157,14 +162,17 @@ def convert(
     """
     _check_options(verify, preprocess, seed, max_drift, threads)
     source = open_model(model)
+    if retile:
+        from tse_onnx.restoration import untiled
+
+        source = untiled(source)
     base = source.path.parent if source.path is not None else None
     if verify or out is not None:
         check_locations(source.model, base)
     if report is not None:
         _check_report(Path(report), source, None if out is None else Path(out))
     forms = _forms(upsample, means)
-    plan = _chosen(rows, tiling, plan)
-    made = prepare(source, plan, input_shapes, kinds, dynamic)
+    made = prepare(source, _chosen(rows, tiling, plan), input_shapes, kinds, dynamic, selection)
     if verify:
         need_sizes(made.analysis)
     analysis, decisions, figures = made.analysis, made.decisions, measure(made.decisions)
@@ -187,7 +195,7 @@ def convert(
 
     def described(verification: Verification | None) -> Report:
         bound = dict(analysis.bound)
-        return Report(source.title, source.opset, bound, plan, figures, verification, dynamic, certificate)
+        return Report(source.title, source.opset, bound, made.plan, figures, verification, dynamic, certificate)
 
     target = None if out is None else Path(out)
     with contextlib.ExitStack() as stack:
@@ -283,10 +291,14 @@ def _apply(made: Preparation, forms: Forms, *, owned: bool) -> tuple[ModelProto,
     if chosen:
         from tse_onnx.passes.names import taken_names
         from tse_onnx.passes.splice import Change, apply
+        from tse_onnx.passes.undo import next_step
 
         taken = taken_names(source.model)
+        step = next_step(source.model) if any(block.tiled for block in made.written.blocks) else 1
+        # The first block remembers for all what the inputs were.
+        inputs = [value for value in source.model.graph.input if value.name in made.written.bound]
         changes = tuple(
-            Change(part.scope.path, _edits(part, chosen, taken, forms))
+            Change(part.scope.path, _edits(source.model, part, chosen, taken, forms, step, inputs))
             for part in made.written.parts
             if any(block.name in chosen for block in part.blocks)
         )
@@ -298,15 +310,28 @@ def _apply(made: Preparation, forms: Forms, *, owned: bool) -> tuple[ModelProto,
     return converted, changes
 
 
-def _edits(part: Part, chosen: Mapping[str, Decision], taken: set[str], forms: Forms) -> tuple[Edit, ...]:
+def _edits(
+    model: ModelProto,
+    part: Part,
+    chosen: Mapping[str, Decision],
+    taken: set[str],
+    forms: Forms,
+    step: int,
+    inputs: list[ValueInfoProto],
+) -> tuple[Edit, ...]:
     from tse_onnx.passes.lowering import lower
+    from tse_onnx.passes.scope import container
+    from tse_onnx.passes.undo import Recorder
 
     edits = []
+    recorder = Recorder(container(model, part.scope.path), step)
     for block in part.blocks:
         decision = chosen.get(block.name)
         cover = (decision.open_strips or decision.cover) if decision is not None else None
-        if cover is not None:
-            edits.append(lower(block, cover, part.scope, taken, *forms))
+        if decision is not None and decision.tiling is not None and cover is not None:
+            edit = lower(block, cover, part.scope, taken, *forms)
+            edits.append(recorder.recorded(edit, block, decision.tiling, inputs))
+            inputs.clear()
     return tuple(edits)
 
 

@@ -69,7 +69,8 @@ def _lines(scope: Scope, block: Block) -> Iterator[Line]:
     start = label(nodes[block.squeeze.position])
     shape = "?" if block.shape is None else " × ".join("?" if dim is None else str(dim) for dim in block.shape)
     if block.path or block.scale or block.refusal is None:
-        yield Line(start, f"takes the mean of each channel of {quoted(block.input)} ({shape})")
+        of = " of each tile" if block.tiled else ""
+        yield Line(start, f"takes the mean{of} of each channel of {quoted(block.input)} ({shape})")
     for step in block.path:
         yield Line(label(nodes[step.position]), _does(step), _shown(step.act.result))
     if block.scale is not None:
@@ -77,6 +78,8 @@ def _lines(scope: Scope, block: Block) -> Iterator[Line]:
         yield Line(label(nodes[block.scale.position]), f"multiplies the result with {quoted(scaled)}: the scale")
     if block.refusal is not None:
         yield Line(block.refusal.node or start, f"refused ({block.refusal.code}): {block.refusal.text}")
+    elif block.tiled is not None:
+        yield Line("", f"a block of kind {block.kind}, tiled already, with {block.tiled}")
     else:
         yield Line("", f"a block of kind {block.kind}, with {KINDS[block.kind]}; convertible")
 

@@ -101,7 +101,7 @@ def _measure(decision: Decision) -> BlockBuffering:
         return BlockBuffering(decision)
     bits = _BITS.get(block.dtype, 32)
     if cover is None:
-        if decision.status != UNCHANGED:
+        if decision.status != UNCHANGED or block.tiled:
             return BlockBuffering(decision)
         extents = tuple(extent or 0 for extent in block.extents)
         whole = channels * math.prod(extents)
@@ -111,11 +111,11 @@ def _measure(decision: Decision) -> BlockBuffering:
         decision,
         tile=cover.sizes,
         descriptors=cover.count,
-        before=channels * math.prod(cover.extents),
+        before=channels * (cover.area if block.tiled else math.prod(cover.extents)),
         after=channels * cover.area,
         held=channels * held,
         bits=bits,
-        macs_added=(cover.count - 1) * block.anatomy.macs,
+        macs_added=0 if block.tiled else (cover.count - 1) * block.anatomy.macs,
     )
 
 

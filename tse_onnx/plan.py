@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.block import Block
@@ -16,14 +18,39 @@ CONVERTED, UNCHANGED, REFUSED = "converted", "unchanged", "refused"
 
 @dataclass(frozen=True)
 class Plan:
-    """Which block gets which tiling: `choices` by block name, `default` for every other; None keeps the global mean."""
+    """Which block gets which tiling: `choices` by block name, `default` for every other; None keeps the global mean.
+
+    `notes` say by block name why it is kept, for the report. A plan is written as TOML by `dumps` and read by `loads`
+    and `load`.
+    """
 
     default: Tiling | None = field(default_factory=Tiling)
     choices: Mapping[str, Tiling | None] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, block: Block) -> Tiling | None:
         """The tiling of a block."""
         return self.choices.get(block.name, self.default)
+
+    def dumps(self) -> str:
+        """The plan as the text of a TOML file."""
+        from tse_onnx.planfile import plan_text
+
+        return plan_text(self)
+
+    @classmethod
+    def loads(cls, text: str) -> Plan:
+        """The plan in the text of a TOML file. Raises `UsageError` where it is none."""
+        from tse_onnx.planfile import parse_plan
+
+        return parse_plan(text)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Plan:
+        """The plan in a TOML file. Raises `UsageError` where there is none."""
+        from tse_onnx.planfile import read_plan
+
+        return read_plan(Path(path))
 
 
 @dataclass(frozen=True)
@@ -50,14 +77,16 @@ class Decision:
 
 def decide(blocks: Iterable[Block], plan: Plan, opset: int, dynamic: bool = False) -> tuple[Decision, ...]:
     """A decision for each block. With `dynamic`, maps whose size is not known are cut into strips all the same."""
-    return tuple(_decide(block, plan.of(block), opset, dynamic) for block in blocks)
+    return tuple(_decide(block, plan.of(block), plan.notes.get(block.name, ""), opset, dynamic) for block in blocks)
 
 
-def _decide(block: Block, tiling: Tiling | None, opset: int, dynamic: bool) -> Decision:
+def _decide(block: Block, tiling: Tiling | None, note: str, opset: int, dynamic: bool) -> Decision:
     if block.refusal is not None:
         return Decision(block, REFUSED, None, None, block.refusal)
+    if block.tiled is not None:
+        return _tiled(block, block.tiled)
     if tiling is None:
-        return Decision(block, UNCHANGED, None, None, note="the plan keeps its global mean")
+        return Decision(block, UNCHANGED, None, None, note=note or "the plan keeps its global mean")
     if opset < OLDEST_OPSET:
         text = f"the model uses opset {opset}; tiles need opset {OLDEST_OPSET} or newer: export or convert it to that"
         return Decision(block, REFUSED, None, None, Refusal("opset", text))
@@ -80,6 +109,13 @@ def _decide(block: Block, tiling: Tiling | None, opset: int, dynamic: bool) -> D
             note = f"{tiling} cover its map of {shown}"
         return Decision(block, UNCHANGED, tiling, cover, note=note)
     return Decision(block, CONVERTED, tiling, cover)
+
+
+def _tiled(block: Block, tiling: Tiling) -> Decision:
+    extents = tuple(extent for extent in block.extents if extent is not None)
+    known = len(extents) == len(block.extents) and extents and 0 not in extents
+    cover = tiling.cover(extents) if known and tiling.axis < len(extents) else None
+    return Decision(block, UNCHANGED, tiling, cover, note=f"is tiled already, with {tiling}; --retile does it anew")
 
 
 def _open(block: Block, tiling: Tiling, opset: int) -> Decision:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
-from tse_onnx.analysis import Analysis, InputShapes, analyse, need_sizes
+from tse_onnx.analysis import Analysis, InputShapes, Part, analyse, need_sizes
+from tse_onnx.passes.block import Block
 from tse_onnx.passes.match import DEFAULT_KINDS
+from tse_onnx.passes.order import in_order
+from tse_onnx.passes.scope import Body, Path
 from tse_onnx.plan import CONVERTED, REFUSED, Decision, Plan, decide
+from tse_onnx.selection import EVERYTHING, Selection, resolve
 from tse_onnx.source import Source
 
 
@@ -22,6 +26,8 @@ class Preparation:
     analysis: Analysis
     written: Analysis
     decisions: tuple[Decision, ...]
+    plan: Plan
+    """What was decided by: the plan that was given, with the selection worked into it."""
 
     @property
     def dynamic(self) -> bool:
@@ -35,19 +41,21 @@ def prepare(
     input_shapes: InputShapes | None = None,
     kinds: Collection[str] = DEFAULT_KINDS,
     dynamic: bool = False,
+    selection: Selection = EVERYTHING,
 ) -> Preparation:
-    """Analyse a model and decide what becomes of each block.
+    """Analyse a model and decide what becomes of each block, by `plan` with `selection` worked into it.
 
     With `dynamic`, `input_shapes` are the sizes to report and verify for, and the model keeps its own.
     """
     analysis = analyse(source, input_shapes, kinds)
+    plan = resolve(in_data_flow(analysis.parts) if selection else analysis.blocks, plan, selection)
     if not dynamic:
         need_sizes(analysis)
-        return Preparation(analysis, analysis, decide(analysis.blocks, plan, source.opset))
+        return Preparation(analysis, analysis, decide(analysis.blocks, plan, source.opset), plan)
     written = analyse(source, None, kinds)
     decisions = decide(written.blocks, plan, source.opset, dynamic=True)
     sized = decide(analysis.blocks, plan, source.opset)
-    return Preparation(analysis, written, tuple(map(_together, decisions, sized)))
+    return Preparation(analysis, written, tuple(map(_together, decisions, sized)), plan)
 
 
 def _together(written: Decision, sized: Decision) -> Decision:
@@ -55,3 +63,21 @@ def _together(written: Decision, sized: Decision) -> Decision:
     if written.open_strips is None:
         return sized if written.status == REFUSED and sized.status == REFUSED else replace(written, block=sized.block)
     return replace(written, block=sized.block, cover=sized.cover, status=CONVERTED)
+
+
+def in_data_flow(parts: Iterable[Part]) -> tuple[Block, ...]:
+    """The blocks in the order in which data reach them: a body's where its node stands, those of functions last."""
+    places: dict[Path, dict[int, int]] = {}
+    keyed = []
+    for part in parts:
+        path = part.scope.path
+        order, cyclic = in_order(part.scope.index.nodes)
+        places[path] = {position: place for place, position in enumerate((*order, *cyclic))}
+        outer = []
+        for depth, step in enumerate(path):
+            if isinstance(step, Body):
+                outer.append((0, places[path[:depth]][step.position], step.attribute, step.number))
+            else:
+                outer.append((1, step.number, "", 0))
+        keyed += [((*outer, (0, places[path][block.squeeze.position], "", 0)), block) for block in part.blocks]
+    return tuple(block for _, block in sorted(keyed, key=lambda pair: pair[0]))

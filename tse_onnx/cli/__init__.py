@@ -1,4 +1,4 @@
-"""The command line: `tse-onnx convert`, `inspect`, `report`, `stream`.
+"""The command line: `tse-onnx convert`, `explain`, `inspect`, `plan`, `report`, `restore`, `stream`.
 
 Exit codes: 0 done, 1 a check failed, 2 bad usage or bad input, 130 interrupted (143 by SIGTERM), 141 the reader of the
 output went away. An error is one line on standard error.
@@ -20,7 +20,9 @@ import click
 from tse_onnx.cli.convert import convert
 from tse_onnx.cli.explain import explain
 from tse_onnx.cli.inspect import inspect
+from tse_onnx.cli.plan import write_plan
 from tse_onnx.cli.report import report
+from tse_onnx.cli.restore import restore
 from tse_onnx.cli.stream import stream as stream_command
 from tse_onnx.errors import CheckFailed, TseError
 from tse_onnx.passes.reasons import printable
@@ -99,6 +101,8 @@ def main() -> None:
       tse-onnx explain model.onnx NODE                   why this one is a block, or none
       tse-onnx report model.onnx --rows 7                what they buffer, before and after
       tse-onnx convert model.onnx tiled.onnx --rows 7    rewrite, verify, report
+      tse-onnx plan model.onnx --rows 7 > plan.toml      choices block by block, to edit and give to --plan
+      tse-onnx restore tiled.onnx model.onnx             the way back
       tse-onnx stream model.onnx                         what every tensor holds while rows stream in
     """
 
@@ -106,5 +110,7 @@ def main() -> None:
 main.add_command(convert)
 main.add_command(explain)
 main.add_command(inspect)
+main.add_command(write_plan)
 main.add_command(report)
+main.add_command(restore)
 main.add_command(stream_command)

@@ -21,16 +21,22 @@ from tse_onnx.cli.options import (
     print_json,
 )
 from tse_onnx.cli.tiling import tiling_options
-from tse_onnx.passes.tiling import Tiling
 
 if TYPE_CHECKING:
     from tse_onnx.conversion import ConvertResult
+    from tse_onnx.plan import Plan
+    from tse_onnx.selection import Selection
 
 
 @click.command()
 @model_argument
 @click.argument("output", type=click.Path(path_type=Path, allow_dash=True))
 @tiling_options
+@click.option(
+    "--retile",
+    is_flag=True,
+    help="Restore blocks that are tiled already, and convert the original anew. They are left alone otherwise.",
+)
 @input_shape_option
 @click.option(
     "--dynamic",
@@ -83,7 +89,9 @@ if TYPE_CHECKING:
 def convert(
     model: Path,
     output: Path,
-    tiling: Tiling,
+    plan: Plan,
+    selection: Selection,
+    retile: bool,
     input_shapes: tuple[str, ...],
     dynamic: bool,
     kinds: str,
@@ -111,6 +119,8 @@ def convert(
       tse-onnx convert model.onnx tiled.onnx --rows 7
       tse-onnx convert model.onnx tiled.onnx --data images/ --preprocess imagenet --report report.json
       tse-onnx convert model.onnx tiled.onnx --squeeze running --rows 3
+      tse-onnx convert model.onnx tiled.onnx --rows 7 --rows 112:3 --exclude '*stage4*'
+      tse-onnx convert model.onnx tiled.onnx --plan plan.toml
       tse-onnx convert model.onnx tiled.onnx --certify --report report.json
       tse-onnx convert model.onnx model.onnx --expect 16 --max-drift 0.5
     """
@@ -125,7 +135,9 @@ def convert(
         result = run(
             given_model(model),
             None if to_stdout else output,
-            tiling=tiling,
+            plan=plan,
+            selection=selection,
+            retile=retile,
             input_shapes=parse_shapes(input_shapes),
             dynamic=dynamic,
             kinds=parse_kinds(kinds),
@@ -160,6 +172,8 @@ def _outcome(result: ConvertResult, output: Path) -> str:
     where = "standard output" if str(output) == "-" else str(output)
     if not totals.converted:
         written = "written with its inputs bound" if result.report.input_shapes else "written unchanged"
+        if any(decision.block.tiled for decision in result.blocks):
+            return f"No block was left to tile; the model was {written} to {where}."
         if totals.unchanged:
             return f"No block is taller than a tile; the model was {written} to {where}."
         if any(decision.block.refusal is None for decision in result.blocks):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -29,7 +30,10 @@ from tse_onnx.cli.streaming_options import (
 )
 from tse_onnx.cli.tiling import tiling_options
 from tse_onnx.errors import ModelError
-from tse_onnx.passes.tiling import Tiling
+
+if TYPE_CHECKING:
+    from tse_onnx.plan import Plan
+    from tse_onnx.selection import Selection
 
 
 @click.command()
@@ -52,7 +56,8 @@ from tse_onnx.passes.tiling import Tiling
 @format_option
 def report(
     model: Path,
-    tiling: Tiling,
+    plan: Plan,
+    selection: Selection,
     input_shapes: tuple[str, ...],
     kinds: str,
     dataflow: bool,
@@ -87,13 +92,13 @@ def report(
     source = open_model(given_model(model))
     shapes = parse_shapes(input_shapes)
     chosen = parse_kinds(kinds)
-    made = preview(source, tiling=tiling, input_shapes=shapes, kinds=chosen)
+    made = preview(source, plan=plan, selection=selection, input_shapes=shapes, kinds=chosen)
     comparison, trouble = None, ""
     if dataflow or csv_path is not None or plot_path is not None:
         from tse_onnx.streaming.compare import compare
 
         try:
-            converted = convert(source.model, tiling=tiling, input_shapes=shapes, kinds=chosen, verify=False).model
+            converted = convert(source.model, plan=made.plan, input_shapes=shapes, kinds=chosen, verify=False).model
             comparison = compare(source, converted, input_shapes=shapes, machine=machine)
         except ModelError as error:
             # The blocks' own figures need less than the network's. Asked for a file of these, say why there is none.
@@ -110,7 +115,7 @@ def report(
 
         before, after = comparison.timelines()
         title = Path(made.model).stem
-        draw(plot_path, [(f"{title}: squeeze-and-excite", before), (f"with {tiling}", after)])
+        draw(plot_path, [(f"{title}: squeeze-and-excite", before), ("with " + _planned(made.plan), after)])
     if form == "json":
         print_json(report_json(made, comparison))
         return
@@ -124,3 +129,9 @@ def report(
         print_change(paper, comparison.before, comparison.after)
     elif trouble:
         click.echo(f"No figures of the whole network: {trouble}")
+
+
+def _planned(plan: Plan) -> str:
+    if any(choice != plan.default for choice in plan.choices.values()) or plan.default is None:
+        return "tiles as planned"
+    return str(plan.default)

@@ -1,21 +1,30 @@
-"""The options that say how a squeeze is cut, and the `Tiling` that they make."""
+"""The options that say how squeezes are cut and which ones, and the plan and selection that they make."""
 
 from __future__ import annotations
 
 import functools
-from typing import Any
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tse_onnx.cli.options import Command
 from tse_onnx.passes.tiling import MIDDLE, RUNNING, SQUEEZES, TILE, UPPER, Tiling
 
+if TYPE_CHECKING:
+    from tse_onnx.plan import Plan
+    from tse_onnx.selection import Selection
+
 _DEFAULT_ROWS = 7
+_TILING = ("rows", "cols", "patch", "tile", "squeeze", "step", "balanced", "axis")
+_CHOICE = ("plan_path", "include", "exclude", "first")
 
 _OPTIONS = (
     click.option(
-        "--rows", type=click.IntRange(min=1), metavar="K",
-        help=f"Rows in a tile: strips of K full rows.  [default: {_DEFAULT_ROWS}]",
+        "--rows", multiple=True, metavar="K|H:K|NAME=K",
+        help="Rows in a tile: strips of K full rows. 56:3 gives maps of height 56 3 rows, NAME=3 the block of that "
+        f"name (or those that match a pattern with *). May be repeated.  [default: {_DEFAULT_ROWS}]",
     ),
     click.option(
         "--cols", type=click.IntRange(min=1), metavar="K",
@@ -37,22 +46,78 @@ _OPTIONS = (
         "--axis", type=click.IntRange(0, 2), default=0, show_default=True, metavar="N",
         help="The spatial axis that is streamed, and cut by --rows: 0 is the first.",
     ),
+    click.option(
+        "--plan", "plan_path", type=click.Path(path_type=Path), metavar="FILE",
+        help="A plan as tse-onnx plan writes it: the tiling of each block.",
+    ),
+    click.option(
+        "--include", multiple=True, metavar="PATTERN",
+        help="Tile only blocks whose name matches, as '*stage1*'. May be repeated.",
+    ),
+    click.option(
+        "--exclude", multiple=True, metavar="PATTERN", help="Leave blocks alone whose name matches. May be repeated."
+    ),
+    click.option(
+        "--first", type=click.IntRange(min=0), metavar="N",
+        help="Tile only the first N of the blocks that are left, in data-flow order.",
+    ),
 )  # fmt: skip
 
 
 def tiling_options(command: Command) -> Command:
-    """Give a command the options of a tiling; it receives a `Tiling` as `tiling`."""
+    """Give a command the options of a tiling; it receives a `Plan` as `plan` and a `Selection` as `selection`."""
 
     @functools.wraps(command)
     def wrapped(**values: Any) -> Any:
-        own = {
-            name: values.pop(name) for name in ("rows", "cols", "patch", "tile", "squeeze", "step", "balanced", "axis")
-        }
-        return command(tiling=_tiling(**own), **values)
+        tiling = {name: values.pop(name) for name in _TILING}
+        choice = {name: values.pop(name) for name in _CHOICE}
+        plan, selection = _chosen(tiling, **choice)
+        return command(plan=plan, selection=selection, **values)
 
     for option in reversed(_OPTIONS):
         wrapped = option(wrapped)
     return wrapped
+
+
+def _chosen(
+    given: dict[str, Any],
+    plan_path: Path | None,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    first: int | None,
+) -> tuple[Plan, Selection]:
+    from tse_onnx.plan import Plan
+    from tse_onnx.selection import Selection
+
+    plain, stages, named = None, [], []
+    for value in given["rows"]:
+        where, rows = _rows(value)
+        if isinstance(where, int):
+            stages.append((where, rows))
+        elif where:
+            named.append((where, rows))
+        elif plain is not None:
+            raise click.BadParameter(f"{plain} and {rows} are given for the same blocks", param_hint="--rows")
+        else:
+            plain = rows
+    tiling = _tiling(**(given | {"rows": plain}))
+    if plan_path is None:
+        plan = Plan(tiling)
+    elif tiling != Tiling(_DEFAULT_ROWS) or plain is not None:
+        raise click.UsageError("--plan says the tiling; beside it --rows takes NAME=K and H:K only")
+    else:
+        plan = Plan.load(plan_path)
+    return plan, Selection(tuple(named), tuple(stages), include, exclude, first)
+
+
+def _rows(value: str) -> tuple[str | int, int]:
+    """What `--rows` is for (a height, a name, or "" for all), and the rows."""
+    matched = re.fullmatch(r"(?s:(?:([0-9]{1,18}):|(.+)=)?)([0-9]{1,99})", value)
+    if matched is None or int(matched[3]) < 1:
+        raise click.BadParameter(
+            f"{value!r} is not K, H:K or NAME=K with K of 1 or more, as 7, 56:3 or '*stage1*=5'", param_hint="--rows"
+        )
+    return int(matched[1]) if matched[1] else matched[2] or "", int(matched[3])
 
 
 def _tiling(

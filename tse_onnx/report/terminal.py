@@ -23,7 +23,16 @@ def print_inspection(page: Page, model: str, blocks: Sequence[Block]) -> None:
     found = [block for block in blocks if block.refusal is None]
     if found:
         rows = [
-            ((printable(block.name), block.kind, _shape(block), _node(block.squeeze), _node(block.scale)), "")
+            (
+                (
+                    printable(block.name),
+                    block.kind + ", tiled" * (block.tiled is not None),
+                    _shape(block),
+                    _node(block.squeeze),
+                    _node(block.scale),
+                ),
+                "",
+            )
             for block in found
         ]
         page.print(Table(("block", "kind", "C × H × W", "squeeze", "scale"), rows))
@@ -105,11 +114,11 @@ def _row(figures: BlockBuffering) -> list[str]:
         figures.decision.status,
         _shape(block),
         " × ".join(map(str, tile)) if tile else "",
-        f"{figures.descriptors:,}",
+        "" if figures.descriptors is None else f"{figures.descriptors:,}",
         f"{before:,}",
         f"{after:,}",
         f"{100 * (1 - after / before):.1f} %" if before else "",
-        f"{figures.macs_added:,}",
+        "" if figures.macs_added is None else f"{figures.macs_added:,}",
     ]
 
 

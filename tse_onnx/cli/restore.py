@@ -1,0 +1,42 @@
+"""`tse-onnx restore`: the model as it was before it was tiled."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from tse_onnx.cli.options import given_model, model_argument
+
+
+@click.command()
+@model_argument
+@click.argument("output", type=click.Path(path_type=Path, allow_dash=True))
+def restore(model: Path, output: Path) -> None:
+    """Undo the conversions of MODEL and write the model that it was to OUTPUT, byte for byte outside its metadata.
+
+    The graph is compared with a digest of the original first; if MODEL was edited since so that it cannot be restored,
+    the exit code is 2 and nothing is written. OUTPUT may be MODEL itself; - stands for standard input and output.
+
+    \b
+    Examples:
+      tse-onnx restore tiled.onnx model.onnx
+      tse-onnx restore model.onnx model.onnx
+    """
+    from tse_onnx.restoration import restore as run
+
+    to_stdout = str(output) == "-"
+    result = run(given_model(model), None if to_stdout else output)
+    if to_stdout:
+        sys.stdout.buffer.write(result.serialized())
+        sys.stdout.buffer.flush()
+    where = "standard output" if to_stdout else str(output)
+    count = len(result.blocks)
+    if count:
+        text = f"Restored {count} block" + ("" if count == 1 else "s") + f"; written to {where}."
+    else:
+        text = f"No block is tiled; the model was written unchanged to {where}."
+    from tse_onnx.passes.reasons import printable
+
+    click.echo(printable(text), err=to_stdout)

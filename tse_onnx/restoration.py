@@ -1,0 +1,61 @@
+"""Undo conversions: the original model, from what its tiled blocks remember."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from onnx import ModelProto
+
+from tse_onnx.external import check_locations
+from tse_onnx.passes.undo import restored
+from tse_onnx.source import ModelLike, Source, open_model
+
+
+@dataclass(frozen=True)
+class RestoreResult:
+    """A model without its tiles.
+
+    `model` is the original (the very bytes of the input where no block was tiled), `blocks` are the names of those that
+    were tiled, and `path` the file written, if any.
+    """
+
+    model: ModelProto = field(repr=False)
+    blocks: tuple[str, ...]
+    path: Path | None
+    _bytes: bytes | None = field(default=None, repr=False)
+
+    def serialized(self) -> bytes:
+        """The bytes of the restored model: the input's own where nothing was changed."""
+        return self.model.SerializeToString() if self._bytes is None else self._bytes
+
+
+def restore(model: ModelLike, out: str | os.PathLike[str] | None = None) -> RestoreResult:
+    """Give every tiled block of `model` its global mean back, as it was before any conversion.
+
+    `model` is a path, an `onnx.ModelProto` or a `gs.Graph` and is never changed. The graph that comes out is compared
+    with a digest of the original before anything is written to `out`, which may be the input's own path. Metadata,
+    weights and names of weight files that were changed since stay as they are.
+
+    Raises `ModelError` where the graph was edited since, so that the original cannot be restored.
+    """
+    source = open_model(model)
+    base = source.path.parent if source.path is not None else None
+    if out is not None:
+        check_locations(source.model, base)
+    made, blocks = restored(source.model)
+    unchanged = None if blocks else source.original()
+    if out is not None:
+        from tse_onnx.staging import staging
+
+        with staging(Path(out)) as stage:
+            stage.write(made, base, unchanged)
+            stage.commit()
+    return RestoreResult(made, blocks, None if out is None else Path(out), unchanged)
+
+
+def untiled(source: Source) -> Source:
+    """A model as it was before any conversion, for one that starts anew."""
+    model, blocks = restored(source.model)
+    return replace(source, model=model, data=model.SerializeToString()) if blocks else source
