@@ -105,3 +105,36 @@ def test_types_stated_of_weights() -> None:
         model.graph.value_info.append(helper.make_tensor_value_info(tensor.name, TensorProto.FLOAT, tensor.dims))
     result = tse_onnx.convert(model, rows=5)
     assert [decision.status for decision in result.blocks] == ["converted"]
+
+
+def test_a_linear_layer_fused_with_its_activation() -> None:
+    """onnxruntime's extended optimisation of a network whose excite is made of linear layers."""
+    model = block(
+        """
+        t = Relu(x)
+        m = ReduceMean<axes = [2, 3], keepdims = 0>(t)
+        a = com.microsoft.FusedGemm<activation = "LeakyRelu", activation_alpha = 0.3, transB = 1>(m, w1, b1)
+        e = com.microsoft.FusedGemm<activation = "Sigmoid">(a, w2, b2)
+        shape = Constant<value_ints = [-1, 8, 1, 1]>()
+        s = Reshape(e, shape)
+        y = Mul(t, s)
+        """,
+        weights={"w1": (2, CHANNELS), "b1": (2,), "w2": (2, CHANNELS), "b2": (CHANNELS,)},
+        header=', "com.microsoft" : 1',
+    )
+    result = tse_onnx.convert(model, rows=5, expect=1)
+    assert result.verification is not None
+    assert result.verification.passed
+    assert not any(node.domain for node in result.model.graph.node)
+
+
+def test_a_block_in_whole_integer_operators_says_what_to_do() -> None:
+    model = block(
+        "q = com.microsoft.QLinearGlobalAveragePool(x, sx, zx, sy, zy) y = Identity(x)",
+        weights={"sx": (), "zx": (), "sy": (), "zy": ()},
+        header=', "com.microsoft" : 1',
+    )
+    (found,) = tse_onnx.find_blocks(model)
+    assert found.refusal is not None
+    assert found.refusal.code == "quantised"
+    assert "Q/DQ" in found.refusal.text

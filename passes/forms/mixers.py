@@ -113,9 +113,31 @@ def _fused_convolution(site: Site) -> Act | Refusal:
     return Act(act.result, Keep(), act.mixes, act.macs)
 
 
+def _fused_gemm(site: Site) -> Act | Refusal:
+    """onnxruntime's linear layer with an activation; a convolution and that activation take its place."""
+    activation = attribute(site.node, "activation")
+    if activation is None or activation.s.decode("utf-8", "replace") not in FUSED_ACTIVATIONS:
+        return refuse("operator", "is fused with an activation that is not known", site.node)
+    return _gemm(site)
+
+
+# What onnxruntime fuses, by the names of onnx's own operators, with the attributes that these take.
+FUSED_ACTIVATIONS = {
+    "Relu": (),
+    "LeakyRelu": ("alpha",),
+    "Sigmoid": (),
+    "Tanh": (),
+    "HardSigmoid": ("alpha", "beta"),
+    "Elu": ("alpha",),
+    "Softplus": (),
+    "Softsign": (),
+}
+
+
 FORMS: tuple[Form, ...] = (
     Form(("Conv",), _convolution),
     Form(("Gemm",), _gemm),
     Form(("MatMul",), _matmul),
     Form(("com.microsoft::FusedConv",), _fused_convolution),
+    Form(("com.microsoft::FusedGemm",), _fused_gemm),
 )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import onnx
 from onnx import NodeProto
 
 from tse_onnx.passes.block import Step
 from tse_onnx.passes.forms.act import AcrossChannels, Alias, ChannelsLast, Keep, PointConvolution
-from tse_onnx.passes.index import element_count, int_attribute
+from tse_onnx.passes.forms.mixers import FUSED_ACTIVATIONS
+from tse_onnx.passes.index import attribute, element_count, int_attribute
 from tse_onnx.passes.lowering.draft import Draft
 from tse_onnx.passes.names import fresh
 
@@ -67,14 +69,26 @@ def _point_convolution(draft: Draft, node: NodeProto, lowering: PointConvolution
             single = bias  # one number for all channels, which a convolution cannot add
         else:
             inputs.append(draft.relaid(bias, (-1,)))
-    made = draft.node("Conv", "excite_conv", inputs, "" if single else node.output[0], node.name)
+    fused = attribute(node, "activation") if node.op_type == "FusedGemm" else None
+    output = "" if single or fused is not None else node.output[0]
+    made = draft.node("Conv", "excite_conv", inputs, output, node.name)
     group = int_attribute(node, "group", 1)
     if node.op_type == "Conv" and group != 1:
         made.attribute.append(onnx.helper.make_attribute("group", group))
     if single:
         draft.add(made)
-        return draft.node("Add", "excite_bias", [made.output[0], single], node.output[0])
+        made = draft.node("Add", "excite_bias", [made.output[0], single], "" if fused is not None else node.output[0])
+    if fused is not None:
+        draft.add(made)
+        made = _activation(draft, node, fused.s.decode(), made.output[0])
     return made
+
+
+def _activation(draft: Draft, node: NodeProto, name: str, value: str) -> NodeProto:
+    """The activation that a fused operator applied, as a node of its own."""
+    wanted = {key: attribute(node, f"activation_{key}") for key in FUSED_ACTIVATIONS[name]}
+    given: dict[str, Any] = {key: found.f for key, found in wanted.items() if found is not None}
+    return draft.node(name, "excite_activation", [value], node.output[0], **given)
 
 
 def _product(draft: Draft, node: NodeProto, lowering: PointConvolution, grid: Grid) -> NodeProto:
@@ -132,10 +146,10 @@ def _canonical(draft: Draft, node: NodeProto, spatial: int) -> bool:
 
 
 def _set_axis(node: NodeProto, axis: int) -> None:
-    for attribute in node.attribute:
-        if attribute.name == "axis":
-            attribute.i = axis
-            return
+    found = attribute(node, "axis")
+    if found is not None:
+        found.i = axis
+        return
     node.attribute.append(onnx.helper.make_attribute("axis", axis))
 
 
