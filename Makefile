@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 MODEL = efficientnet_b2_torchscript_17
 
-.PHONY: demo test check lint types bench clean
+.PHONY: demo test test-long lint types bench clean
 
 demo: $(VENV)/installed
 	mkdir -p build/demo
@@ -12,7 +12,11 @@ demo: $(VENV)/installed
 	$(BIN)/tse-onnx convert build/demo/$(MODEL).onnx build/demo/tiled.onnx --rows 7
 
 test: $(VENV)/developed lint types
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto -m "not long"
+
+# What takes minutes more: every bundled network certified, as exported and converted.
+test-long: $(VENV)/developed
+	$(BIN)/python -m pytest -n auto -m long
 
 lint: $(VENV)/developed
 	$(BIN)/ruff check .

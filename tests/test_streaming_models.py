@@ -22,10 +22,10 @@ def certified(name, model):
     return certify(model, network, {network.sources[0].name: models.images(name)})
 
 
-# One export of each network is enough for the whole proof in every run of the suite; the rest are marked slow.
+# One export of each network is enough for the whole proof in every run of the suite; the rest are marked long.
 QUICK = ("digits_se", "efficientnet_b0_torchscript_17", "mobilenetv3_large_dynamo_20")
 CASES = [
-    pytest.param(name, tiling, marks=() if name in QUICK else pytest.mark.slow)
+    pytest.param(name, tiling, marks=() if name in QUICK else pytest.mark.long)
     for name in models.names()
     for tiling in TILINGS
 ]
