@@ -29,6 +29,7 @@ types: $(VENV)/developed
 	$(BIN)/mypy --config-file setup.cfg --python-executable $(BIN)/python build/types/tse_onnx models benchmarks
 
 bench: $(VENV)/developed
+	$(BIN)/pip install --quiet --editable '.[bench]'
 	$(BIN)/python -m benchmarks
 
 $(VENV)/bin/python:

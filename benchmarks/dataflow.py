@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
@@ -52,6 +53,10 @@ def blocks(count: int, height: int) -> ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
+def _modelled(model: ModelProto) -> None:
+    tse_onnx.dataflow(model)
+
+
 def seconds(work: Callable[[], object], runs: int = 3) -> float:
     """The least time of some runs."""
     found = []
@@ -77,7 +82,7 @@ def bundled(names: tuple[str, ...]) -> None:
     """The model's time, and the run row by row against onnxruntime's."""
     for name in names:
         model = models.load(name)
-        modelled = seconds(lambda model=model: tse_onnx.dataflow(model))
+        modelled = seconds(partial(_modelled, model))
         network = network_of(model)
         feed = {network.sources[0].name: models.images(name)}
         found = [certify(model, network, feed) for _ in range(3)]

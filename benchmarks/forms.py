@@ -21,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,16 +85,22 @@ def convert(model: ModelProto) -> int:
     from tse_onnx.passes.lowering import lower
     from tse_onnx.passes.names import taken_names
     from tse_onnx.passes.splice import Change, apply
-    from tse_onnx.plan import CONVERTED, decide
+    from tse_onnx.passes.tiling import Tiling
+    from tse_onnx.plan import CONVERTED, Plan, decide
     from tse_onnx.source import Source
 
     source = Source(model)
     analysis = analyse(source)
-    tiled = [one for one in decide(analysis.blocks, ROWS, source.opset) if one.status == CONVERTED]
+    decisions = decide(analysis.blocks, Plan(Tiling(ROWS)), source.opset)
+    tiled = [one for one in decisions if one.status == CONVERTED]
     taken = taken_names(model)
-    edits = tuple(lower(one.block, one.tile, analysis.main, taken) for one in tiled if one.tile is not None)
+    edits = tuple(lower(one.block, one.cover, analysis.main, taken) for one in tiled if one.cover is not None)
     apply(model, (Change(analysis.main.path, edits),))
     return len(edits)
+
+
+def _count(counts: list[int], work: Callable[[Any], int], model: Any) -> None:
+    counts.append(work(model))
 
 
 def rewriter_rule() -> Any:
@@ -140,7 +147,7 @@ def measure(nodes: int, runs: int, stated: bool, rewriter: bool) -> list[tuple[f
     for _ in range(runs + 1):
         model = ModelProto.FromString(data)
         counts: list[int] = []
-        ours = seconds(lambda model=model, counts=counts: counts.append(convert(model)))
+        ours = seconds(partial(_count, counts, convert, model))
         assert counts == [expected], counts
         del model
         floor = seconds(lambda: ModelProto.FromString(data).SerializeToString())
@@ -151,7 +158,7 @@ def measure(nodes: int, runs: int, stated: bool, rewriter: bool) -> list[tuple[f
             rules = rewriter_rule()
             read = onnx_ir.serde.deserialize_model(ModelProto.FromString(data))
             counts = []
-            theirs = seconds(lambda read=read, counts=counts, rules=rules: counts.append(rules.apply_to_model(read)))
+            theirs = seconds(partial(_count, counts, rules.apply_to_model, read))
             assert counts == [expected], counts
             del read
         found.append((ours, floor, theirs))

@@ -65,7 +65,7 @@ def check(path: Path, facts: Facts) -> Outcome:
     true = Counter((module.kind, module.channels, module.height, module.width) for module in facts.modules)
     notes: list[str] = []
     codes: Counter[str] = Counter()
-    found: Counter[tuple[str, int | None, int | None, int | None]] = Counter()
+    found: Counter[tuple[str, int, int, int]] = Counter()
     try:
         blocks = tse_onnx.find_blocks(path, kinds=tuple(KINDS))
     except tse_onnx.TseError as error:
@@ -77,7 +77,7 @@ def check(path: Path, facts: Facts) -> Outcome:
                 notes.append(str(block.refusal))
         else:
             height, width = (*block.extents, None, None)[:2]
-            found[block.kind, block.channels, height, width] += 1
+            found[block.kind, block.channels or 0, height or 0, width or 0] += 1
     missed, wrong = true - found, found - true
     notes.extend(f"missed: {key} x {count}" for key, count in missed.items())
     notes.extend(f"wrong: {key} x {count}" for key, count in wrong.items())
