@@ -19,7 +19,10 @@ def _index(model):
 def _path(model):
     """Names of the values between the squeeze and the scale, found by walking up from the scale to `v0`, the map."""
     made, scale = _index(model), model.graph.node[-1]
-    map_side = {"v0", *(node.output[0] for node in model.graph.node if node.op_type == "Transpose" and node.input[0] == "v0")}
+    map_side = {
+        "v0",
+        *(node.output[0] for node in model.graph.node if node.op_type == "Transpose" and node.input[0] == "v0"),
+    }
     found, wanted = [], [name for name in scale.input if name not in map_side]
     while wanted:
         name = wanted.pop()
@@ -54,7 +57,9 @@ def another_map(model, draw):
     scale = model.graph.node[-1]
     path = set(_path(model))
     slot = next(slot for slot, name in enumerate(scale.input) if name not in path)
-    model.graph.node.insert(len(model.graph.node) - 1, helper.make_node("Tanh", [scale.input[slot]], ["other"], name="other"))
+    model.graph.node.insert(
+        len(model.graph.node) - 1, helper.make_node("Tanh", [scale.input[slot]], ["other"], name="other")
+    )
     model.graph.node[-1].input[slot] = "other"
 
 
@@ -77,7 +82,9 @@ def maximum(model, draw):
     pools = [node for node in model.graph.node if node.op_type in ("GlobalAveragePool", "ReduceMean", "AveragePool")]
     assume(pools)
     for node in pools:
-        node.op_type = {"GlobalAveragePool": "GlobalMaxPool", "AveragePool": "MaxPool", "ReduceMean": "ReduceMax"}[node.op_type]
+        node.op_type = {"GlobalAveragePool": "GlobalMaxPool", "AveragePool": "MaxPool", "ReduceMean": "ReduceMax"}[
+            node.op_type
+        ]
 
 
 def _depends(model, name):
