@@ -1,0 +1,62 @@
+"""A sample of `python -m tests.every_size`, which goes through all sizes, tilings, lowerings and opsets."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests import every_size
+from tests.every_size import LARGEST, MEANS, OLDEST, UPSAMPLES, Job
+from tests.running import newest_opset
+from tse_onnx import Tiling
+
+SIZES = st.integers(1, LARGEST)
+RUNNING = SIZES.flatmap(
+    lambda k: st.builds(Tiling, rows=st.just(k), squeeze=st.just("running"), step=st.integers(1, k))
+)
+TILINGS = st.one_of(
+    RUNNING,
+    st.builds(Tiling, rows=SIZES),
+    st.builds(Tiling, rows=st.none(), cols=SIZES),
+    st.builds(Tiling, rows=SIZES, cols=SIZES),
+    st.builds(Tiling, rows=SIZES, squeeze=st.sampled_from(["upper", "middle"])),
+)
+JOBS = st.builds(
+    Job,
+    height=SIZES,
+    width=SIZES,
+    tilings=st.lists(TILINGS, min_size=1, max_size=12).map(tuple),
+    upsample=st.sampled_from(UPSAMPLES),
+    means=st.sampled_from(MEANS),
+    opset=st.integers(OLDEST + 1, newest_opset()),
+)
+
+
+@given(job=JOBS)
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+def test_any_size(job):
+    assert every_size.wrong(job) == []
+
+
+@pytest.mark.parametrize("upsample", UPSAMPLES)
+def test_the_oldest_opset(upsample):
+    tilings = every_size.tiles((1, 3, 7)) + every_size.running(9)
+    assert every_size.wrong(Job(13, 11, tilings, upsample, "matmul", OLDEST)) == []
+
+
+def test_every_size_is_among_the_jobs():
+    todo = every_size.jobs(0)
+    sizes = {(job.height, job.width) for job in todo if job.tilings[0].squeeze == "tile"}
+    assert len(sizes) == LARGEST**2
+    assert {job.opset for job in todo} == set(range(OLDEST, newest_opset() + 1))
+    largest = next(job for job in todo if job.height == LARGEST and job.tilings[0].squeeze == "running")
+    assert len(largest.tilings) == LARGEST * (LARGEST + 1) // 2
+
+
+def test_a_gate_that_is_a_row_off_is_noticed(monkeypatch):
+    definition = every_size.expected
+    off = {Tiling(4): Tiling(5), Tiling(6, squeeze="running", step=2): Tiling(6, squeeze="running", step=3)}
+    monkeypatch.setattr(every_size, "expected", lambda x, tiling: definition(x, off.get(tiling, tiling)))
+    job = Job(31, 17, (Tiling(3), *off, Tiling(2, 9)), "resize", "matmul", 17)
+    assert every_size.wrong(job) == list(off)
