@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import models
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
+import models
 import tse_onnx
 
 IMAGES, LABELS = models.digits()
@@ -46,12 +46,16 @@ def accuracy(model):
     return float((session.run(None, {"input": IMAGES})[0].argmax(1) == LABELS).mean())
 
 
-@pytest.mark.parametrize("tiling", [tse_onnx.Tiling(7), tse_onnx.Tiling(7, squeeze="running"), tse_onnx.Tiling(4, 8)], ids=str)
+@pytest.mark.parametrize(
+    "tiling", [tse_onnx.Tiling(7), tse_onnx.Tiling(7, squeeze="running"), tse_onnx.Tiling(4, 8)], ids=str
+)
 def test_a_qdq_model_is_converted_with_its_own_scales(quantised, tiling):
     model = quantised(QuantFormat.QDQ)
     result = tse_onnx.convert(model, tiling=tiling, expect=4)
     assert result.verification.passed
-    before = {t.name: t.SerializeToString() for t in model.graph.initializer if t.name.endswith(("_scale", "_zero_point"))}
+    before = {
+        t.name: t.SerializeToString() for t in model.graph.initializer if t.name.endswith(("_scale", "_zero_point"))
+    }
     after = {t.name: t.SerializeToString() for t in result.model.graph.initializer}
     assert before.items() <= after.items()
     assert accuracy(result.model) > accuracy(model) - 0.05

@@ -18,7 +18,9 @@ from tse_onnx.cli.options import (
     model_argument,
     parse_kinds,
     parse_shapes,
+    preprocess_option,
     print_json,
+    seed_option,
 )
 from tse_onnx.cli.tiling import tiling_options
 
@@ -65,14 +67,8 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, exists=True),
     help="Verify on these: an .npz (arrays by input name), an .npy, or a folder of images. Seeded noise otherwise.",
 )
-@click.option(
-    "--preprocess",
-    type=click.Choice(["unit", "imagenet", "signed"]),
-    default="unit",
-    show_default=True,
-    help="What images become: 0 to 1; that with ImageNet's mean and deviation; -1 to 1.",
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the noise.")
+@preprocess_option
+@seed_option
 @click.option(
     "--max-drift",
     type=click.FloatRange(min=0),

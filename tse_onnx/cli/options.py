@@ -34,6 +34,16 @@ input_shape_option = click.option(
     help="Bind an input with dynamic dimensions, as images:1,3,224,224; the name may be left out where there is one "
     "input. ? or a word keeps a dimension dynamic: images:N,3,224,224. May be repeated.",
 )
+preprocess_option = click.option(
+    "--preprocess",
+    type=click.Choice(["unit", "imagenet", "signed"]),
+    default="unit",
+    show_default=True,
+    help="What images become: 0 to 1; that with ImageNet's mean and deviation; -1 to 1.",
+)
+seed_option = click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the noise."
+)
 format_option = click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
     help="What to print on standard output.",

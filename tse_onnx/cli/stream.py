@@ -14,7 +14,9 @@ from tse_onnx.cli.options import (
     input_shape_option,
     model_argument,
     parse_shapes,
+    preprocess_option,
     print_json,
+    seed_option,
 )
 from tse_onnx.cli.streaming_options import (
     back_to_back_option,
@@ -45,14 +47,8 @@ if TYPE_CHECKING:
     help="Run on the first sample of this: an .npz (arrays by input name), an .npy, or a folder of images. Seeded "
     "noise otherwise.",
 )
-@click.option(
-    "--preprocess",
-    type=click.Choice(["unit", "imagenet", "signed"]),
-    default="unit",
-    show_default=True,
-    help="What images become: 0 to 1; that with ImageNet's mean and deviation; -1 to 1.",
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the noise.")
+@preprocess_option
+@seed_option
 @click.option(
     "--tolerance", type=click.FloatRange(min=0), default=1e-4, show_default=True, metavar="X",
     help="Largest difference from onnxruntime's outputs, relative to their largest value.",

@@ -213,22 +213,3 @@ class _Raster(Need):
             for down in self.down.last_use
             for across in self.across.last_use
         )
-
-    @cached_property
-    def frees(self) -> tuple[tuple[int, ...], ...]:
-        lists: list[list[int]] = [[] for _ in self.ready]
-        for token, made in enumerate(self.last_use):
-            if made >= 0:
-                lists[made].append(token)
-        return tuple(map(tuple, lists))
-
-    @cached_property
-    def window(self) -> int:
-        most = held = came = 0
-        for made, ready in enumerate(self.ready):
-            while came <= ready:
-                held += self.last_use[came] >= made
-                came += 1
-            most = max(most, held)
-            held -= len(self.frees[made])
-        return most

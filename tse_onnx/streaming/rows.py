@@ -37,7 +37,7 @@ class Need:
     @cached_property
     def frees(self) -> tuple[tuple[int, ...], ...]:
         """For each output row, the input rows that are not needed after it."""
-        lists: list[list[int]] = [[] for _ in self.rows]
+        lists: list[list[int]] = [[] for _ in self.ready]
         for row, made in enumerate(self.last_use):
             if made >= 0:
                 lists[made].append(row)
