@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from onnx import ModelProto, ValueInfoProto
 
 from tse_onnx.encode import encoded
 from tse_onnx.errors import ModelError
+from tse_onnx.external import external_tensors
 from tse_onnx.inputs import Feed
 from tse_onnx.passes.shapes import first_line
 
@@ -51,7 +54,7 @@ class Session:
         outputs.graph.output.extend(ValueInfoProto(name=name) for name in self._extra)
         data = b"".join([*encoded(model), *([outputs.SerializeToString()] if self._extra else [])])
         try:
-            self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            self._session = _opened(data, options, folder, model)
         except Exception as error:  # onnxruntime's own types are not exported in every release
             raise ModelError(f"onnxruntime does not take {title}: {first_line(error)}{_WAY_OUT}") from error
         self.outputs = [value.name for value in model.graph.output]
@@ -63,3 +66,21 @@ class Session:
         except Exception as error:
             raise ModelError(f"onnxruntime cannot run {self._title}: {first_line(error)}{_WAY_OUT}") from error
         return dict(zip(names, values, strict=True))
+
+
+def _opened(data: bytes, options: ort.SessionOptions, folder: Path | None, model: ModelProto) -> ort.InferenceSession:
+    """A session for the bytes of a model whose external weights, if it has any, lie in `folder`."""
+    providers = ["CPUExecutionProvider"]
+    try:
+        return ort.InferenceSession(data, options, providers=providers)
+    except Exception:
+        if folder is None or not any(True for _ in external_tensors(model)):
+            raise
+    # onnxruntime 1.20 does not know the option that names the folder: it finds weights beside a model's file alone.
+    handle, name = tempfile.mkstemp(prefix=".tse-onnx-", suffix=".onnx", dir=folder)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        return ort.InferenceSession(name, options, providers=providers)
+    finally:
+        os.unlink(name)
