@@ -287,6 +287,7 @@ def test_130_or_143_when_stopped_in_mid_verification(folder, sent, code):
     process = subprocess.Popen(
         [sys.executable, "-m", "tse_onnx", "convert", "slow.onnx", "out.onnx", "--data", "many.npy", "--threads", "1"],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
     )  # fmt: skip
     while sorted(os.listdir(folder)) == before:  # the output is staged just before it is verified
         assert process.poll() is None, process.stderr.read()
