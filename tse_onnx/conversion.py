@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,9 @@ from tse_onnx.external import check_locations, external_tensors, location
 from tse_onnx.metric import Buffering, measure
 from tse_onnx.passes.block import Block
 from tse_onnx.passes.match import DEFAULT_KINDS
+from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.tiling import Tiling
+from tse_onnx.phases import phase
 from tse_onnx.plan import CONVERTED, Decision, Plan
 from tse_onnx.preparation import Preparation, prepare
 from tse_onnx.report.data import Report
@@ -37,6 +40,8 @@ PathLike = Union[str, "os.PathLike[str]"]
 Forms = tuple["Upsample", "Means"]
 
 _MOST_THREADS = 1024
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -178,15 +183,18 @@ def convert(
     analysis, decisions, figures = made.analysis, made.decisions, measure(made.decisions)
     if expect is not None and figures.totals.converted != expect:
         raise CheckFailed(f"{figures.totals.converted} blocks would be converted; {expect} were expected")
-    converted, changes = _apply(made, forms, owned=source.path is not None and not verify)
+    with phase(_log, "rewriting"):
+        converted, changes = _apply(made, forms, owned=source.path is not None and not verify)
     unchanged = None if changes or made.written.bound else source.original()
 
     def check(folder: Path | None, renamed: Mapping[str, str]) -> Verification | None:
         if not verify:
             return None
-        found = _verify(
-            analysis, converted, decisions, changes, data, preprocess, seed, max_drift, threads, (base, folder), renamed
-        )
+        folders = (base, folder)
+        with phase(_log, "verifying"):
+            found = _verify(
+                analysis, converted, decisions, changes, data, preprocess, seed, max_drift, threads, folders, renamed
+            )
         if not found.passed:
             raise CheckFailed("; ".join(found.failures), found)
         return found
@@ -204,7 +212,8 @@ def convert(
         if model_stage is None:
             verification = check(base, {})
         else:
-            renamed = model_stage.write(converted, base, unchanged)
+            with phase(_log, f"writing what will be {quoted(str(target))}"):
+                renamed = model_stage.write(converted, base, unchanged)
             verification = check(model_stage.out.parent, renamed)
         if report_stage is not None:
             from tse_onnx.report.json import report_text
@@ -221,9 +230,10 @@ def _certified(
 ) -> Certificate:
     from tse_onnx.streaming.session import certified
 
-    found = certified(
-        analysis.source, converted, analysis.bound, None if data is None else Path(data), preprocess, seed
-    )
+    with phase(_log, "certifying"):
+        found = certified(
+            analysis.source, converted, analysis.bound, None if data is None else Path(data), preprocess, seed
+        )
     found.require()
     return found
 

@@ -247,7 +247,7 @@ def _closure(
 
 
 def check_inner(
-    original: Original, converted: Original, scope: Scope, block: Block, how: Cover | Frozen, seed: int
+    original: Original, converted: Original, scope: Scope, block: Block, how: Cover | Frozen, seed: int, threads: int
 ) -> BlockCheck:
     """The same check for a block inside a body or function, which no run of the whole model lets one see: both blocks
     run alone, on seeded noise."""
@@ -270,7 +270,7 @@ def check_inner(
         (converted, [name for name in probes(block, how, original.index) if name not in feeds]),
     ):
         if names:
-            values |= Session(_excerpt(source, feeds, *names), source.folder).run(feeds, names)
+            values |= Session(_excerpt(source, feeds, *names), source.folder, threads=threads).run(feeds, names)
     arguments = {name: array for name, array in feeds.items() if name != anatomy.root}
     return check_block(replace(original, arguments=arguments), block, how, values)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -20,6 +21,7 @@ from tse_onnx.passes.scope import scopes
 from tse_onnx.passes.shapes import first_line, weightless
 from tse_onnx.passes.splice import Change
 from tse_onnx.passes.tiling import Cover, Tiling
+from tse_onnx.phases import phase
 from tse_onnx.plan import CONVERTED, Decision, Plan, decide
 from tse_onnx.verification.drift import DriftMeter
 from tse_onnx.verification.oracle import Original, check_block, check_inner, probes, size_probes
@@ -27,6 +29,8 @@ from tse_onnx.verification.outside import outside_differences
 from tse_onnx.verification.result import BlockCheck, Check, Drift, Verification
 from tse_onnx.verification.session import Session
 from tse_onnx.verification.widen import has_narrow_type, widened, widened_feed
+
+_log = logging.getLogger(__name__)
 
 
 def verify(
@@ -47,11 +51,10 @@ def verify(
     that bear another name there; `max_drift` bounds the largest absolute difference of any output. Raises `ModelError`
     where the original itself is not valid or does not run, `CheckFailed` where only the converted model does not.
     """
-    checks = [
-        _outside(analysis, converted, changes, renamed),
-        _full_rows(analysis),
-        _valid(analysis, converted),
-    ]
+    with phase(_log, "comparing everything outside the edit"):
+        checks = [_outside(analysis, converted, changes, renamed), _full_rows(analysis)]
+    with phase(_log, "onnx's checker"):
+        checks.append(_valid(analysis, converted))
     if not all(check.passed for check in checks):
         return Verification(inputs.text, 0, tuple(checks), (), ())
     if not changes and not analysis.bound:  # the same bytes: nothing can differ, whether or not onnxruntime runs them
@@ -142,7 +145,7 @@ def _numbers(
         if first:
             known = {**feed, **{name: reference[name] for name in sizes}, **values}
             blocks = tuple(check_block(original, block, how, known) for block, how in tiled)
-            blocks += tuple(_inner(analysis, source, converted, covers, folders))
+            blocks += tuple(_inner(analysis, source, converted, covers, folders, threads))
         meter.add(reference, values)
     return blocks, meter.result()
 
@@ -153,6 +156,7 @@ def _inner(
     converted: ModelProto,
     covers: Mapping[str, Cover | Frozen],
     folders: tuple[Path | None, Path | None],
+    threads: int,
 ) -> Iterator[BlockCheck]:
     """The checks of the blocks in bodies and functions."""
     if not any(block.name in covers for part in analysis.parts[1:] for block in part.blocks):
@@ -162,7 +166,7 @@ def _inner(
         before, after = Original(source, was.index, folders[0]), Original(converted, now.index, folders[1])
         for block in part.blocks:
             if block.name in covers:
-                yield check_inner(before, after, was, block, covers[block.name], seed=0)
+                yield check_inner(before, after, was, block, covers[block.name], seed=0, threads=threads)
 
 
 def _computed(index: GraphIndex, names: Iterable[str]) -> tuple[str, ...]:
