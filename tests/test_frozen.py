@@ -54,7 +54,7 @@ def test_any_spelling(spelling):
     expected = scaled * (gate if last else gate.reshape(-1, *(1,) * len(spelling.extents)))
     (got,) = run(result.model, x, "y")
     np.testing.assert_allclose(
-        got.astype(np.float64), expected, rtol={"float32": 1e-6, "float16": 2e-3}[spelling.dtype]
+        got.astype(np.float64), expected, rtol={"float32": 1e-6, "float16": 2e-3}[spelling.dtype], atol=1e-6
     )
     assert not {"GlobalAveragePool", "ReduceMean", "AveragePool", "Sigmoid"} & {
         n.op_type for n in result.model.graph.node
