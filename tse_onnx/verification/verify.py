@@ -10,8 +10,8 @@ import onnx
 from onnx import ModelProto
 
 from tse_onnx.analysis import Analysis
+from tse_onnx.data.samples import Samples
 from tse_onnx.errors import CheckFailed, ModelError
-from tse_onnx.inputs import Inputs
 from tse_onnx.passes.index import GraphIndex
 from tse_onnx.passes.order import sort_nodes
 from tse_onnx.passes.reasons import quoted
@@ -33,7 +33,7 @@ def verify(
     converted: ModelProto,
     decisions: Sequence[Decision],
     changes: Sequence[Change],
-    inputs: Inputs,
+    inputs: Samples,
     *,
     folders: tuple[Path | None, Path | None] = (None, None),
     renamed: Mapping[str, str] | None = None,
@@ -60,7 +60,7 @@ def verify(
     if max_drift is not None:
         checks.append(_bounded(drift, max_drift))
     text = inputs.text + ", in single precision" * has_narrow_type(analysis.source.model)
-    return Verification(text, inputs.samples, tuple(checks), blocks, drift)
+    return Verification(text, inputs.count, tuple(checks), blocks, drift)
 
 
 def _outside(
@@ -106,7 +106,7 @@ def _numbers(
     analysis: Analysis,
     converted: ModelProto,
     decisions: Sequence[Decision],
-    inputs: Inputs,
+    inputs: Samples,
     folders: tuple[Path | None, Path | None],
     threads: int,
 ) -> tuple[tuple[BlockCheck, ...], tuple[Drift, ...]]:
@@ -124,6 +124,7 @@ def _numbers(
     tiled = [(block, covers[block.name]) for block in analysis.parts[0].blocks if block.name in covers]
     probed = _computed(index, (name for block, _ in tiled for name in probes(block, index)))
     sizes = _computed(index, (name for block, _ in tiled for name in size_probes(block, index)))
+    feeds = inputs.feeds()
     before = Session(source, folders[0], sizes, threads)
     original = Original(source, index, folders[0])
     try:
@@ -131,7 +132,7 @@ def _numbers(
     except ModelError as error:  # the original runs, so this is a fault of the conversion
         raise CheckFailed(str(error)) from error
     meter = DriftMeter(before.outputs)
-    for number, given in enumerate(inputs):
+    for number, given in enumerate(feeds):
         first, feed = number == 0, widened_feed(given) if narrow else given
         reference = before.run(feed, _distinct(before.outputs, sizes if first else ()))
         try:
