@@ -12,6 +12,7 @@ from onnx import ModelProto
 from tse_onnx.analysis import Analysis
 from tse_onnx.data.samples import Samples
 from tse_onnx.errors import CheckFailed, ModelError
+from tse_onnx.evaluation.scores import Meter
 from tse_onnx.passes.index import GraphIndex
 from tse_onnx.passes.order import sort_nodes
 from tse_onnx.passes.reasons import quoted
@@ -20,7 +21,7 @@ from tse_onnx.passes.shapes import first_line, weightless
 from tse_onnx.passes.splice import Change
 from tse_onnx.passes.tiling import Cover, Tiling
 from tse_onnx.plan import CONVERTED, Decision, Plan, decide
-from tse_onnx.verification.drift import DriftMeter
+from tse_onnx.verification.drift import drift_of
 from tse_onnx.verification.oracle import Original, check_block, check_inner, probes, size_probes
 from tse_onnx.verification.outside import outside_differences
 from tse_onnx.verification.result import BlockCheck, Check, Drift, Verification
@@ -131,7 +132,7 @@ def _numbers(
         after = Session(converted, folders[1], probed, threads, "the converted model")
     except ModelError as error:  # the original runs, so this is a fault of the conversion
         raise CheckFailed(str(error)) from error
-    meter = DriftMeter(before.outputs)
+    meter = Meter(before.outputs)
     for number, given in enumerate(feeds):
         first, feed = number == 0, widened_feed(given) if narrow else given
         reference = before.run(feed, _distinct(before.outputs, sizes if first else ()))
@@ -144,7 +145,7 @@ def _numbers(
             blocks = tuple(check_block(original, block, cover, known) for block, cover in tiled)
             blocks += tuple(_inner(analysis, source, converted, covers, folders))
         meter.add(reference, values)
-    return blocks, meter.result()
+    return blocks, drift_of(meter.result())
 
 
 def _inner(
