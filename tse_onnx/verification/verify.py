@@ -11,8 +11,9 @@ import onnx
 from onnx import ModelProto
 
 from tse_onnx.analysis import Analysis
+from tse_onnx.data.samples import Samples
 from tse_onnx.errors import CheckFailed, ModelError
-from tse_onnx.inputs import Inputs
+from tse_onnx.evaluation.scores import Meter
 from tse_onnx.passes.frozen import Frozen
 from tse_onnx.passes.index import GraphIndex
 from tse_onnx.passes.order import sort_nodes
@@ -23,7 +24,7 @@ from tse_onnx.passes.splice import Change
 from tse_onnx.passes.tiling import Cover, Tiling
 from tse_onnx.phases import phase
 from tse_onnx.plan import CONVERTED, Decision, Plan, decide
-from tse_onnx.verification.drift import DriftMeter
+from tse_onnx.verification.drift import drift_of
 from tse_onnx.verification.oracle import Original, check_block, check_inner, probes, size_probes
 from tse_onnx.verification.outside import outside_differences
 from tse_onnx.verification.result import BlockCheck, Check, Drift, Verification
@@ -38,7 +39,7 @@ def verify(
     converted: ModelProto,
     decisions: Sequence[Decision],
     changes: Sequence[Change],
-    inputs: Inputs,
+    inputs: Samples,
     *,
     folders: tuple[Path | None, Path | None] = (None, None),
     renamed: Mapping[str, str] | None = None,
@@ -64,7 +65,7 @@ def verify(
     if max_drift is not None:
         checks.append(_bounded(drift, max_drift))
     text = inputs.text + ", in single precision" * has_narrow_type(analysis.source.model)
-    return Verification(text, inputs.samples, tuple(checks), blocks, drift)
+    return Verification(text, inputs.count, tuple(checks), blocks, drift)
 
 
 def _outside(
@@ -110,7 +111,7 @@ def _numbers(
     analysis: Analysis,
     converted: ModelProto,
     decisions: Sequence[Decision],
-    inputs: Inputs,
+    inputs: Samples,
     folders: tuple[Path | None, Path | None],
     threads: int,
 ) -> tuple[tuple[BlockCheck, ...], tuple[Drift, ...]]:
@@ -128,14 +129,15 @@ def _numbers(
     tiled = [(block, covers[block.name]) for block in analysis.parts[0].blocks if block.name in covers]
     probed = _computed(index, (name for block, how in tiled for name in probes(block, how, index)))
     sizes = _computed(index, (name for block, how in tiled for name in size_probes(block, how, index)))
+    feeds = inputs.feeds()
     before = Session(source, folders[0], sizes, threads)
     original = Original(source, index, folders[0])
     try:
         after = Session(converted, folders[1], probed, threads, "the converted model")
     except ModelError as error:  # the original runs, so this is a fault of the conversion
         raise CheckFailed(str(error)) from error
-    meter = DriftMeter(before.outputs)
-    for number, given in enumerate(inputs):
+    meter = Meter(before.outputs)
+    for number, given in enumerate(feeds):
         first, feed = number == 0, widened_feed(given) if narrow else given
         reference = before.run(feed, _distinct(before.outputs, sizes if first else ()))
         try:
@@ -147,7 +149,7 @@ def _numbers(
             blocks = tuple(check_block(original, block, how, known) for block, how in tiled)
             blocks += tuple(_inner(analysis, source, converted, covers, folders, threads))
         meter.add(reference, values)
-    return blocks, meter.result()
+    return blocks, drift_of(meter.result())
 
 
 def _inner(
