@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,9 @@ from tse_onnx.external import check_locations, external_tensors, location
 from tse_onnx.metric import Buffering, measure
 from tse_onnx.passes.block import Block
 from tse_onnx.passes.match import DEFAULT_KINDS
+from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.tiling import Tiling
+from tse_onnx.phases import phase
 from tse_onnx.plan import CONVERTED, Decision, Plan
 from tse_onnx.preparation import Preparation, prepare
 from tse_onnx.report.data import Report
@@ -39,6 +42,8 @@ PathLike = Union[str, "os.PathLike[str]"]
 Forms = tuple["Upsample", "Means"]
 
 _MOST_THREADS = 1024
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -181,15 +186,18 @@ def convert(
     analysis, decisions, figures = made.analysis, made.decisions, measure(made.decisions)
     if expect is not None and figures.totals.converted != expect:
         raise CheckFailed(f"{figures.totals.converted} blocks would be converted; {expect} were expected")
-    converted, changes = _apply(made, forms, owned=source.path is not None and not verify)
+    with phase(_log, "rewriting"):
+        converted, changes = _apply(made, forms, owned=source.path is not None and not verify)
     unchanged = None if changes or made.written.bound else source.original()
 
     def check(folder: Path | None, renamed: Mapping[str, str]) -> Verification | None:
         if not verify:
             return None
-        found = _verify(
-            analysis, converted, decisions, changes, data, prepared, seed, max_drift, threads, (base, folder), renamed
-        )
+        folders = (base, folder)
+        with phase(_log, "verifying"):
+            found = _verify(
+                analysis, converted, decisions, changes, data, prepared, seed, max_drift, threads, folders, renamed
+            )
         if not found.passed:
             raise CheckFailed("; ".join(found.failures), found)
         return found
@@ -207,7 +215,8 @@ def convert(
         if model_stage is None:
             verification = check(base, {})
         else:
-            renamed = model_stage.write(converted, base, unchanged)
+            with phase(_log, f"writing what will be {quoted(str(target))}"):
+                renamed = model_stage.write(converted, base, unchanged)
             verification = check(model_stage.out.parent, renamed)
         if report_stage is not None:
             from tse_onnx.report.json import report_text
@@ -224,9 +233,10 @@ def _certified(
 ) -> Certificate:
     from tse_onnx.streaming.session import certified
 
-    found = certified(
-        analysis.source, converted, analysis.bound, None if data is None else Path(data), preprocess, seed
-    )
+    with phase(_log, "certifying"):
+        found = certified(
+            analysis.source, converted, analysis.bound, None if data is None else Path(data), preprocess, seed
+        )
     found.require()
     return found
 
@@ -318,7 +328,7 @@ def _edits(
     step: int,
     inputs: list[ValueInfoProto],
 ) -> tuple[Edit, ...]:
-    from tse_onnx.passes.lowering import lower
+    from tse_onnx.passes.lowering import freeze, lower
     from tse_onnx.passes.scope import container
     from tse_onnx.passes.undo import Recorder
 
@@ -326,11 +336,18 @@ def _edits(
     recorder = Recorder(container(model, part.scope.path), step)
     for block in part.blocks:
         decision = chosen.get(block.name)
-        cover = (decision.open_strips or decision.cover) if decision is not None else None
-        if decision is not None and decision.tiling is not None and cover is not None:
+        if decision is None:
+            continue
+        choice, cover = decision.frozen or decision.tiling, decision.open_strips or decision.cover
+        if decision.frozen is not None:
+            edit = freeze(block, decision.frozen, part.scope, taken)
+        elif cover is not None:
             edit = lower(block, cover, part.scope, taken, *forms)
-            edits.append(recorder.recorded(edit, block, decision.tiling, inputs))
-            inputs.clear()
+        else:
+            continue
+        assert choice is not None
+        edits.append(recorder.recorded(edit, block, choice, inputs))
+        inputs.clear()
     return tuple(edits)
 
 

@@ -45,6 +45,10 @@ preprocess_option = click.option(
 seed_option = click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the noise."
 )
+threads_option = click.option(
+    "--threads", type=click.IntRange(0, 1024), default=0, show_default=True, metavar="N",
+    help="Threads of onnxruntime; 0 for as many as there are processors that may be used.",
+)  # fmt: skip
 format_option = click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
     help="What to print on standard output.",
