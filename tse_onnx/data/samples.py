@@ -84,6 +84,12 @@ class Samples:
             return self
         return self.subset(sorted(np.random.default_rng(seed).choice(self.count, limit, replace=False).tolist()))
 
+    def by(self, batch: int) -> Samples:
+        """The same samples, `batch` of them in one run. Raises `DataError` where the model fixes another number."""
+        if self.fixed and batch != self.batch:
+            raise DataError(f"the model takes batches of {self.batch}, not of {batch}")
+        return replace(self, batch=batch)
+
     def digest(self) -> str:
         """SHA-256, in hexadecimal, of what the model is fed with: the bytes of files or arrays in order, the
         preprocessing, the input's type and shape. Labels and the batch have no part in it."""
