@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -18,10 +19,13 @@ from tse_onnx.passes.block import KINDS
 from tse_onnx.passes.match import DEFAULT_KINDS
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.shapes import TensorType, tensor_type
+from tse_onnx.phases import phase
 from tse_onnx.plan import CONVERTED, REFUSED, Decision, Plan
 from tse_onnx.preparation import Preparation, in_data_flow, prepare
 from tse_onnx.selection import EVERYTHING, Selection
 from tse_onnx.source import ModelLike, Source, open_model
+
+_log = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -64,7 +68,8 @@ def evaluate(
         for number, (_, choices) in enumerate(stages, 1)
         if choices is not None
     ]
-    scores = compare(reference, [*contenders, *partial], samples, threads, progress, chosen.labels is not None)
+    with phase(_log, f"running {len(contenders) + len(partial) + 1} models on {samples.count} samples"):
+        scores = compare(reference, [*contenders, *partial], samples, threads, progress, chosen.labels is not None)
     rest = iter(scores[len(contenders) :])
     return Evaluation(
         original=subject.source.title,

@@ -79,7 +79,8 @@ class Evaluation:
                 missing = "labels" if name == "loss" and self._classes() else "an output that looks like classes"
                 raise UsageError(f"a bound on the {_NAMES[name]} needs {missing}")
             failures += [
-                f"output {quoted(score.output)} of {model}: {_said(name, value)}, {_MISSED[name]} {_said(name, bound)}"
+                f"output {quoted(score.output)} of {model}: {_NAMES[name]} {_said(name, value)}, beyond the bound of "
+                f"{_said(name, bound)}"
                 for model, score, value in found
                 if value is not None and not (value >= bound if name in ("agreement", "sqnr") else value <= bound)
             ]
@@ -91,10 +92,6 @@ class Evaluation:
 
 
 _NAMES = {"agreement": "agreement", "kl": "divergence", "sqnr": "signal-to-noise ratio", "loss": "loss of accuracy"}
-_MISSED = {
-    "agreement": "less than the bound of", "kl": "more than the bound of",
-    "sqnr": "less than the bound of", "loss": "more than the bound of",
-}  # fmt: skip
 
 
 def _measure(name: str, score: Score) -> float | None:
@@ -115,10 +112,10 @@ def loss_of(score: Score) -> float:
 
 def _said(name: str, value: float) -> str:
     if name == "agreement":
-        return f"agreement {100 * value:.2f} %"
+        return f"{100 * value:.2f} %"
     if name == "kl":
-        return f"divergence {value:.4g}"
-    return f"SQNR {value:.1f} dB" if name == "sqnr" else f"loss {value:.2f} points"
+        return f"{value:.4g} nats"
+    return f"{value:.1f} dB" if name == "sqnr" else f"{value:.2f} points"
 
 
 def sums_of(stages: Sequence[StageScores]) -> tuple[float | None, float | None]:
