@@ -129,7 +129,7 @@ def samples_of(
             raise DataError(f"none of the {len(files)} images in {path} can be read")
         names = tuple(files[number] for number in kept)
         skipped = tuple(sorted(set(files) - set(names)))
-        text = f"{len(kept)} images from {path.resolve().name}"
+        text = f"{len(kept)} image{'s' * (len(kept) != 1)} from {path.resolve().name}"
         if skipped:
             text += f" ({len(skipped)} unreadable skipped)"
         found = labelling.of_images(files, labels) if labelled else None
@@ -140,7 +140,7 @@ def samples_of(
         content = Arrays.read(types, path)
         kept, skipped = tuple(range(content.count)), ()
         names = tuple(map(str, kept))
-        text = f"{content.count} samples from {path.name}"
+        text = f"{content.count} sample{'s' * (content.count != 1)} from {path.name}"
         classes = labelling.of_arrays(types, path, names, labels) if labelled else None
     if classes is not None:
         classes = labelling.shifted(classes, label_offset, names)
