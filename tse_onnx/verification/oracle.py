@@ -106,7 +106,7 @@ def _check_frozen(original: Original, block: Block, frozen: Frozen, values: Feed
     given, made = values[source], values[target]
     shape = [-1 if axis == "C" else 1 for axis in anatomy.map_axes]
     feed = {source: given, anatomy.gate: np.array(frozen.gate, given.dtype).reshape(shape), **original.arguments}
-    alone = _excerpt(original, feed, target)
+    alone = excerpt(original, feed, target)
     reference = Session(alone, original.folder, threads=1, as_written=True).run(feed, [target])[target]
     error = float("inf")
     if made.shape == reference.shape:
@@ -165,7 +165,7 @@ def _by_crops(original: Original, block: Block, cover: Cover, values: Feed) -> n
     assert block.scale is not None
     anatomy = _anatomy(block)
     x = values[anatomy.root]
-    alone = _excerpt(original, {anatomy.root: x, **original.arguments}, block.scale.output)
+    alone = excerpt(original, {anatomy.root: x, **original.arguments}, block.scale.output)
     session = Session(alone, original.folder, threads=1, as_written=True)
     stitched = np.empty_like(values[block.scale.output])
     for source, target in cover.pieces():
@@ -180,7 +180,7 @@ def _by_means(original: Original, block: Block, cover: Cover, values: Feed) -> n
     anatomy = _anatomy(block)
     x, scaled = values[anatomy.squeeze.input], values[anatomy.map]
     sizes = {name: values[name] for name in size_probes(block, cover, original.index)} | dict(original.arguments)
-    alone = _excerpt(original, {anatomy.squeeze.input: x, **sizes}, anatomy.gate)
+    alone = excerpt(original, {anatomy.squeeze.input: x, **sizes}, anatomy.gate)
     session = Session(alone, original.folder, threads=1, as_written=True)
     stitched = np.empty_like(scaled)
     for number, (source, target) in enumerate(cover.pieces()):
@@ -203,7 +203,7 @@ def _slices(axes: str, anatomy: Anatomy, region: tuple[slice, ...]) -> tuple[sli
     return tuple(by_letter.get(letter, slice(None)) for letter in axes)
 
 
-def _excerpt(original: Original, feeds: Feed, *outputs: str) -> ModelProto:
+def excerpt(original: Original, feeds: Feed, *outputs: str) -> ModelProto:
     """A model of the original's nodes between `feeds` and `outputs`, with the weights that they read."""
     model = original.model
     nodes, weights, missing = _closure(original.index, feeds.keys(), outputs)
@@ -275,7 +275,7 @@ def check_inner(
         (converted, [name for name in probes(block, how, original.index) if name not in feeds]),
     ):
         if names:
-            values |= Session(_excerpt(source, feeds, *names), source.folder, threads=threads).run(feeds, names)
+            values |= Session(excerpt(source, feeds, *names), source.folder, threads=threads).run(feeds, names)
     arguments = {name: array for name, array in feeds.items() if name != anatomy.root}
     return check_block(replace(original, arguments=arguments), block, how, values)
 

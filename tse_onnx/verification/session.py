@@ -26,8 +26,8 @@ class Session:
     """A model in onnxruntime on the processor, with `extra` values as further outputs.
 
     `folder` is where the weights lie that are in files of their own; `title` is how messages call the model;
-    `as_written` runs the nodes that the model has, without onnxruntime's fusions. Raises `ModelError` where onnxruntime
-    refuses.
+    `as_written` runs the nodes that the model has, without onnxruntime's fusions; `way_out` ends the messages. Raises
+    `ModelError` where onnxruntime refuses.
     """
 
     def __init__(
@@ -39,8 +39,9 @@ class Session:
         title: str = "the model",
         *,
         as_written: bool = False,
+        way_out: str = _WAY_OUT,
     ) -> None:
-        self._title = title
+        self._title, self._way_out = title, way_out
         options = ort.SessionOptions()
         options.log_severity_level = _FATAL_ONLY
         options.intra_op_num_threads = threads or _usable_processors()
@@ -56,7 +57,7 @@ class Session:
         try:
             self._session = _opened(data, options, folder, model)
         except Exception as error:  # onnxruntime's own types are not exported in every release
-            raise ModelError(f"onnxruntime does not take {title}: {first_line(error)}{_WAY_OUT}") from error
+            raise ModelError(f"onnxruntime does not take {title}: {first_line(error)}{way_out}") from error
         self.outputs = [value.name for value in model.graph.output]
 
     def run(self, feed: Feed, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -64,7 +65,7 @@ class Session:
         try:
             values = self._session.run(list(names), dict(feed))
         except Exception as error:
-            raise ModelError(f"onnxruntime cannot run {self._title}: {first_line(error)}{_WAY_OUT}") from error
+            raise ModelError(f"onnxruntime cannot run {self._title}: {first_line(error)}{self._way_out}") from error
         return dict(zip(names, values, strict=True))
 
 
