@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import forms, latency, lowerings, startup, unverified, verified
+from benchmarks import forms, latency, lowerings, sensitivity, startup, unverified, verified
 from benchmarks.measure import Ratio
 
 BENCHMARKS: dict[str, Callable[[Path, int], list[Ratio]]] = {
@@ -19,6 +19,7 @@ BENCHMARKS: dict[str, Callable[[Path, int], list[Ratio]]] = {
     "latency": latency.run,
     "lowerings": lowerings.run,
     "forms": forms.run,
+    "sensitivity": sensitivity.run,
 }
 
 
