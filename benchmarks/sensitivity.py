@@ -33,7 +33,7 @@ RELATIVE, ABSOLUTE = 1e-3, 1e-6
 
 
 def run(folder: Path, runs: int) -> list[Ratio]:
-    """Seconds for all choices of a model, by the processor and by the clock; each pair is long, so a quarter of `runs`."""
+    """Seconds for all choices of a model, by the processor and by the clock; a quarter of `runs`, as pairs are long."""
     found = []
     for name in MODELS:
         model = bundled(name, folder)
