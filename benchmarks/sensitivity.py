@@ -90,8 +90,9 @@ def plainly(model: Path, samples: Floats, choices: list[tuple[str, Choice]]) -> 
         return np.concatenate([session.run(None, {given.name: batch})[0] for batch in batches]).astype(np.float64)
 
     def spread(rows: Floats) -> Floats:
-        shifted = rows - rows.max(axis=1, keepdims=True)
-        return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        shifted: Floats = rows - rows.max(axis=1, keepdims=True)
+        logarithms: Floats = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        return logarithms
 
     original = spread(logits(model.read_bytes()))
     found = []
