@@ -107,8 +107,8 @@ def tested(python: Path, onnx: str, onnxruntime: str, tests: Sequence[str], jobs
         reasons = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
         return Cell(version, onnx, onnxruntime, missing=(reasons or ["pip failed"])[0])
     done = _run([python, "-m", "pytest", "-q", "-rfE", "-p", "no:cacheprovider", "-n", str(jobs), *tests], cwd=ROOT)
-    failed = tuple(re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE))
-    passed = re.search(r"\b([0-9]+) passed", done.stdout) or re.search(r"^([0-9]+) passed", done.stdout)
+    failed = tuple(re.findall(r"^(?:FAILED|ERROR) (.*?)(?: - .*)?$", done.stdout, re.MULTILINE))
+    passed = re.search(r"\b([0-9]+) passed", done.stdout)
     if done.returncode not in (0, 1) and not failed:
         failed = (f"pytest itself (exit code {done.returncode})",)
     return Cell(version, onnx, onnxruntime, int(passed[1]) if passed else 0, failed)
