@@ -106,7 +106,7 @@ def tested(python: Path, onnx: str, onnxruntime: str, tests: Sequence[str], jobs
     if done.returncode:
         reasons = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
         return Cell(version, onnx, onnxruntime, missing=(reasons or ["pip failed"])[0])
-    done = _run([python, "-m", "pytest", "-q", "-rfE", "-p", "no:cacheprovider", "-n", str(jobs), *tests], cwd=ROOT)
+    done = _run([python, "-m", "pytest", "-rfE", "-p", "no:cacheprovider", "-n", str(jobs), *tests], cwd=ROOT)
     failed = tuple(re.findall(r"^(?:FAILED|ERROR) (.*?)(?: - .*)?$", done.stdout, re.MULTILINE))
     passed = re.search(r"\b([0-9]+) passed", done.stdout)
     if done.returncode not in (0, 1) and not failed:
