@@ -12,10 +12,11 @@ import onnxruntime as ort
 from onnx import ModelProto, ValueInfoProto
 
 from tse_onnx.encode import encoded
-from tse_onnx.errors import ModelError
+from tse_onnx.errors import ModelError, TseError
 from tse_onnx.external import external_tensors
 from tse_onnx.inputs import Feed
 from tse_onnx.passes.shapes import first_line
+from tse_onnx.verification.deadline import Deadline, awaited
 
 _FOLDER = "session.model_external_initializers_file_folder_path"
 _FATAL_ONLY = 4  # what goes wrong is raised as well, and said once
@@ -27,7 +28,7 @@ class Session:
 
     `folder` is where the weights lie that are in files of their own; `title` is how messages call the model;
     `as_written` runs the nodes that the model has, without onnxruntime's fusions. Raises `ModelError` where onnxruntime
-    refuses.
+    refuses, `CheckFailed` where the `deadline` passes.
     """
 
     def __init__(
@@ -39,8 +40,10 @@ class Session:
         title: str = "the model",
         *,
         as_written: bool = False,
+        deadline: Deadline | None = None,
     ) -> None:
         self._title = title
+        self._deadline = deadline or Deadline()
         options = ort.SessionOptions()
         options.log_severity_level = _FATAL_ONLY
         options.intra_op_num_threads = threads or _usable_processors()
@@ -54,18 +57,34 @@ class Session:
         outputs.graph.output.extend(ValueInfoProto(name=name) for name in self._extra)
         data = b"".join([*encoded(model), *([outputs.SerializeToString()] if self._extra else [])])
         try:
-            self._session = _opened(data, options, folder, model)
+            self._session = awaited(
+                lambda: _opened(data, options, folder, model), lambda: _give_up_loading(options), self._deadline
+            )
+        except TseError:
+            raise
         except Exception as error:  # onnxruntime's own types are not exported in every release
             raise ModelError(f"onnxruntime does not take {title}: {first_line(error)}{_WAY_OUT}") from error
         self.outputs = [value.name for value in model.graph.output]
 
     def run(self, feed: Feed, names: Sequence[str]) -> dict[str, np.ndarray]:
         """The values of `names` for one feed."""
+        options = ort.RunOptions()
         try:
-            values = self._session.run(list(names), dict(feed))
+            values = awaited(
+                lambda: self._session.run(list(names), dict(feed), options),
+                lambda: setattr(options, "terminate", True),
+                self._deadline,
+            )
+        except TseError:
+            raise
         except Exception as error:
             raise ModelError(f"onnxruntime cannot run {self._title}: {first_line(error)}{_WAY_OUT}") from error
         return dict(zip(names, values, strict=True))
+
+
+def _give_up_loading(options: ort.SessionOptions) -> None:
+    if hasattr(options, "set_load_cancellation_flag"):  # not in older releases: there it is loaded to its end
+        options.set_load_cancellation_flag(True)
 
 
 def _usable_processors() -> int:
@@ -83,7 +102,9 @@ def _opened(data: bytes, options: ort.SessionOptions, folder: Path | None, model
     """A session for the bytes of a model whose external weights, if it has any, lie in `folder`."""
     providers = ["CPUExecutionProvider"]
     try:
-        return ort.InferenceSession(data, options, providers=providers)
+        session = ort.InferenceSession(data, options, providers=providers)
+        session._model_bytes = None  # kept to start anew on other providers: a whole copy of the model
+        return session
     except Exception:
         if folder is None or not any(True for _ in external_tensors(model)):
             raise
