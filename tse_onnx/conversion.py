@@ -329,7 +329,7 @@ def _edits(
     step: int,
     inputs: list[ValueInfoProto],
 ) -> tuple[Edit, ...]:
-    from tse_onnx.passes.lowering import lower
+    from tse_onnx.passes.lowering import freeze, lower
     from tse_onnx.passes.scope import container
     from tse_onnx.passes.undo import Recorder
 
@@ -337,11 +337,18 @@ def _edits(
     recorder = Recorder(container(model, part.scope.path), step)
     for block in part.blocks:
         decision = chosen.get(block.name)
-        cover = (decision.open_strips or decision.cover) if decision is not None else None
-        if decision is not None and decision.tiling is not None and cover is not None:
+        if decision is None:
+            continue
+        choice, cover = decision.frozen or decision.tiling, decision.open_strips or decision.cover
+        if decision.frozen is not None:
+            edit = freeze(block, decision.frozen, part.scope, taken)
+        elif cover is not None:
             edit = lower(block, cover, part.scope, taken, *forms)
-            edits.append(recorder.recorded(edit, block, decision.tiling, inputs))
-            inputs.clear()
+        else:
+            continue
+        assert choice is not None
+        edits.append(recorder.recorded(edit, block, choice, inputs))
+        inputs.clear()
     return tuple(edits)
 
 

@@ -13,6 +13,7 @@ from onnx import ModelProto
 from tse_onnx.analysis import Analysis
 from tse_onnx.errors import CheckFailed, ModelError
 from tse_onnx.inputs import Inputs
+from tse_onnx.passes.frozen import Frozen
 from tse_onnx.passes.index import GraphIndex
 from tse_onnx.passes.order import sort_nodes
 from tse_onnx.passes.reasons import quoted
@@ -120,13 +121,13 @@ def _numbers(
         source, converted = widened(source), widened(converted)
         index = GraphIndex.of_graph(source.graph)
     covers = {
-        decision.block.name: decision.cover
+        decision.block.name: how
         for decision in decisions
-        if decision.status == CONVERTED and decision.cover is not None
+        if decision.status == CONVERTED and (how := decision.frozen or decision.cover) is not None
     }
     tiled = [(block, covers[block.name]) for block in analysis.parts[0].blocks if block.name in covers]
-    probed = _computed(index, (name for block, _ in tiled for name in probes(block, index)))
-    sizes = _computed(index, (name for block, _ in tiled for name in size_probes(block, index)))
+    probed = _computed(index, (name for block, how in tiled for name in probes(block, how, index)))
+    sizes = _computed(index, (name for block, how in tiled for name in size_probes(block, how, index)))
     before = Session(source, folders[0], sizes, threads)
     original = Original(source, index, folders[0])
     try:
@@ -143,7 +144,7 @@ def _numbers(
             raise CheckFailed(str(error)) from error
         if first:
             known = {**feed, **{name: reference[name] for name in sizes}, **values}
-            blocks = tuple(check_block(original, block, cover, known) for block, cover in tiled)
+            blocks = tuple(check_block(original, block, how, known) for block, how in tiled)
             blocks += tuple(_inner(analysis, source, converted, covers, folders, threads))
         meter.add(reference, values)
     return blocks, meter.result()
@@ -153,7 +154,7 @@ def _inner(
     analysis: Analysis,
     source: ModelProto,
     converted: ModelProto,
-    covers: Mapping[str, Cover],
+    covers: Mapping[str, Cover | Frozen],
     folders: tuple[Path | None, Path | None],
     threads: int,
 ) -> Iterator[BlockCheck]:
