@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import onnxruntime as ort
@@ -18,6 +19,8 @@ from tse_onnx.inputs import Feed
 from tse_onnx.passes.shapes import first_line
 from tse_onnx.verification.deadline import Deadline, awaited
 
+T = TypeVar("T")
+
 _FOLDER = "session.model_external_initializers_file_folder_path"
 _FATAL_ONLY = 4  # what goes wrong is raised as well, and said once
 _WAY_OUT = "; --no-verify converts without running it"
@@ -26,9 +29,10 @@ _WAY_OUT = "; --no-verify converts without running it"
 class Session:
     """A model in onnxruntime on the processor, with `extra` values as further outputs.
 
-    `folder` is where the weights lie that are in files of their own; `title` is how messages call the model;
-    `as_written` runs the nodes that the model has, without onnxruntime's fusions. Raises `ModelError` where onnxruntime
-    refuses, `CheckFailed` where the `deadline` passes.
+    `folder` is where the weights lie that are in files of their own; `title` is how messages call the model. A block
+    `alone` runs as it is written, without onnxruntime's fusions, and too shortly to be interrupted. Raises `ModelError`
+    where onnxruntime refuses, `CheckFailed` where the `deadline` passes. `large` values are allocated one by one:
+    onnxruntime's arena is faster, but grows to twice what is needed.
     """
 
     def __init__(
@@ -39,7 +43,8 @@ class Session:
         threads: int = 0,
         title: str = "the model",
         *,
-        as_written: bool = False,
+        alone: bool = False,
+        large: bool = False,
         deadline: Deadline | None = None,
     ) -> None:
         self._title = title
@@ -47,8 +52,10 @@ class Session:
         options = ort.SessionOptions()
         options.log_severity_level = _FATAL_ONLY
         options.intra_op_num_threads = threads or _usable_processors()
-        if as_written:
+        self._alone = alone
+        if alone:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.enable_cpu_mem_arena = not large
         if folder is not None:
             options.add_session_config_entry(_FOLDER, str(folder))
         self._extra = [name for name in extra if name not in {value.name for value in model.graph.output}]
@@ -57,8 +64,8 @@ class Session:
         outputs.graph.output.extend(ValueInfoProto(name=name) for name in self._extra)
         data = b"".join([*encoded(model), *([outputs.SerializeToString()] if self._extra else [])])
         try:
-            self._session = awaited(
-                lambda: _opened(data, options, folder, model), lambda: _give_up_loading(options), self._deadline
+            self._session = self._awaited(
+                lambda: _opened(data, options, folder, model), lambda: _give_up_loading(options)
             )
         except TseError:
             raise
@@ -70,16 +77,18 @@ class Session:
         """The values of `names` for one feed."""
         options = ort.RunOptions()
         try:
-            values = awaited(
+            values = self._awaited(
                 lambda: self._session.run(list(names), dict(feed), options),
                 lambda: setattr(options, "terminate", True),
-                self._deadline,
             )
         except TseError:
             raise
         except Exception as error:
             raise ModelError(f"onnxruntime cannot run {self._title}: {first_line(error)}{_WAY_OUT}") from error
         return dict(zip(names, values, strict=True))
+
+    def _awaited(self, work: Callable[[], T], stop: Callable[[], object]) -> T:
+        return work() if self._alone else awaited(work, stop, self._deadline)
 
 
 def _give_up_loading(options: ort.SessionOptions) -> None:
