@@ -12,6 +12,10 @@ from tse_onnx.errors import CheckFailed
 
 T = TypeVar("T")
 
+_GRACE = 3.0
+"""Seconds that native code has to return once it was told to stop."""
+_running: set[threading.Thread] = set()
+
 
 class Deadline:
     """The end of the time that verification has: `seconds` from now, or never."""
@@ -36,8 +40,8 @@ class Deadline:
 def awaited(work: Callable[[], T], stop: Callable[[], object], deadline: Deadline) -> T:
     """The result of `work`, native code in which Python sees no signal: it runs in a thread of its own.
 
-    An interrupt, and the end of the time, call `stop`, which has to make `work` return early; they are raised once it
-    has returned.
+    An interrupt, and the end of the time, call `stop`, which should make `work` return early. They are raised once it
+    has returned, or after some seconds: nothing stops a single operator, or the folding of constants.
     """
     results: list[T] = []
     errors: list[BaseException] = []
@@ -49,16 +53,24 @@ def awaited(work: Callable[[], T], stop: Callable[[], object], deadline: Deadlin
         except BaseException as error:
             errors.append(error)
         finally:
+            _running.discard(thread)
             done.set()
 
+    thread = threading.Thread(target=run, daemon=True)
+    _running.add(thread)
     try:
-        threading.Thread(target=run, daemon=True).start()
+        thread.start()
         while not done.wait(deadline.remaining(at_most=1.0)):  # on some systems no signal ends a wait without a limit
             deadline.check()
     except BaseException:
         stop()
-        done.wait()
+        done.wait(_GRACE)
         raise
     if errors:
         raise errors[0]
     return results[0]
+
+
+def abandoned() -> bool:
+    """Whether native code still runs that nobody waits for: the interpreter cannot end in an orderly way then."""
+    return bool(_running)
