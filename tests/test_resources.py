@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from onnx import external_data_helper
 
 import tse_onnx
 from tests.command import refused
@@ -216,7 +215,7 @@ def peak(*arguments):
     return int(done.stderr.split()[-1]) / 1024
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is measured in other units elsewhere")
 def test_the_peak_does_not_grow_with_the_number_of_large_blocks(tmp_path):
     """A map is 64 MiB here; eight blocks have sixteen of them that are looked at."""
@@ -236,23 +235,3 @@ def test_the_peak_does_not_grow_with_the_number_of_large_blocks(tmp_path):
 
     few, many = large(4), large(8)
     assert many < few + 64 * 2, (few, many)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is measured in other units elsewhere")
-def test_external_weights_are_never_in_memory_twice(tmp_path):
-    """100 MiB of them; the two sessions would have had one each."""
-    model = se_model()
-    weight = onnx.numpy_helper.from_array(np.ones((8, 25 * 2**17), np.float32), "huge")
-    model.graph.initializer.append(weight)
-    model.graph.node.append(onnx.helper.make_node("GlobalAveragePool", ["h"], ["pooled"]))
-    model.graph.node.append(onnx.helper.make_node("Flatten", ["pooled"], ["flat"]))
-    model.graph.node.append(onnx.helper.make_node("MatMul", ["flat", "huge"], ["wide"]))
-    model.graph.node.append(onnx.helper.make_node("ReduceSum", ["wide"], ["sum"], keepdims=0))
-    model.graph.output.append(onnx.helper.make_tensor_value_info("sum", 1, []))
-    external_data_helper.convert_model_to_external_data(model, location="huge.bin", size_threshold=2**20)
-    onnx.save(model, tmp_path / "model.onnx")
-    onnx.save(se_model(), tmp_path / "small.onnx")
-    small = peak("convert", tmp_path / "small.onnx", tmp_path / "out.onnx")
-    large = peak("convert", tmp_path / "model.onnx", tmp_path / "out.onnx")
-    assert large < small + 1.5 * 100, (small, large)
