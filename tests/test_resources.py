@@ -136,7 +136,6 @@ def test_two_runs_say_the_same_to_the_last_digit(tmp_path):
 @pytest.fixture
 def sessions(monkeypatch):
     """How many sessions were open at once while one was opened, and the outputs of each."""
-    import gc
     import weakref
 
     alive = weakref.WeakSet()
@@ -144,7 +143,6 @@ def sessions(monkeypatch):
 
     class Counting(ort.InferenceSession):
         def __init__(self, *given, **named):
-            gc.collect()
             super().__init__(*given, **named)
             alive.add(self)
             seen.append((len(alive), {value.name for value in self.get_outputs()}))
