@@ -233,7 +233,7 @@ def test_1_when_the_drift_is_larger_than_allowed(folder):
         ["convert", "net.onnx", "out.onnx", "--max-drift", "-1"],
         ["convert", "net.onnx", "out.onnx", "--max-drift", "nan"],
         ["convert", "net.onnx", "out.onnx", "--max-drift", "1", "--no-verify"],
-        ["convert", "net.onnx", "out.onnx", "--preprocess", "caffe"],
+        ["convert", "net.onnx", "out.onnx", "--preprocess", "inception"],
         ["convert", "net.onnx", "out.onnx", "--data", "missing.npz"],
         ["convert", "net.onnx", "out.onnx", "--report", "net.onnx"],
         ["convert", "net.onnx", "out.onnx", "--report", "out.onnx"],

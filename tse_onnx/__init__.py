@@ -19,6 +19,7 @@ from tse_onnx.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from tse_onnx.conversion import ConvertResult, buffering, convert, find_blocks
+    from tse_onnx.data.preprocess import Preprocess
     from tse_onnx.errors import CheckFailed, DataError, ModelError, TseError, UsageError
     from tse_onnx.metric import BlockBuffering, Buffering, Totals
     from tse_onnx.passes.block import Block, NodeRef
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 # of what a program may want from this package.
 _HOMES = {
     "tse_onnx.conversion": ("ConvertResult", "buffering", "convert", "find_blocks"),
+    "tse_onnx.data.preprocess": ("Preprocess",),
     "tse_onnx.metric": ("BlockBuffering", "Buffering", "Totals"),
     "tse_onnx.errors": ("CheckFailed", "DataError", "ModelError", "TseError", "UsageError"),
     "tse_onnx.passes.block": ("Block", "NodeRef"),
@@ -58,8 +60,9 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Block", "BlockBuffering", "BlockCheck", "Buffer", "Buffering", "Check", "CheckFailed", "ConvertResult",
     "DataError", "Dataflow", "Decision", "Drift", "Frozen", "Held", "Machine", "ModelError", "NodeRef", "Plan",
-    "Refusal", "Report", "RestoreResult", "Selection", "StageFlow", "Sums", "Tiling", "Totals", "TseError",
-    "UsageError", "Verification", "__version__", "buffering", "convert", "dataflow", "find_blocks", "restore",
+    "Preprocess", "Refusal", "Report", "RestoreResult", "Selection", "StageFlow", "Sums", "Tiling", "Totals",
+    "TseError", "UsageError", "Verification", "__version__", "buffering", "convert", "dataflow",
+    "find_blocks", "restore",
 ]  # fmt: skip
 
 

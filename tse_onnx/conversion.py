@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Union
 from onnx import ModelProto, ValueInfoProto
 
 from tse_onnx.analysis import Analysis, InputShapes, Part, analyse, need_sizes
+from tse_onnx.data.presets import Preprocessing, preprocess_of
 from tse_onnx.errors import CheckFailed, UsageError
 from tse_onnx.external import check_locations, external_tensors, location
 from tse_onnx.metric import Buffering, measure
@@ -31,6 +32,7 @@ from tse_onnx.verification.deadline import Deadline
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
+    from tse_onnx.data.preprocess import Preprocess
     from tse_onnx.passes.lowering import Means, Upsample
     from tse_onnx.passes.splice import Change, Edit
     from tse_onnx.staging import Stage
@@ -137,7 +139,7 @@ def convert(
     means: str = "matmul",
     verify: bool = True,
     data: PathLike | None = None,
-    preprocess: str = "unit",
+    preprocess: Preprocessing = "unit",
     seed: int = 0,
     max_drift: float | None = None,
     expect: int | None = None,
@@ -159,16 +161,17 @@ def convert(
     `retile` restores them first.
 
     The result is verified with onnxruntime unless `verify` is False: on `data` (an .npz, an .npy, or a folder of images
-    prepared as `preprocess` says: unit, imagenet or signed), or on noise drawn from `seed`. `max_drift` bounds the
-    absolute difference of the model's outputs, `expect` fixes the number of converted blocks, `threads` limits
-    onnxruntime, `time_limit` the seconds that verification and certification may take together. `report` is a file for
-    the report as JSON; it appears together with the model. With `certify` the result is run row by row in the room that
-    the dataflow model predicts; see docs/dataflow.md.
+    prepared as `preprocess` says: a preset, a TOML file, or a `Preprocess`), or on noise drawn from `seed`. `max_drift`
+    bounds the absolute difference of the model's outputs, `expect` fixes the number of converted blocks, `threads`
+    limits onnxruntime, `time_limit` the seconds that verification and certification may take together. `report` is a
+    file for the report as JSON; it appears together with the model. With `certify` the result is run row by row in the
+    room that the dataflow model predicts; see docs/dataflow.md.
 
     Raises `CheckFailed` where a check fails, `ModelError` for an unusable model or output, `DataError` for unusable
     data, `UsageError` for a bad option: all of them `TseError`, and in every case nothing is written.
     """
-    _check_options(verify, preprocess, seed, max_drift, threads, time_limit)
+    _check_options(verify, seed, max_drift, threads, time_limit)
+    prepared = preprocess_of(preprocess)
     source = open_model(model)
     if retile:
         from tse_onnx.restoration import untiled
@@ -198,14 +201,14 @@ def convert(
         folders = (base, folder)
         with phase(_log, "verifying"):
             found = _verify(
-                analysis, converted, decisions, changes, data, preprocess, seed, max_drift, threads, deadline, folders,
+                analysis, converted, decisions, changes, data, prepared, seed, max_drift, threads, deadline, folders,
                 renamed,
             )  # fmt: skip
         if not found.passed:
             raise CheckFailed("; ".join(found.failures), found)
         return found
 
-    certificate = _certified(analysis, converted, data, preprocess, seed, deadline) if certify else None
+    certificate = _certified(analysis, converted, data, prepared, seed, deadline) if certify else None
 
     def described(verification: Verification | None) -> Report:
         bound = dict(analysis.bound)
@@ -232,7 +235,12 @@ def convert(
 
 
 def _certified(
-    analysis: Analysis, converted: ModelProto, data: PathLike | None, preprocess: str, seed: int, deadline: Deadline
+    analysis: Analysis,
+    converted: ModelProto,
+    data: PathLike | None,
+    preprocess: Preprocess,
+    seed: int,
+    deadline: Deadline,
 ) -> Certificate:
     from tse_onnx.streaming.session import certified
 
@@ -263,17 +271,11 @@ def _check_report(report: Path, source: Source, out: Path | None) -> None:
         raise UsageError(f"the report would overwrite {report}, a file of the model")
 
 
-def _check_options(
-    verify: bool, preprocess: str, seed: int, max_drift: float | None, threads: int, time_limit: float | None
-) -> None:
-    from tse_onnx.inputs import PREPROCESSES
-
+def _check_options(verify: bool, seed: int, max_drift: float | None, threads: int, time_limit: float | None) -> None:
     if max_drift is not None and not verify:
         raise UsageError("a bound on the drift needs the verification that was turned off")
     if max_drift is not None and not max_drift >= 0:
         raise UsageError(f"a bound on the drift is zero or more, not {max_drift}")
-    if preprocess not in PREPROCESSES:
-        raise UsageError(f"images are prepared as {', '.join(PREPROCESSES)}, not as {preprocess!r}")
     if seed < 0:
         raise UsageError(f"a seed is zero or more, not {seed}")
     if not 0 <= threads <= _MOST_THREADS:
@@ -368,7 +370,7 @@ def _verify(
     decisions: tuple[Decision, ...],
     changes: tuple[Change, ...],
     data: PathLike | None,
-    preprocess: str,
+    preprocess: Preprocess,
     seed: int,
     max_drift: float | None,
     threads: int,
@@ -377,11 +379,11 @@ def _verify(
     renamed: Mapping[str, str],
 ) -> Verification:
     from tse_onnx.analysis import input_types
-    from tse_onnx.inputs import data_inputs, random_inputs
+    from tse_onnx.data.noise import samples_or_noise
     from tse_onnx.verification.verify import verify
 
     types = input_types(analysis)
-    inputs = random_inputs(types, seed) if data is None else data_inputs(types, Path(data), preprocess)
+    inputs = samples_or_noise(types, None if data is None else Path(data), preprocess, seed)
     return verify(
         analysis, converted, decisions, changes, inputs,
         folders=folders, renamed=renamed, max_drift=max_drift, threads=threads, deadline=deadline,

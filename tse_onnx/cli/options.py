@@ -36,10 +36,11 @@ input_shape_option = click.option(
 )
 preprocess_option = click.option(
     "--preprocess",
-    type=click.Choice(["unit", "imagenet", "signed"]),
     default="unit",
     show_default=True,
-    help="What images become: 0 to 1; that with ImageNet's mean and deviation; -1 to 1.",
+    metavar="PRESET|FILE",
+    help="What images become: unit (0 to 1), imagenet (that with ImageNet's mean and deviation), signed (-1 to 1), raw "
+    "(0 to 255), caffe, torchvision, timm; or a .toml file that says it.",
 )
 seed_option = click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the noise."

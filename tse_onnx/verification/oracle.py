@@ -20,8 +20,8 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
+from tse_onnx.data.samples import Feed
 from tse_onnx.errors import ModelError
-from tse_onnx.inputs import Feed
 from tse_onnx.passes.block import Anatomy, Block
 from tse_onnx.passes.folding import fold_of
 from tse_onnx.passes.forms.views import SHAPE_SLOTS

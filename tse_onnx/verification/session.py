@@ -12,10 +12,10 @@ import numpy as np
 import onnxruntime as ort
 from onnx import ModelProto, ValueInfoProto
 
+from tse_onnx.data.samples import Feed
 from tse_onnx.encode import encoded
 from tse_onnx.errors import ModelError, TseError
 from tse_onnx.external import external_tensors
-from tse_onnx.inputs import Feed
 from tse_onnx.passes.shapes import first_line
 from tse_onnx.verification.deadline import Deadline, awaited
 

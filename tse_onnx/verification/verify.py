@@ -12,8 +12,9 @@ import onnx
 from onnx import ModelProto
 
 from tse_onnx.analysis import Analysis
+from tse_onnx.data.samples import Feed, Samples
 from tse_onnx.errors import CheckFailed, ModelError
-from tse_onnx.inputs import Feed, Inputs
+from tse_onnx.evaluation.scores import Meter
 from tse_onnx.passes.block import Block
 from tse_onnx.passes.frozen import Frozen
 from tse_onnx.passes.index import GraphIndex
@@ -26,7 +27,7 @@ from tse_onnx.passes.tiling import Cover, Tiling
 from tse_onnx.phases import phase
 from tse_onnx.plan import CONVERTED, Decision, Plan, decide
 from tse_onnx.verification.deadline import Deadline
-from tse_onnx.verification.drift import DriftMeter
+from tse_onnx.verification.drift import drift_of
 from tse_onnx.verification.oracle import Original, check_block, check_inner, probes, size_probes
 from tse_onnx.verification.outside import outside_differences
 from tse_onnx.verification.result import BlockCheck, Check, Drift, Verification
@@ -47,7 +48,7 @@ def verify(
     converted: ModelProto,
     decisions: Sequence[Decision],
     changes: Sequence[Change],
-    inputs: Inputs,
+    inputs: Samples,
     *,
     folders: tuple[Path | None, Path | None] = (None, None),
     renamed: Mapping[str, str] | None = None,
@@ -77,7 +78,7 @@ def verify(
     if max_drift is not None:
         checks.append(_bounded(drift, max_drift))
     text = inputs.text + ", in single precision" * has_narrow_type(analysis.source.model)
-    return Verification(text, inputs.samples, tuple(checks), blocks, drift)
+    return Verification(text, inputs.count, tuple(checks), blocks, drift)
 
 
 def _outside(
@@ -123,7 +124,7 @@ def _numbers(
     analysis: Analysis,
     converted: ModelProto,
     decisions: Sequence[Decision],
-    inputs: Inputs,
+    inputs: Samples,
     folders: tuple[Path | None, Path | None],
     threads: int,
     deadline: Deadline,
@@ -147,7 +148,7 @@ def _numbers(
     sizes = _computed(index, (name for block, how in tiled for name in size_probes(block, how, index)))
     original = Original(source, index, folders[0], deadline=deadline)
     outputs = [value.name for value in source.graph.output]
-    meter, checks = DriftMeter(outputs), list[BlockCheck]()
+    meter, checks = Meter(outputs), list[BlockCheck]()
 
     def before() -> Session:
         return Session(source, folders[0], sizes, threads, deadline=deadline, large=large)
@@ -178,7 +179,7 @@ def _numbers(
         for at, (feed, reference) in enumerate(window):
             meter.add(reference, look(session, () if at else groups[-1], feed, reference, outputs))
 
-    feeds = (widened_feed(given) if narrow else given for given in inputs)
+    feeds = (widened_feed(given) if narrow else given for given in inputs.feeds())
     first = next(feeds)
     groups = _groups(tiled, index, first)
     large = len(groups) > 1
@@ -188,7 +189,7 @@ def _numbers(
     for check in _inner(analysis, source, converted, covers, folders, threads, deadline):
         checks.append(check)
         _log_check(check)
-    return tuple(checks), meter.result()
+    return tuple(checks), drift_of(meter.result())
 
 
 def _windows(
