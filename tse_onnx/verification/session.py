@@ -17,7 +17,7 @@ from tse_onnx.encode import encoded
 from tse_onnx.errors import ModelError, TseError
 from tse_onnx.external import external_tensors
 from tse_onnx.passes.shapes import first_line
-from tse_onnx.verification.deadline import Deadline, awaited
+from tse_onnx.verification.deadline import Deadline
 
 T = TypeVar("T")
 
@@ -88,7 +88,7 @@ class Session:
         return dict(zip(names, values, strict=True))
 
     def _awaited(self, work: Callable[[], T], stop: Callable[[], object]) -> T:
-        return work() if self._alone else awaited(work, stop, self._deadline)
+        return work() if self._alone else self._deadline.awaited(work, stop)
 
 
 def _give_up_loading(options: ort.SessionOptions) -> None:
