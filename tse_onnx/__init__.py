@@ -19,8 +19,13 @@ from tse_onnx.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from tse_onnx.conversion import ConvertResult, buffering, convert, find_blocks
+    from tse_onnx.data.choice import Data
     from tse_onnx.data.preprocess import Preprocess
     from tse_onnx.errors import CheckFailed, DataError, ModelError, TseError, UsageError
+    from tse_onnx.evaluation.correlation import BlockCorrelation, Correlations, TileCorrelation, correlate
+    from tse_onnx.evaluation.evaluate import evaluate
+    from tse_onnx.evaluation.result import Evaluation, ModelScores, StageScores
+    from tse_onnx.evaluation.scores import Accuracy, Score
     from tse_onnx.metric import BlockBuffering, Buffering, Totals
     from tse_onnx.passes.block import Block, NodeRef
     from tse_onnx.passes.frozen import Frozen
@@ -39,7 +44,12 @@ if TYPE_CHECKING:
 # of what a program may want from this package.
 _HOMES = {
     "tse_onnx.conversion": ("ConvertResult", "buffering", "convert", "find_blocks"),
+    "tse_onnx.data.choice": ("Data",),
     "tse_onnx.data.preprocess": ("Preprocess",),
+    "tse_onnx.evaluation.correlation": ("BlockCorrelation", "Correlations", "TileCorrelation", "correlate"),
+    "tse_onnx.evaluation.evaluate": ("evaluate",),
+    "tse_onnx.evaluation.result": ("Evaluation", "ModelScores", "StageScores"),
+    "tse_onnx.evaluation.scores": ("Accuracy", "Score"),
     "tse_onnx.metric": ("BlockBuffering", "Buffering", "Totals"),
     "tse_onnx.errors": ("CheckFailed", "DataError", "ModelError", "TseError", "UsageError"),
     "tse_onnx.passes.block": ("Block", "NodeRef"),
@@ -58,11 +68,12 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Block", "BlockBuffering", "BlockCheck", "Buffer", "Buffering", "Check", "CheckFailed", "ConvertResult",
-    "DataError", "Dataflow", "Decision", "Drift", "Frozen", "Held", "Machine", "ModelError", "NodeRef", "Plan",
-    "Preprocess", "Refusal", "Report", "RestoreResult", "Selection", "StageFlow", "Sums", "Tiling", "Totals",
-    "TseError", "UsageError", "Verification", "__version__", "buffering", "convert", "dataflow",
-    "find_blocks", "restore",
+    "Accuracy", "Block", "BlockBuffering", "BlockCheck", "BlockCorrelation", "Buffer", "Buffering", "Check",
+    "CheckFailed", "ConvertResult", "Correlations", "Data", "DataError", "Dataflow", "Decision", "Drift",
+    "Evaluation", "Frozen", "Held", "Machine", "ModelError", "ModelScores", "NodeRef", "Plan", "Preprocess",
+    "Refusal", "Report", "RestoreResult", "Score", "Selection", "StageFlow", "StageScores", "Sums",
+    "TileCorrelation", "Tiling", "Totals", "TseError", "UsageError", "Verification", "__version__", "buffering",
+    "convert", "correlate", "dataflow", "evaluate", "find_blocks", "restore",
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The command line: `tse-onnx convert`, `explain`, `inspect`, `plan`, `report`, `restore`, `stream`.
+"""The command line: `tse-onnx convert`, `evaluate`, `explain`, `inspect`, `plan`, `report`, `restore`, `stream`.
 
 Exit codes: 0 done, 1 a check failed, 2 bad usage or bad input, 70 a fault of the program itself, 130 interrupted (143
 by SIGTERM), 141 the reader of the output went away. An error is one line on standard error.
@@ -32,6 +32,7 @@ from tse_onnx.cli.diagnosis import (
     verbosity,
     version_option,
 )
+from tse_onnx.cli.evaluate import evaluate
 from tse_onnx.cli.explain import explain
 from tse_onnx.cli.inspect import inspect
 from tse_onnx.cli.plan import write_plan
@@ -185,6 +186,7 @@ def main() -> None:
       tse-onnx report model.onnx --rows 7                what they buffer, before and after
       tse-onnx convert model.onnx tiled.onnx --rows 7    rewrite, verify, report
       tse-onnx plan model.onnx --rows 7 > plan.toml      choices block by block, to edit and give to --plan
+      tse-onnx evaluate model.onnx tiled.onnx --data val/   what it costs, on your own data
       tse-onnx restore tiled.onnx model.onnx             the way back
       tse-onnx stream model.onnx                         what every tensor holds while rows stream in
     """
@@ -192,6 +194,7 @@ def main() -> None:
 
 main.params.extend(diagnosis_options())
 main.add_command(convert)
+main.add_command(evaluate)
 main.add_command(explain)
 main.add_command(inspect)
 main.add_command(write_plan)

@@ -30,7 +30,7 @@ from tse_onnx.passes.index import GraphIndex
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.scope import Scope
 from tse_onnx.passes.shapes import TensorType, value_info
-from tse_onnx.passes.tiling import Cover, Region, Tile
+from tse_onnx.passes.tiling import Cover, Region, Running, Tile
 from tse_onnx.verification.deadline import Deadline
 from tse_onnx.verification.result import BlockCheck
 from tse_onnx.verification.session import Session
@@ -130,7 +130,7 @@ def _check_frozen(original: Original, block: Block, frozen: Frozen, values: Feed
     given, made = values[source], values[target]
     shape = [-1 if axis == "C" else 1 for axis in anatomy.map_axes]
     feed = {source: given, anatomy.gate: np.array(frozen.gate, given.dtype).reshape(shape), **original.arguments}
-    alone = _excerpt(original, feed, target)
+    alone = excerpt(original, feed, target)
     reference = Session(alone, original.folder, threads=1, alone=True).run(feed, [target])[target]
     error = _Error(made.dtype)
     error.add(made, reference)
@@ -186,7 +186,7 @@ def _by_crops(original: Original, block: Block, cover: Cover, values: Feed) -> I
     assert block.scale is not None
     anatomy = _anatomy(block)
     x = values[anatomy.root]
-    alone = _excerpt(original, {anatomy.root: x, **original.arguments}, block.scale.output)
+    alone = excerpt(original, {anatomy.root: x, **original.arguments}, block.scale.output)
     session = Session(alone, original.folder, threads=1, alone=True)
     for source, target in cover.pieces():
         crop = _slices(anatomy.root_axes, anatomy, source)
@@ -200,12 +200,17 @@ def _by_means(original: Original, block: Block, cover: Cover, values: Feed) -> I
     anatomy = _anatomy(block)
     x, scaled = values[anatomy.squeeze.input], values[anatomy.map]
     sizes = {name: values[name] for name in size_probes(block, cover, original.index)} | dict(original.arguments)
-    alone = _excerpt(original, {anatomy.squeeze.input: x, **sizes}, anatomy.gate)
+    alone = excerpt(original, {anatomy.squeeze.input: x, **sizes}, anatomy.gate)
     session = Session(alone, original.folder, threads=1, alone=True)
     one_pixel = _takes_any_size(anatomy, original.index)
-    for source, target in cover.pieces():
+    for number, (source, target) in enumerate(cover.pieces()):
         crop = x[_slices(anatomy.input_axes, anatomy, source)]
-        mean = crop.mean(axis=anatomy.squeeze.spatial, keepdims=True, dtype=np.float64).astype(x.dtype)
+        mean = crop.mean(axis=anatomy.squeeze.spatial, keepdims=True, dtype=np.float64)
+        if isinstance(cover, Running) and cover.calibration is not None:
+            shape = [-1 if axis == anatomy.squeeze.channel else 1 for axis in range(x.ndim)]
+            offsets = np.array(cover.calibration.offsets[number]).reshape(shape)
+            mean = cover.calibration.slopes[number] * mean + offsets
+        mean = mean.astype(x.dtype)
         given = mean if one_pixel else np.ascontiguousarray(np.broadcast_to(mean, x.shape))
         gate = session.run({anatomy.squeeze.input: given, **sizes}, [anatomy.gate])[anatomy.gate]
         place = _slices(anatomy.map_axes, anatomy, target)
@@ -217,7 +222,7 @@ def _slices(axes: str, anatomy: Anatomy, region: tuple[slice, ...]) -> tuple[sli
     return tuple(by_letter.get(letter, slice(None)) for letter in axes)
 
 
-def _excerpt(original: Original, feeds: Feed, *outputs: str) -> ModelProto:
+def excerpt(original: Original, feeds: Feed, *outputs: str) -> ModelProto:
     """A model of the original's nodes between `feeds` and `outputs`, with the weights that they read."""
     model = original.model
     nodes, weights, missing = _closure(original.index, feeds.keys(), outputs)
@@ -289,7 +294,7 @@ def check_inner(
         (converted, [name for name in probes(block, how, original.index) if name not in feeds]),
     ):
         if names:
-            session = Session(_excerpt(source, feeds, *names), source.folder, threads=threads, deadline=source.deadline)
+            session = Session(excerpt(source, feeds, *names), source.folder, threads=threads, deadline=source.deadline)
             values |= session.run(feeds, names)
     arguments = {name: array for name, array in feeds.items() if name != anatomy.root}
     return check_block(replace(original, arguments=arguments), block, how, values)

@@ -21,6 +21,8 @@ from tse_onnx.verification.deadline import Deadline
 
 T = TypeVar("T")
 
+_NEVER = Deadline()
+
 _FOLDER = "session.model_external_initializers_file_folder_path"
 _FATAL_ONLY = 4  # what goes wrong is raised as well, and said once
 _WAY_OUT = "; --no-verify converts without running it"
@@ -29,10 +31,10 @@ _WAY_OUT = "; --no-verify converts without running it"
 class Session:
     """A model in onnxruntime on the processor, with `extra` values as further outputs.
 
-    `folder` is where the weights lie that are in files of their own; `title` is how messages call the model. A block
-    `alone` runs as it is written, without onnxruntime's fusions, and too shortly to be interrupted. Raises `ModelError`
-    where onnxruntime refuses, `CheckFailed` where the `deadline` passes. `large` values are allocated one by one:
-    onnxruntime's arena is faster, but grows to twice what is needed.
+    `folder` is where the weights lie that are in files of their own; `title` is how messages call the model, `way_out`
+    ends them. A block `alone` runs as it is written, without onnxruntime's fusions, and too shortly to be interrupted.
+    Raises `ModelError` where onnxruntime refuses, `CheckFailed` where the `deadline` passes. `large` values are
+    allocated one by one: onnxruntime's arena is faster, but grows to twice what is needed.
     """
 
     def __init__(
@@ -45,10 +47,11 @@ class Session:
         *,
         alone: bool = False,
         large: bool = False,
+        way_out: str = _WAY_OUT,
         deadline: Deadline | None = None,
     ) -> None:
-        self._title = title
-        self._deadline = deadline or Deadline()
+        self._title, self._way_out = title, way_out
+        self._deadline = deadline or _NEVER
         options = ort.SessionOptions()
         options.log_severity_level = _FATAL_ONLY
         options.intra_op_num_threads = threads or _usable_processors()
@@ -70,7 +73,7 @@ class Session:
         except TseError:
             raise
         except Exception as error:  # onnxruntime's own types are not exported in every release
-            raise ModelError(f"onnxruntime does not take {title}: {first_line(error)}{_WAY_OUT}") from error
+            raise ModelError(f"onnxruntime does not take {title}: {first_line(error)}{way_out}") from error
         self.outputs = [value.name for value in model.graph.output]
 
     def run(self, feed: Feed, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -84,7 +87,7 @@ class Session:
         except TseError:
             raise
         except Exception as error:
-            raise ModelError(f"onnxruntime cannot run {self._title}: {first_line(error)}{_WAY_OUT}") from error
+            raise ModelError(f"onnxruntime cannot run {self._title}: {first_line(error)}{self._way_out}") from error
         return dict(zip(names, values, strict=True))
 
     def _awaited(self, work: Callable[[], T], stop: Callable[[], object]) -> T:
