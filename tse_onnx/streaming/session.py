@@ -18,6 +18,7 @@ from tse_onnx.streaming.model import measured
 from tse_onnx.streaming.network import Network, network_of
 from tse_onnx.streaming.occupancy import Occupancy, occupancy
 from tse_onnx.streaming.result import Dataflow
+from tse_onnx.verification.deadline import Deadline
 
 if TYPE_CHECKING:
     from tse_onnx.data.presets import Preprocessing
@@ -48,12 +49,14 @@ def stream(
     preprocess: Preprocessing = "unit",
     seed: int = 0,
     tolerance: float = 1e-4,
+    time_limit: float | None = None,
     progress: Progress | None = None,
 ) -> Session:
     """The figures of `model` as `tse_onnx.dataflow` gives them, and with `execute` their proof by a run on the first
     sample of `data`, or on noise drawn from `seed`.
 
-    Raises what `dataflow` raises, `UsageError` for a run by pixels, and `DataError` where the data do not fit.
+    Raises what `dataflow` raises, `UsageError` for a run by pixels, `DataError` where the data do not fit, and
+    `CheckFailed` where the run takes longer than the seconds of `time_limit`.
     """
     machine = machine or Machine()
     if execute and machine.grain != ROW:
@@ -72,6 +75,7 @@ def stream(
             machine=machine,
             folder=source.path.parent if source.path is not None else None,
             tolerance=tolerance,
+            deadline=Deadline(time_limit),
             progress=progress,
         )
     return Session(figures, certificate, network)
@@ -84,13 +88,14 @@ def certified(
     data: Path | None,
     preprocess: Preprocessing = "unit",
     seed: int = 0,
+    deadline: Deadline | None = None,
 ) -> Certificate:
     """The certificate of what became of a model, on the first sample of `data` or on noise."""
     from tse_onnx.streaming.execute.certificate import certify
 
     network = network_of(converted, bound)
     folder = source.path.parent if source.path is not None else None
-    return certify(converted, network, feed_of(network, data, preprocess, seed), folder=folder)
+    return certify(converted, network, feed_of(network, data, preprocess, seed), folder=folder, deadline=deadline)
 
 
 def feed_of(network: Network, data: Path | None, preprocess: Preprocessing = "unit", seed: int = 0) -> Feed:

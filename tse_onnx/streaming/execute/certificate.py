@@ -22,6 +22,7 @@ from tse_onnx.streaming.machine import PER_READER, ROW, Machine
 from tse_onnx.streaming.network import Network, inlined
 from tse_onnx.streaming.pipeline import pipeline_of
 from tse_onnx.streaming.simulate import simulate
+from tse_onnx.verification.deadline import Deadline
 
 Progress = Callable[[str, int, int], None]
 _TOLERANCE = 1e-4
@@ -87,26 +88,33 @@ def certify(
     machine: Machine | None = None,
     folder: Path | None = None,
     tolerance: float = _TOLERANCE,
+    deadline: Deadline | None = None,
     progress: Progress | None = None,
 ) -> Certificate:
     """Run `network`, made of `model`, row by row on `feed` and compare with the model's figures and with onnxruntime.
 
     `folder` is where weights lie that are in files of their own. Raises `ModelError` where onnxruntime cannot run a
-    node by itself, and where the machine does not work in rows.
+    node by itself, and where the machine does not work in rows; `CheckFailed` where the `deadline` passes.
     """
+    limit = deadline or Deadline()
     machine = machine or Machine()
     if machine.grain != ROW:
         raise ModelError("the executor stores rows: certify without the pixel raster")
-    tell = progress or (lambda what, done, of: None)
+
+    def tell(what: str, done: int, of: int) -> None:
+        limit.check()
+        if progress is not None:
+            progress(what, done, of)
+
     streamer = streamer_of(model, network, private=machine.storage == PER_READER, folder=folder)
     peaks, least = predicted(network, machine)
     begun = time.perf_counter()
     bounded = streamer.run(least, feed, lambda done, of: tell("rows in the predicted room", done, of))
     seconds = time.perf_counter() - begun
-    free = streamer.run()
+    free = streamer.run(progress=lambda done, of: limit.check())
     deadlocks, alive = _tightness(streamer, least, tell)
     begun = time.perf_counter()
-    error, worst, reference_seconds = _compared(model, feed, bounded, folder)
+    error, worst, reference_seconds = _compared(model, feed, bounded, folder, limit)
     proofs = (
         Proof("completes", bounded.halt is None, _completion(bounded, least)),
         Proof("peaks", free.peaks == peaks, _peaks(free, peaks)),
@@ -175,12 +183,14 @@ def _tightness(
     return tuple(deadlocks), tuple(alive)
 
 
-def _compared(model: ModelProto, feed: Feed, run: Streamed, folder: Path | None) -> tuple[float, str, float]:
+def _compared(
+    model: ModelProto, feed: Feed, run: Streamed, folder: Path | None, deadline: Deadline
+) -> tuple[float, str, float]:
     from tse_onnx.verification.session import Session
 
     if run.halt is not None:
         return float("inf"), "", 0.0
-    session = Session(model, folder, threads=1)
+    session = Session(model, folder, threads=1, deadline=deadline)
     names = [name for name in session.outputs if name in run.outputs]
     session.run(feed, names)
     begun = time.perf_counter()
