@@ -32,6 +32,7 @@ from tse_onnx.passes.tiling import Tiling
 BLOCK, TILING, UNDO = "tse_onnx.block", "tse_onnx.tiling", "tse_onnx.undo"
 
 _FORMAT = 1
+_CALIBRATED = "calibrated"
 _LARGEST = 2**28  # of a packed record: more is no record of ours
 # Where the numbers of a tensor may lie, beside raw_data, and how.
 _TYPED = {"float_data": "<f4", "int32_data": "<u2", "double_data": "<f8"}
@@ -303,6 +304,7 @@ def _tiling(text: str) -> Tiling | Frozen:
     stated = json.loads(text)
     if stated.get("squeeze") == FROZEN:
         return Frozen(tuple(float(number) for number in stated["gate"]))
+    stated.pop(_CALIBRATED, None)  # the numbers are in the graph
     return Tiling(**({"rows": None} | stated))
 
 
@@ -315,6 +317,8 @@ def _tiling_text(tiling: Tiling | Frozen) -> str:
         for field in dataclasses.fields(Tiling)
         if (value := getattr(tiling, field.name)) != (None if field.name == "rows" else field.default)
     }
+    if stated.pop("calibration", None) is not None:
+        stated[_CALIBRATED] = True
     return json.dumps(stated)
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
-from onnx import ModelProto, ValueInfoProto
+from onnx import ModelProto
 
-from tse_onnx.analysis import Analysis, InputShapes, Part, analyse, need_sizes
+from tse_onnx.analysis import Analysis, InputShapes, analyse, need_sizes
 from tse_onnx.data.presets import Preprocessing, preprocess_of
 from tse_onnx.errors import CheckFailed, UsageError
 from tse_onnx.external import check_locations, external_tensors, location
@@ -22,9 +22,10 @@ from tse_onnx.passes.match import DEFAULT_KINDS
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.tiling import Tiling
 from tse_onnx.phases import phase
-from tse_onnx.plan import CONVERTED, Decision, Plan
-from tse_onnx.preparation import Preparation, prepare
+from tse_onnx.plan import Decision, Plan
+from tse_onnx.preparation import prepare
 from tse_onnx.report.data import Report
+from tse_onnx.rewriting import forms_of, rewrite
 from tse_onnx.selection import EVERYTHING, Selection
 from tse_onnx.source import ModelLike, Source, open_model
 
@@ -32,14 +33,12 @@ if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
     from tse_onnx.data.preprocess import Preprocess
-    from tse_onnx.passes.lowering import Means, Upsample
-    from tse_onnx.passes.splice import Change, Edit
+    from tse_onnx.passes.splice import Change
     from tse_onnx.staging import Stage
     from tse_onnx.streaming.execute.certificate import Certificate
     from tse_onnx.verification.result import Verification
 
 PathLike = Union[str, "os.PathLike[str]"]
-Forms = tuple["Upsample", "Means"]
 
 _MOST_THREADS = 1024
 
@@ -179,7 +178,7 @@ def convert(
         check_locations(source.model, base)
     if report is not None:
         _check_report(Path(report), source, None if out is None else Path(out))
-    forms = _forms(upsample, means)
+    forms = forms_of(upsample, means)
     made = prepare(source, _chosen(rows, tiling, plan), input_shapes, kinds, dynamic, selection)
     if verify:
         need_sizes(made.analysis)
@@ -187,7 +186,7 @@ def convert(
     if expect is not None and figures.totals.converted != expect:
         raise CheckFailed(f"{figures.totals.converted} blocks would be converted; {expect} were expected")
     with phase(_log, "rewriting"):
-        converted, changes = _apply(made, forms, owned=source.path is not None and not verify)
+        converted, changes = rewrite(made, forms, owned=source.path is not None and not verify)
     unchanged = None if changes or made.written.bound else source.original()
 
     def check(folder: Path | None, renamed: Mapping[str, str]) -> Verification | None:
@@ -275,80 +274,6 @@ def _chosen(rows: int, tiling: Tiling | None, plan: Plan | None) -> Plan:
     if plan is not None:
         return plan
     return Plan(tiling if tiling is not None else Tiling(rows))
-
-
-def _forms(upsample: str, means: str) -> Forms:
-    from tse_onnx.passes.lowering import Means, Upsample
-
-    try:
-        return Upsample(upsample), Means(means)
-    except ValueError:
-        choices = [", ".join(form.value for form in kind) for kind in (Upsample, Means)]
-        raise UsageError(f"gates are spread by {choices[0]}, running means made by {choices[1]}") from None
-
-
-def _apply(made: Preparation, forms: Forms, *, owned: bool) -> tuple[ModelProto, tuple[Change, ...]]:
-    """The converted model and what was changed in it; a model that is `owned` is changed in place instead of copied."""
-    source = made.analysis.source
-    if owned:
-        converted = source.model
-    else:
-        converted = ModelProto()
-        converted.CopyFrom(source.model)
-    chosen = {decision.block.name: decision for decision in made.decisions if decision.status == CONVERTED}
-    changes: tuple[Change, ...] = ()
-    if chosen:
-        from tse_onnx.passes.names import taken_names
-        from tse_onnx.passes.splice import Change, apply
-        from tse_onnx.passes.undo import next_step
-
-        taken = taken_names(source.model)
-        step = next_step(source.model) if any(block.tiled for block in made.written.blocks) else 1
-        # The first block remembers for all what the inputs were.
-        inputs = [value for value in source.model.graph.input if value.name in made.written.bound]
-        changes = tuple(
-            Change(part.scope.path, _edits(source.model, part, chosen, taken, forms, step, inputs))
-            for part in made.written.parts
-            if any(block.name in chosen for block in part.blocks)
-        )
-        apply(converted, changes)
-    if made.written.bound:
-        from tse_onnx.passes.shapes import bind_inputs
-
-        bind_inputs(converted.graph, made.written.bound)
-    return converted, changes
-
-
-def _edits(
-    model: ModelProto,
-    part: Part,
-    chosen: Mapping[str, Decision],
-    taken: set[str],
-    forms: Forms,
-    step: int,
-    inputs: list[ValueInfoProto],
-) -> tuple[Edit, ...]:
-    from tse_onnx.passes.lowering import freeze, lower
-    from tse_onnx.passes.scope import container
-    from tse_onnx.passes.undo import Recorder
-
-    edits = []
-    recorder = Recorder(container(model, part.scope.path), step)
-    for block in part.blocks:
-        decision = chosen.get(block.name)
-        if decision is None:
-            continue
-        choice, cover = decision.frozen or decision.tiling, decision.open_strips or decision.cover
-        if decision.frozen is not None:
-            edit = freeze(block, decision.frozen, part.scope, taken)
-        elif cover is not None:
-            edit = lower(block, cover, part.scope, taken, *forms)
-        else:
-            continue
-        assert choice is not None
-        edits.append(recorder.recorded(edit, block, choice, inputs))
-        inputs.clear()
-    return tuple(edits)
 
 
 def _verify(

@@ -119,6 +119,11 @@ def _tile(block: Block, tiling: Tiling, opset: int, dynamic: bool) -> Decision:
         cover = tiling.cover(extents)
     except UsageError as error:
         return _refused(block, str(error), "rank")
+    if tiling.calibration is not None and tiling.calibration.channels != block.channels:
+        raise UsageError(
+            f"the plan calibrates {quoted(block.name)} for {tiling.calibration.channels} channels; its map has "
+            f"{block.channels}"
+        )
     if cover.covers_map:
         shown = " × ".join(map(str, extents))
         if tiling.squeeze == TILE:

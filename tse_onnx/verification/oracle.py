@@ -28,7 +28,7 @@ from tse_onnx.passes.index import GraphIndex
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.scope import Scope
 from tse_onnx.passes.shapes import TensorType, value_info
-from tse_onnx.passes.tiling import Cover, Tile
+from tse_onnx.passes.tiling import Cover, Running, Tile
 from tse_onnx.verification.result import BlockCheck
 from tse_onnx.verification.session import Session
 
@@ -183,9 +183,14 @@ def _by_means(original: Original, block: Block, cover: Cover, values: Feed) -> n
     alone = excerpt(original, {anatomy.squeeze.input: x, **sizes}, anatomy.gate)
     session = Session(alone, original.folder, threads=1, as_written=True)
     stitched = np.empty_like(scaled)
-    for source, target in cover.pieces():
+    for number, (source, target) in enumerate(cover.pieces()):
         crop = x[_slices(anatomy.input_axes, anatomy, source)].astype(np.float64)
-        mean = crop.mean(axis=anatomy.squeeze.spatial, keepdims=True).astype(x.dtype)
+        mean = crop.mean(axis=anatomy.squeeze.spatial, keepdims=True)
+        if isinstance(cover, Running) and cover.calibration is not None:
+            shape = [-1 if axis == anatomy.squeeze.channel else 1 for axis in range(x.ndim)]
+            offsets = np.array(cover.calibration.offsets[number]).reshape(shape)
+            mean = cover.calibration.slopes[number] * mean + offsets
+        mean = mean.astype(x.dtype)
         feed = {anatomy.squeeze.input: np.ascontiguousarray(np.broadcast_to(mean, x.shape)), **sizes}
         gate = np.broadcast_to(session.run(feed, [anatomy.gate])[anatomy.gate], scaled.shape)
         place = _slices(anatomy.map_axes, anatomy, target)
