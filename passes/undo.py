@@ -27,12 +27,12 @@ from tse_onnx.passes.frozen import FROZEN, Frozen
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.scope import Body, Function, Path, container
 from tse_onnx.passes.splice import Edit, Relaid, relay
-from tse_onnx.passes.tiling import Tiling
+from tse_onnx.passes.tiling import Calibration, Tiling
 
 BLOCK, TILING, UNDO = "tse_onnx.block", "tse_onnx.tiling", "tse_onnx.undo"
 
 _FORMAT = 1
-_CALIBRATED = "calibrated"
+_CALIBRATION = "calibration"
 _LARGEST = 2**28  # of a packed record: more is no record of ours
 # Where the numbers of a tensor may lie, beside raw_data, and how.
 _TYPED = {"float_data": "<f4", "int32_data": "<u2", "double_data": "<f8"}
@@ -304,7 +304,8 @@ def _tiling(text: str) -> Tiling | Frozen:
     stated = json.loads(text)
     if stated.get("squeeze") == FROZEN:
         return Frozen(tuple(float(number) for number in stated["gate"]))
-    stated.pop(_CALIBRATED, None)  # the numbers are in the graph
+    if (numbers := stated.pop(_CALIBRATION, None)) is not None:
+        stated[_CALIBRATION] = Calibration(tuple(numbers["slopes"]), tuple(map(tuple, numbers["offsets"])))
     return Tiling(**({"rows": None} | stated))
 
 
@@ -317,8 +318,8 @@ def _tiling_text(tiling: Tiling | Frozen) -> str:
         for field in dataclasses.fields(Tiling)
         if (value := getattr(tiling, field.name)) != (None if field.name == "rows" else field.default)
     }
-    if stated.pop("calibration", None) is not None:
-        stated[_CALIBRATED] = True
+    if tiling.calibration is not None:
+        stated[_CALIBRATION] = dataclasses.asdict(tiling.calibration)
     return json.dumps(stated)
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
+from tse_onnx.cli.data_options import data_options
 from tse_onnx.cli.options import (
     format_option,
     given_model,
@@ -19,56 +16,21 @@ from tse_onnx.cli.options import (
     kinds_option,
     parse_kinds,
     parse_shapes,
-    preprocess_option,
     print_json,
 )
+from tse_onnx.cli.progress import progress_bar
 from tse_onnx.cli.tiling import OPTION_NAMES, tiling_options
 
 if TYPE_CHECKING:
+    from tse_onnx.data.choice import Data
     from tse_onnx.plan import Plan
     from tse_onnx.selection import Selection
-
-_Progress = Callable[[int, int], None]
 
 
 @click.command()
 @click.argument("original", type=click.Path(path_type=Path, allow_dash=True))
 @click.argument("converted", type=click.Path(path_type=Path), nargs=-1)
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path, exists=True),
-    required=True,
-    help="What to run the models on: a folder of images, an .npz (arrays by input name) or an .npy.",
-)
-@preprocess_option
-@click.option(
-    "--labels",
-    type=click.Path(path_type=Path, exists=True),
-    metavar="FILE",
-    help="The class of each sample: a .csv with lines of file,label, or for arrays an .npy of integers. A folder for "
-    "each class, or an array called labels in the .npz, needs no file.",
-)
-@click.option(
-    "--label-offset",
-    type=int,
-    default=0,
-    show_default=True,
-    metavar="N",
-    help="Add N to every label: 1 for networks whose class 0 is a background.",
-)
-@click.option(
-    "--skip-unreadable",
-    is_flag=True,
-    help="Leave out images that cannot be read, and say so. They are errors otherwise.",
-)
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Take N samples, drawn at random.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draw.")
-@click.option(
-    "--batch",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Samples in one run.  [default: the model's batch, or 8]",
-)
+@data_options
 @input_shape_option
 @click.option("--threads", type=click.IntRange(0, 1024), default=0, help="Threads of onnxruntime; 0 for all cores.")
 @click.option("--by-stage", is_flag=True, help="Also convert the blocks of each resolution alone, one after the other.")
@@ -117,14 +79,7 @@ def evaluate(
     ctx: click.Context,
     original: Path,
     converted: tuple[Path, ...],
-    data: Path,
-    preprocess: str,
-    labels: Path | None,
-    label_offset: int,
-    skip_unreadable: bool,
-    limit: int | None,
-    seed: int,
-    batch: int | None,
+    data: Data,
     input_shapes: tuple[str, ...],
     threads: int,
     by_stage: bool,
@@ -161,7 +116,6 @@ def evaluate(
         option = given[0].removesuffix("_path").replace("_", "-")
         raise click.UsageError(f"--{option} says how to convert the original; there are converted models already")
 
-    from tse_onnx.data.choice import Data
     from tse_onnx.evaluation.evaluate import evaluate as run
     from tse_onnx.source import open_model
 
@@ -169,23 +123,22 @@ def evaluate(
         from tse_onnx.report.correlation_plot import plot_kind
 
         plot_kind(plot_path)
-    chosen = Data(data, preprocess, labels, label_offset, limit, seed, batch, skip_unreadable)
     source = open_model(given_model(original))
     others = [open_model(path) for path in converted]
     how = None if others else plan
     shapes, wanted = parse_shapes(input_shapes), parse_kinds(kinds)
-    with _progress("comparing") as progress:
+    with progress_bar("comparing") as progress:
         found = run(
-            source, others, data=chosen, plan=how, selection=selection, by_stage=by_stage, input_shapes=shapes,
+            source, others, data=data, plan=how, selection=selection, by_stage=by_stage, input_shapes=shapes,
             kinds=wanted, threads=threads, progress=progress,
         )  # fmt: skip
     correlations = None
     if correlation:
         from tse_onnx.evaluation.correlation import correlate
 
-        with _progress("correlating") as progress:
+        with progress_bar("correlating") as progress:
             correlations = correlate(
-                source, others, data=chosen, plan=how, selection=selection, input_shapes=shapes, kinds=wanted,
+                source, others, data=data, plan=how, selection=selection, input_shapes=shapes, kinds=wanted,
                 threads=threads, progress=progress,
             )  # fmt: skip
         if plot_path is not None:
@@ -214,18 +167,3 @@ def evaluate(
 
 def _given(ctx: click.Context, name: str) -> bool:
     return ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE
-
-
-@contextlib.contextmanager
-def _progress(what: str) -> Iterator[_Progress | None]:
-    """A bar with the time left on standard error, where that is a terminal."""
-    if not sys.stderr.isatty() or os.environ.get("NO_COLOR"):
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, of: bar.update(task, completed=done, total=of)

@@ -42,6 +42,7 @@ class Batches:
         if found is None:
             chosen = range(number * self._size, min((number + 1) * self._size, self.samples.count))
             part = self.samples.subset(chosen)
+            part = part if part.fixed else part.by(len(chosen))
             (feed,) = part.feeds()
             found = self._kept[number] = Batch(number, feed, part.labels)
             self._held += _bytes(found)

@@ -267,7 +267,8 @@ def _gates(block: Block, values: Values) -> np.ndarray:
 def _row_means(block: Block, values: Values) -> np.ndarray:
     squeeze = _anatomy(block).squeeze
     array = np.moveaxis(values[squeeze.input], (squeeze.channel, squeeze.spatial[0]), (1, 2))
-    return array.reshape(*array.shape[:3], -1).astype(np.float64).mean(axis=3)
+    means: np.ndarray = array.reshape(*array.shape[:3], -1).astype(np.float64).mean(axis=3)
+    return means
 
 
 def _anatomy(block: Block) -> Anatomy:

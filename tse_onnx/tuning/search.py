@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tse_onnx.analysis import input_types
-from tse_onnx.data.presets import preprocess_of
-from tse_onnx.data.samples import Samples, samples_of
+from tse_onnx.data.choice import Data, PathLike
+from tse_onnx.data.samples import Samples
 from tse_onnx.errors import DataError, ModelError, UsageError
 from tse_onnx.passes.frozen import Frozen
 from tse_onnx.plan import Plan
@@ -22,29 +21,30 @@ from tse_onnx.tuning.judging import judged
 from tse_onnx.tuning.network import Network
 from tse_onnx.tuning.result import Point, Sensitivity, TuneResult, front
 from tse_onnx.tuning.selections import Selections
-from tse_onnx.tuning.settings import Options, PathLike, Settings
+from tse_onnx.tuning.settings import Options, Settings
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-def sensitivity(model: ModelLike, data: PathLike, **options: Unpack[Options]) -> Sensitivity:
+def sensitivity(model: ModelLike, data: PathLike | Data, **options: Unpack[Options]) -> Sensitivity:
     """What every choice for every block of `model` costs alone, on `data`.
 
-    `model` is a path, an `onnx.ModelProto` or a `gs.Graph`; `data` an .npz, an .npy or a folder of images; the options
-    are those of `tse_onnx.tuning.settings.Options`. What was measured before is not measured again.
+    `model` is a path, an `onnx.ModelProto` or a `gs.Graph`; `data` a path, or a `Data` that says how to read what is
+    there; the options are those of `tse_onnx.tuning.settings.Options`. What was measured before is not measured again.
 
     Raises `ModelError` where the model has no block to choose for, `DataError`, `UsageError`.
     """
     settings = Settings(**options)
-    network, samples = _opened(model, Path(data), settings)
+    chosen = data if isinstance(data, Data) else Data(data)
+    network, samples = _opened(model, chosen, settings)
     with bench_of(network, _whole_batches(samples), settings) as bench:
         return bench.sensitivity()
 
 
 def tune(
     model: ModelLike,
-    data: PathLike,
+    data: PathLike | Data,
     *,
     budget: int | None = None,
     reduce: float | None = None,
@@ -71,8 +71,9 @@ def tune(
         raise UsageError("a budget and a bound on the loss are zero or more, a reduction is a fraction from 0 to 1")
     if not 0 < held_out < 1:
         raise UsageError(f"the part that is held out is a fraction between 0 and 1, not {held_out}")
-    network, samples = _opened(model, Path(data), settings)
-    to_choose, to_judge = halves(samples, held_out, settings.seed)
+    given_data = data if isinstance(data, Data) else Data(data)
+    network, samples = _opened(model, given_data, settings)
+    to_choose, to_judge = halves(samples, held_out, given_data.seed)
     with bench_of(network, to_choose, settings) as bench:
         found = bench.sensitivity()
         selections = Selections(bench, found, trials)
@@ -88,17 +89,13 @@ def tune(
     return TuneResult(plan, chosen, found, curve, verdicts, to_judge.text, allowed, max_loss, selections.least)
 
 
-def _opened(model: ModelLike, data: Path, settings: Settings) -> tuple[Network, Samples]:
+def _opened(model: ModelLike, data: Data, settings: Settings) -> tuple[Network, Samples]:
     network = Network(open_model(model), settings.input_shapes, settings.kinds, settings.threads)
     if not network.blocks:
         tiled = any(block.tiled for block in network.analysis.blocks)
         why = "its blocks are tiled already: restore it first" if tiled else "tse-onnx inspect says why"
         raise ModelError(f"{network.source.title} has no squeeze-and-excite block to choose for; {why}")
-    samples = samples_of(
-        input_types(network.analysis), data, preprocess_of(settings.preprocess), settings.label_file,
-        skip_unreadable=settings.skip_unreadable, label_offset=settings.label_offset,
-    )  # fmt: skip
-    return network, samples if settings.limit is None else samples.drawn(settings.limit, settings.seed)
+    return network, data.samples(input_types(network.analysis))
 
 
 def _whole_batches(samples: Samples) -> Samples:
@@ -124,7 +121,11 @@ def halves(samples: Samples, held_out: float, seed: int) -> tuple[Samples, Sampl
     bounds = np.linspace(0, units * step, count + 1).round().astype(int)
     judge = [int(random.integers(start, stop)) for start, stop in pairwise(bounds)]
     choose = sorted(set(range(units * step)) - set(judge))
-    return samples.subset(choose), samples.subset(judge)
+    parts = samples.subset(choose), samples.subset(judge)
+    if samples.fixed:
+        return parts
+    to_choose, to_judge = (part.by(min(samples.batch, part.count)) for part in parts)
+    return to_choose, to_judge
 
 
 def _plan(chosen: Point, found: Sensitivity) -> Plan:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TypedDict, Union
+from typing import TypedDict
 
 from tse_onnx.analysis import InputShapes
-from tse_onnx.data.presets import Preprocessing
+from tse_onnx.data.choice import PathLike
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.match import DEFAULT_KINDS
 from tse_onnx.tuning.choices import Menu
 from tse_onnx.tuning.figures import GATE
 from tse_onnx.tuning.losses import AUTO, Loss
 
-PathLike = Union[str, "os.PathLike[str]"]
 Progress = Callable[[str, float, float], None]
 """Called with what is being done, how much of it is done and how much there is."""
 
@@ -32,8 +29,6 @@ MEMORY = 2**30
 class Options(TypedDict, total=False):
     """The options that `sensitivity` and `tune` share.
 
-    * `preprocess`, `labels`, `label_offset`, `skip_unreadable`: how the data are read, as in `evaluate`; `limit` is how
-      many samples are taken, drawn by `seed`;
     * `input_shapes`, `kinds`: those of `find_blocks`;
     * `loss`: kl, noise, top1, auto, or a function from the original's outputs, the changed network's and the labels of
       a batch to a number, or to one for each of its samples;
@@ -48,12 +43,6 @@ class Options(TypedDict, total=False):
     * `progress`: called while the work goes on.
     """
 
-    preprocess: Preprocessing
-    labels: PathLike | None
-    label_offset: int
-    skip_unreadable: bool
-    limit: int | None
-    seed: int
     input_shapes: InputShapes | None
     kinds: Collection[str]
     loss: str | Loss
@@ -74,12 +63,6 @@ class Options(TypedDict, total=False):
 class Settings:
     """The same with its defaults, checked. Raises `UsageError`."""
 
-    preprocess: Preprocessing = "unit"
-    labels: PathLike | None = None
-    label_offset: int = 0
-    skip_unreadable: bool = False
-    limit: int | None = None
-    seed: int = 0
     input_shapes: InputShapes | None = None
     kinds: Collection[str] = DEFAULT_KINDS
     loss: str | Loss = AUTO
@@ -100,12 +83,7 @@ class Settings:
             raise UsageError(f"gates are frozen {', '.join(FREEZES)}, not {self.freeze!r}")
         if self.workers is not None and self.scheduler is not None:
             raise UsageError("workers are started here, or a scheduler has them; not both")
-        for name, least in (("limit", 1), ("workers", 1), ("bits", 1), ("memory", 1), ("seed", 0), ("threads", 0)):
+        for name, least in (("workers", 1), ("bits", 1), ("memory", 1), ("threads", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{name} is {least} or more, not {value}")
-
-    @property
-    def label_file(self) -> Path | None:
-        """The file of the labels."""
-        return None if self.labels is None else Path(self.labels)
