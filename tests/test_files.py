@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import socket
 import stat
 import subprocess
 import sys
@@ -18,7 +19,6 @@ from tests.command import refused
 from tests.command import tse_onnx as command
 from tests.graphs import network, plain_model, se_model, some_input
 from tests.running import run
-from tse_onnx import staging
 
 ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
@@ -36,6 +36,10 @@ def _tree(folder):
         else None if path.is_dir() else path.read_bytes()
         for path in sorted(Path(folder).rglob("*"))
     }  # fmt: skip
+
+
+def _names(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
 # One file
@@ -114,16 +118,21 @@ def test_a_failure_at_any_moment_leaves_everything_as_it_was(folder, monkeypatch
         raise error
 
     if moment == "before writing":
-        monkeypatch.setattr(staging.os, "open", fail)
+        honest_open = os.open  # which removing a folder needs, too
+        monkeypatch.setattr(
+            os,
+            "open",
+            lambda path, flags, *rest, **more: (
+                (fail() if flags & os.O_CREAT else None) or honest_open(path, flags, *rest, **more)
+            ),
+        )
     elif moment == "while writing":
-        monkeypatch.setattr(staging.os, "fsync", fail)
+        monkeypatch.setattr(os, "fsync", fail)
     elif moment == "at the rename":
         monkeypatch.setattr(Path, "replace", fail)
     elif moment == "at the report":
-        honest, count = staging.os.fsync, []
-        monkeypatch.setattr(
-            staging.os, "fsync", lambda handle: (count.append(1), fail() if len(count) > 1 else honest(handle))
-        )
+        honest, count = os.fsync, []
+        monkeypatch.setattr(os, "fsync", lambda handle: (count.append(1), fail() if len(count) > 1 else honest(handle)))
     else:
         monkeypatch.setattr("tse_onnx.verification.drift.DriftMeter.add", fail)
     done = command("convert", "se.onnx", "out.onnx", "--report", "r.json", cwd=folder)
@@ -148,12 +157,17 @@ def test_a_disk_that_is_really_full(folder, model):
     assert _tree(folder) == before
 
 
-@pytest.mark.parametrize("bad", ["a directory", "missing folder", "a device", "a name too long", "a null character"])
-def test_outputs_that_cannot_be(folder, bad):
+@pytest.mark.parametrize(
+    "bad", ["a directory", "missing folder", "a socket", "standard output", "a name too long", "a null character"]
+)
+def test_outputs_that_cannot_be(folder, monkeypatch, bad):
     (folder / "sub").mkdir()
-    before = _tree(folder)
-    name = {"a directory": "sub", "missing folder": "no/out.onnx", "a device": "/dev/null",
+    name = {"a directory": "sub", "missing folder": "no/out.onnx", "a socket": "socket", "standard output": "/dev/stdout",
             "a name too long": "n" * 300, "a null character": "a\0b"}[bad]  # fmt: skip
+    if bad == "a socket":
+        monkeypatch.chdir(folder)  # the path of a socket is short
+        socket.socket(socket.AF_UNIX).bind(name)
+    before = _tree(folder) if bad != "a socket" else None
     if bad == "a null character":
         with pytest.raises(tse_onnx.TseError):
             tse_onnx.convert(folder / "se.onnx", name)
@@ -161,7 +175,44 @@ def test_outputs_that_cannot_be(folder, bad):
             tse_onnx.find_blocks(name)
     else:
         refused(command("convert", "se.onnx", name, cwd=folder))
-    assert _tree(folder) == before
+        refused(command("convert", "se.onnx", "out.onnx", "--report", name, cwd=folder))
+    assert before is None or _tree(folder) == before
+    assert not (folder / "out.onnx").exists()
+
+
+@pytest.mark.parametrize("model", ["se.onnx", "external/model.onnx"])
+def test_streams_get_the_model_when_everything_has_passed(folder, model):
+    """A pipe, as a shell's process substitution makes it, and the device that swallows everything."""
+    _external(folder / "external", se_model())
+    assert command("convert", model, "/dev/null", cwd=folder).returncode == 0
+    assert Path("/dev/null").is_char_device()
+    os.mkfifo(folder / "pipe")
+    for options, code in (((), 0), (("--report", "missing/r.json"), 2), (("--max-drift", "1e-9"), 1)):
+        reader = os.open(folder / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+        before = _names(folder)
+        assert command("convert", model, "pipe", *options, cwd=folder).returncode == code
+        with os.fdopen(reader, "rb") as file:
+            written = file.read()
+        expected = tse_onnx.convert(folder / model, rows=7).serialized()
+        assert written == (b"" if code else expected)
+        assert _names(folder) == before
+
+
+def test_a_report_that_was_written_is_taken_back_where_the_model_cannot_be(folder):
+    """The model goes to a pipe whose reader goes away before it can be filled."""
+    model = network(28, 14)
+    model.metadata_props.add(key="padding", value="x" * 200_000)
+    onnx.save(model, folder / "se.onnx")
+    os.mkfifo(folder / "pipe")
+    for existing in (False, True):
+        if existing:
+            (folder / "r.json").write_bytes(b"before")
+        before = _names(folder)
+        reader = subprocess.Popen(["head", "-c", "1", "pipe"], cwd=folder, stdout=subprocess.DEVNULL)
+        assert "pipe" in refused(command("convert", "se.onnx", "pipe", "--report", "r.json", cwd=folder))
+        reader.wait()
+        assert _names(folder) == before
+        assert not existing or (folder / "r.json").read_bytes() == b"before"
 
 
 def test_a_name_as_long_as_the_system_allows(folder):

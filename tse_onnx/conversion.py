@@ -205,12 +205,12 @@ def convert(
             verification = check(base, {})
         else:
             renamed = model_stage.write(converted, base, unchanged)
-            verification = check(model_stage.out.parent, renamed)
+            verification = check(model_stage.folder, renamed)
         if report_stage is not None:
             from tse_onnx.report.json import report_text
 
             report_stage.write_bytes(report_text(described(verification)).encode())
-        for stage in (model_stage, report_stage):
+        for stage in (report_stage, model_stage):  # where there is a model, there is its report
             if stage is not None:
                 stage.commit()
     return ConvertResult(converted, described(verification), verification, target, unchanged)
