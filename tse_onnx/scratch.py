@@ -18,7 +18,7 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tse_onnx.copying import copy
@@ -141,10 +141,7 @@ class Scratch:
     def end(self) -> None:
         """Remove the folder, and what was carried unless the staged file was published."""
         if self._folder is not None:
-            committed = not _remove(self._folder)
-            for given in () if committed else self._unlinked:
-                with contextlib.suppress(OSError):
-                    given.unlink()
+            _remove(self._folder, self._unlinked)
         self._close()
 
     def _close(self) -> None:
@@ -196,12 +193,13 @@ def _sweep(home: Path) -> None:
                 os.close(handle)
 
 
-def _remove(folder: Path) -> bool:
-    """Remove a run's folder and, unless the run has committed, what it carried; whether that was so."""
+def _remove(folder: Path, unlinked: Iterable[Path] = ()) -> None:
+    """Remove a run's folder and, unless the run has committed, what it carried."""
     with contextlib.suppress(OSError):
         (folder / _STAGED).rename(folder / _DEAD)
-    dead = (folder / _DEAD).exists()
-    if dead:
+    if (folder / _DEAD).exists():
+        for copied in unlinked:
+            copied.unlink(missing_ok=True)
         carried = folder / _CARRIED
         for link in sorted(carried.rglob("*"), reverse=True):  # what is in a folder before the folder
             given = folder.parent / link.relative_to(carried)
@@ -211,7 +209,6 @@ def _remove(folder: Path) -> bool:
                 elif not link.is_dir() and _same(given, link):
                     given.unlink()
     shutil.rmtree(folder, ignore_errors=True)
-    return dead
 
 
 def _folders(home: Path) -> Iterator[Path]:

@@ -23,8 +23,8 @@ from tse_onnx.scratch import Scratch
 class Stage:
     """The output of one conversion before it has its name. A stream (a pipe, `/dev/null`) gets its bytes on commit."""
 
-    def __init__(self, out: Path, *, is_stream: bool = False) -> None:
-        self.out = out
+    def __init__(self, out: Path, title: str, *, is_stream: bool = False) -> None:
+        self.out, self.title = out, title
         self.folder: Path | None = None
         """Where the staged model's external weights lie."""
         self._is_stream = is_stream
@@ -37,19 +37,21 @@ class Stage:
 
         `unchanged` are the model's own bytes where it is to stay as it is: they are staged unless a reference changed.
         """
-        if self._is_stream:  # which has no folder: what reads it has to find the weights by itself
-            self.folder, renamed = folder, {}
-        else:
-            self._scratch.begin()
-            self.folder, renamed = self.out.parent, self._carry(model, folder)
-        self._put((unchanged,) if unchanged is not None and not renamed else tuple(encoded(model)))
+        with _telling(self.title):
+            if self._is_stream:  # which has no folder: what reads it has to find the weights by itself
+                self.folder, renamed = folder, {}
+            else:
+                self._scratch.begin()
+                self.folder, renamed = self.out.parent, self._carry(model, folder)
+            self._put((unchanged,) if unchanged is not None and not renamed else tuple(encoded(model)))
         return renamed
 
     def write_bytes(self, *pieces: bytes) -> None:
         """Stage the bytes of a file, in one piece or in several."""
-        if not self._is_stream:
-            self._scratch.begin()
-        self._put(pieces)
+        with _telling(self.title):
+            if not self._is_stream:
+                self._scratch.begin()
+            self._put(pieces)
 
     def _put(self, pieces: tuple[bytes, ...]) -> None:
         if self._is_stream:
@@ -59,11 +61,12 @@ class Stage:
 
     def commit(self) -> None:
         """Give the staged file its name. Until the end of `staging` an error takes that back."""
-        if not self._is_stream:
-            self._scratch.publish(self.out)
-            return
-        with self.out.open("wb") as file:
-            file.writelines(self._pieces)
+        with _telling(self.title):
+            if self._is_stream:
+                with self.out.open("wb") as file:
+                    file.writelines(self._pieces)
+            else:
+                self._scratch.publish(self.out)
 
     def revert(self) -> None:
         """Make the output what it was before `commit`."""
@@ -146,22 +149,31 @@ def staging(out: Path) -> Iterator[Stage]:
         if not out.parent.is_dir():
             raise ModelError(f"cannot write {out}: there is no directory {out.parent}")
         # Through a link the file it points to is replaced, as a plain write would do.
-        stage = Stage(out if is_stream else resolved(out), is_stream=is_stream)
+        stage = Stage(out if is_stream else resolved(out), str(out), is_stream=is_stream)
         if not stage.out.parent.is_dir():
             raise ModelError(f"cannot write {out}: it links to {stage.out}, and there is no such directory")
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot write {out}: {getattr(error, 'strerror', None) or error}") from error
     try:
-        yield stage
-    except BaseException as error:
+        with _telling(stage.title):
+            yield stage
+    except BaseException:
         stage.revert()
-        if not isinstance(error, OSError):
-            raise
-        culprit = str(error.filename) if isinstance(error.filename, (str, os.PathLike)) else ""
-        culprit = f" ({culprit})" if culprit and not Path(culprit).is_relative_to(stage.out.parent) else ""
-        raise ModelError(f"cannot write {out}: {error.strerror or error}{culprit}") from error
+        raise
     finally:
         stage.end()
+
+
+@contextlib.contextmanager
+def _telling(title: str) -> Iterator[None]:
+    """Say what could not be written instead of only why."""
+    try:
+        yield
+    except OSError as error:
+        name = error.filename if isinstance(error.filename, str) else ""
+        elsewhere = name and Path(name).parent != Path(title).resolve().parent and ".tse-onnx-" not in name
+        culprit = f" ({name})" if elsewhere else ""
+        raise ModelError(f"cannot write {title}: {error.strerror or error}{culprit}") from error
 
 
 def resolved(path: Path) -> Path:
