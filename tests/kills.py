@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -274,10 +275,10 @@ def killed(job: Job, points: int, draw: random.Random, home: Path) -> Iterator[t
         job.prepare(folder)
         job.leave(folder)
         if point.startswith("line"):
-            code = _killed_at(lambda: job.run(folder), int(point.split()[1]))
+            code = _killed_at(partial(job.run, folder), int(point.split()[1]))
             assert code == -signal.SIGKILL, code
         else:
-            code, _ = _killed_after(lambda: job.run(folder), float(point.split()[0]))
+            code, _ = _killed_after(partial(job.run, folder), float(point.split()[0]))
             assert code in (0, -signal.SIGKILL), code
         yield point, code != 0, complaints(job, folder, before, after)
 
@@ -290,9 +291,9 @@ def at_once(points: int, draw: random.Random, home: Path) -> Iterator[tuple[str,
         for name, seed in (("one", 1), ("two", 1 + number // 2 % 2)):
             model_with_weights(folder / name / "model.onnx", seed)
         both = [weights(folder / name / "model.onnx") for name in ("one", "two")]
-        works = [_convert(f"{name}/model.onnx", "out/model.onnx") for name in ("one", "two")]
+        works = [partial(_convert(f"{name}/model.onnx", "out/model.onnx"), folder) for name in ("one", "two")]
         pause, victim = 0.03 * draw.random(), number % 2 == 1
-        with _child(lambda: works[0](folder)) as first, _child(lambda: works[1](folder)) as second:
+        with _child(works[0]) as first, _child(works[1]) as second:
             if victim:
                 time.sleep(pause)
                 os.kill(first, signal.SIGKILL)

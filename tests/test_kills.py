@@ -87,13 +87,18 @@ def test_no_run_relies_on_weights_that_another_may_take_away(folder, other, fail
 def test_a_run_that_is_taken_for_dead_writes_nothing(folder, monkeypatch):
     """Where locks do not work, as between two machines on some network file systems."""
     before = tree(folder)
-    with pytest.raises(tse_onnx.ModelError, match="cannot write"), staging(folder / "out/model.onnx") as stage:
-        _write(stage, folder / "one")
-        with monkeypatch.context() as patch:
-            patch.setattr(scratch, "_lock", lambda handle: True)
-            patch.setattr(shutil, "rmtree", lambda *arguments, **options: None)  # the other has not come so far yet
-            scratch._sweep(folder / "out")
-        stage.commit()
+
+    def run():
+        with staging(folder / "out/model.onnx") as stage:
+            _write(stage, folder / "one")
+            with monkeypatch.context() as patch:
+                patch.setattr(scratch, "_lock", lambda handle: True)
+                patch.setattr(shutil, "rmtree", lambda *arguments, **options: None)  # the other has not come so far
+                scratch._sweep(folder / "out")
+            stage.commit()
+
+    with pytest.raises(tse_onnx.ModelError, match="cannot write"):
+        run()
     assert tree(folder) == before
 
 
