@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from tse_onnx.passes.forms.act import Act
 from tse_onnx.passes.forms.squeeze import Squeeze
+from tse_onnx.passes.frozen import Frozen
 from tse_onnx.passes.reasons import Refusal
 from tse_onnx.passes.tiling import Tiling
 
@@ -84,13 +85,15 @@ class Block:
     anatomy: Anatomy | None = field(default=None, repr=False)
     scope: str = ""
     """Where in the model: "" for the main graph, else the body or the function, in words."""
-    tiled: Tiling | None = None
-    """How the block is tiled already, by an earlier conversion; its anatomy then holds no more than the map's axes."""
+    tiled: Tiling | Frozen | None = None
+    """How the block is tiled, or frozen, already; its anatomy then holds no more than the map's axes."""
 
     @property
     def status(self) -> str:
-        """`convertible`, `tiled` already, or `refused`."""
-        return "refused" if self.refusal else "tiled" if self.tiled else "convertible"
+        """`convertible`, `tiled` or `frozen` already, or `refused`."""
+        if self.refusal:
+            return "refused"
+        return "frozen" if isinstance(self.tiled, Frozen) else "tiled" if self.tiled else "convertible"
 
     @property
     def reason(self) -> str | None:

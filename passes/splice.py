@@ -24,13 +24,15 @@ class Edit:
     """A change of a graph, as data.
 
     `nodes` stand in place of the node at a position (none: it goes); `types` are new types of values, None for values
-    that are gone; `weights` are initializers that lie in another shape.
+    that are gone; `weights` are initializers that lie in another shape. `bearer` is the value whose node bears
+    the record of the edit.
     """
 
     nodes: Mapping[int, tuple[NodeProto, ...]]
     types: Mapping[str, ValueInfoProto | None] = field(default_factory=dict)
     weights: Mapping[str, Relaid] = field(default_factory=dict)
     dropped_weights: frozenset[str] = frozenset()
+    bearer: str = ""
 
 
 @dataclass(frozen=True)

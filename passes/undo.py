@@ -23,6 +23,7 @@ from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProt
 
 from tse_onnx.errors import ModelError, TseError
 from tse_onnx.passes.block import Block
+from tse_onnx.passes.frozen import FROZEN, Frozen
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.scope import Body, Function, Path, container
 from tse_onnx.passes.splice import Edit, Relaid, relay
@@ -46,7 +47,7 @@ class Record:
     """
 
     block: str
-    tiling: Tiling
+    tiling: Tiling | Frozen
     story: Mapping[str, Any]
     replaced: GraphProto
 
@@ -68,14 +69,14 @@ class Recorder:
         self._type_places = _places(graph.value_info if isinstance(graph, GraphProto) else ())
         self._weight_places = _places(graph.initializer if isinstance(graph, GraphProto) else ())
 
-    def recorded(self, edit: Edit, block: Block, tiling: Tiling, inputs: Iterable[ValueInfoProto] = ()) -> Edit:
+    def recorded(
+        self, edit: Edit, block: Block, tiling: Tiling | Frozen, inputs: Iterable[ValueInfoProto] = ()
+    ) -> Edit:
         """The edit of a block with the marks on its nodes. `inputs` are the model's own, where they are bound."""
-        assert block.anatomy is not None
-        last = block.anatomy.squeeze.nodes[-1]
         nodes = {position: self._marked(position, made, block.name) for position, made in edit.nodes.items()}
-        squeeze = nodes[last][-1]
-        squeeze.metadata_props.add(key=TILING, value=_tiling_text(tiling))
-        squeeze.metadata_props.add(key=UNDO, value=self._packed(edit, block, inputs))
+        bearer = next(node for made in nodes.values() for node in made if _first(node) == edit.bearer)
+        bearer.metadata_props.add(key=TILING, value=_tiling_text(tiling))
+        bearer.metadata_props.add(key=UNDO, value=self._packed(edit, block, inputs))
         return replace(edit, nodes=nodes)
 
     def _marked(self, position: int, made: Sequence[NodeProto], name: str) -> tuple[NodeProto, ...]:
@@ -181,8 +182,7 @@ def record_of(node: NodeProto) -> Record | None:
             raise ModelError(
                 f"block {quoted(found[BLOCK])} was tiled by a version of tse-onnx that this one does not know"
             )
-        tiling = Tiling(**({"rows": None} | json.loads(found[TILING])))
-        return Record(found[BLOCK], tiling, story, replaced)
+        return Record(found[BLOCK], _tiling(found[TILING]), story, replaced)
     except (ValueError, KeyError, TypeError, zlib.error, DecodeError, RecursionError) as error:
         raise ModelError(f"what block {quoted(found[BLOCK])} remembers of its original is damaged") from error
 
@@ -299,8 +299,17 @@ def _recorded(model: ModelProto) -> Iterator[tuple[Path, list[Record]]]:
                     ]
 
 
-def _tiling_text(tiling: Tiling) -> str:
+def _tiling(text: str) -> Tiling | Frozen:
+    stated = json.loads(text)
+    if stated.get("squeeze") == FROZEN:
+        return Frozen(tuple(float(number) for number in stated["gate"]))
+    return Tiling(**({"rows": None} | stated))
+
+
+def _tiling_text(tiling: Tiling | Frozen) -> str:
     """The tiling as JSON, without what goes without saying."""
+    if isinstance(tiling, Frozen):
+        return json.dumps({"squeeze": FROZEN, "gate": list(tiling.gate)}, separators=(",", ":"))
     stated = {
         field.name: value
         for field in dataclasses.fields(Tiling)

@@ -82,10 +82,27 @@ def test_every_field_of_the_schemas_is_documented(schema):
 def test_every_option_is_documented(command):
     text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     section = text.split(f"\n## {command}\n")[1].split("\n## ")[0]
-    for parameter in main.commands[command].params:
-        for name in (*parameter.opts, *parameter.secondary_opts):
-            if name.startswith("--") and name != "--help":
-                assert f"`{name}" in section, name
+    for name in options(main.commands[command]) - options(main):
+        assert f"`{name}" in section, name
+
+
+def options(command):
+    """The long names of a command's options."""
+    return {
+        name
+        for parameter in command.params
+        for name in (*parameter.opts, *parameter.secondary_opts)
+        if name.startswith("--") and name != "--help"
+    }
+
+
+def test_the_options_of_every_command_are_documented_once():
+    text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    section = text.split("\n## Every command\n")[1].split("\n## ")[0]
+    for name in options(main):
+        assert f"`{name}`" in section, name
+    for command in main.commands.values():
+        assert {"--verbose", "--debug"} <= options(command)
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda page: page.name)

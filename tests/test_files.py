@@ -134,7 +134,7 @@ def test_a_failure_at_any_moment_leaves_everything_as_it_was(folder, monkeypatch
         honest, count = os.fsync, []
         monkeypatch.setattr(os, "fsync", lambda handle: (count.append(1), fail() if len(count) > 1 else honest(handle)))
     else:
-        monkeypatch.setattr("tse_onnx.verification.drift.DriftMeter.add", fail)
+        monkeypatch.setattr("tse_onnx.evaluation.scores.Meter.add", fail)
     done = command("convert", "se.onnx", "out.onnx", "--report", "r.json", cwd=folder)
     assert done.returncode == (130 if isinstance(error, KeyboardInterrupt) else 2)
     assert len(done.stderr.splitlines()) == 1

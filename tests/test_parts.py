@@ -7,13 +7,14 @@ from onnx import TensorProto, helper
 
 from tests.graphs import se_model, text_model
 from tse_onnx.errors import ModelError
+from tse_onnx.evaluation.scores import Meter
 from tse_onnx.external import locate
 from tse_onnx.passes.index import GraphIndex
 from tse_onnx.passes.names import fresh, module_of, taken_names
 from tse_onnx.passes.reasons import printable
 from tse_onnx.passes.shapes import Inference, model_types, tensor_type, weightless
 from tse_onnx.passes.splice import Edit, splice
-from tse_onnx.verification.drift import DriftMeter
+from tse_onnx.verification.drift import drift_of
 from tse_onnx.verification.outside import outside_differences
 
 
@@ -143,10 +144,10 @@ def test_names_that_do_not_print_are_escaped(name):
 
 
 def _drift(batches):
-    meter = DriftMeter(["y"])
+    meter = Meter(["y"])
     for original, converted in batches:
         meter.add({"y": original}, {"y": converted})
-    return meter.result()
+    return drift_of(meter.result())
 
 
 def test_drift_adds_up_over_batches_as_over_one():

@@ -243,7 +243,7 @@ def test_the_seed_decides_the_noise(folder):
 
 @pytest.mark.parametrize("options", [
     {"max_drift": -1.0}, {"max_drift": float("nan")}, {"seed": -1}, {"threads": -1}, {"threads": 10**9}, {"rows": 0},
-    {"rows": -7}, {"preprocess": "caffe"}, {"max_drift": 1.0, "verify": False},
+    {"rows": -7}, {"preprocess": "inception"}, {"max_drift": 1.0, "verify": False},
     {"input_shapes": {"x": (1, 8, -16, 12)}}, {"input_shapes": {"x": (1, 8, 2**70, 12)}},
     {"input_shapes": {"x": (1, 8, 16)}}, {"input_shapes": {"z": (1, 2)}},
 ])  # fmt: skip

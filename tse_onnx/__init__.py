@@ -19,9 +19,11 @@ from tse_onnx.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from tse_onnx.conversion import ConvertResult, buffering, convert, find_blocks
+    from tse_onnx.data.preprocess import Preprocess
     from tse_onnx.errors import CheckFailed, DataError, ModelError, TseError, UsageError
     from tse_onnx.metric import BlockBuffering, Buffering, Totals
     from tse_onnx.passes.block import Block, NodeRef
+    from tse_onnx.passes.frozen import Frozen
     from tse_onnx.passes.reasons import Refusal
     from tse_onnx.passes.tiling import Tiling
     from tse_onnx.plan import Decision, Plan
@@ -37,9 +39,11 @@ if TYPE_CHECKING:
 # of what a program may want from this package.
 _HOMES = {
     "tse_onnx.conversion": ("ConvertResult", "buffering", "convert", "find_blocks"),
+    "tse_onnx.data.preprocess": ("Preprocess",),
     "tse_onnx.metric": ("BlockBuffering", "Buffering", "Totals"),
     "tse_onnx.errors": ("CheckFailed", "DataError", "ModelError", "TseError", "UsageError"),
     "tse_onnx.passes.block": ("Block", "NodeRef"),
+    "tse_onnx.passes.frozen": ("Frozen",),
     "tse_onnx.passes.reasons": ("Refusal",),
     "tse_onnx.passes.tiling": ("Tiling",),
     "tse_onnx.plan": ("Decision", "Plan"),
@@ -55,9 +59,10 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Block", "BlockBuffering", "BlockCheck", "Buffer", "Buffering", "Check", "CheckFailed", "ConvertResult",
-    "DataError", "Dataflow", "Decision", "Drift", "Held", "Machine", "ModelError", "NodeRef", "Plan", "Refusal",
-    "Report", "RestoreResult", "Selection", "StageFlow", "Sums", "Tiling", "Totals", "TseError", "UsageError",
-    "Verification", "__version__", "buffering", "convert", "dataflow", "find_blocks", "restore",
+    "DataError", "Dataflow", "Decision", "Drift", "Frozen", "Held", "Machine", "ModelError", "NodeRef", "Plan",
+    "Preprocess", "Refusal", "Report", "RestoreResult", "Selection", "StageFlow", "Sums", "Tiling", "Totals",
+    "TseError", "UsageError", "Verification", "__version__", "buffering", "convert", "dataflow",
+    "find_blocks", "restore",
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -13,9 +14,11 @@ from tse_onnx.passes.match import DEFAULT_KINDS, find
 from tse_onnx.passes.reasons import printable, quoted
 from tse_onnx.passes.scope import Scope, scopes
 from tse_onnx.passes.shapes import Dim, TensorType, tensor_type
+from tse_onnx.phases import phase
 from tse_onnx.source import Source
 
 InputShapes = Mapping[str, tuple[Dim, ...]]
+_log = logging.getLogger(__name__)
 LARGEST_DIM = 2**63 - 1  # protobuf's, and no model's
 
 
@@ -58,8 +61,27 @@ def analyse(
         raise UsageError(f"there is no kind {quoted(unknown[0])}; the kinds are {', '.join(KINDS)}")
     bound = bind(source, input_shapes or {})
     taken: set[str] = set()
-    parts = tuple(Part(scope, find(scope, kinds, taken)) for scope in scopes(source.model, bound))
-    return Analysis(source, parts, bound)
+    with phase(_log, "indexing and inferring types"):
+        found = scopes(source.model, bound)
+    with phase(_log, "matching"):
+        parts = tuple(Part(scope, find(scope, kinds, taken)) for scope in found)
+    analysis = Analysis(source, parts, bound)
+    _log_found(analysis)
+    return analysis
+
+
+def _log_found(analysis: Analysis) -> None:
+    blocks = analysis.blocks
+    refused = sum(block.refusal is not None for block in blocks)
+    _log.info("%d blocks and %d other poolings in %d graphs", len(blocks) - refused, refused, len(analysis.parts))
+    if not _log.isEnabledFor(logging.DEBUG):
+        return
+    for block in blocks:
+        if block.refusal is not None:
+            _log.debug("%s is no block (%s): %s", quoted(block.name), block.refusal.code, block.refusal.text)
+        else:
+            _log.debug("%s is a block of kind %s on %s %s", quoted(block.name), block.kind, quoted(block.input),
+                       printable(str(block.shape)))  # fmt: skip
 
 
 def fed_inputs(source: Source) -> list[ValueInfoProto]:

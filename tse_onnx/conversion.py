@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -12,12 +13,15 @@ from typing import TYPE_CHECKING, Union
 from onnx import ModelProto, ValueInfoProto
 
 from tse_onnx.analysis import Analysis, InputShapes, Part, analyse, need_sizes
+from tse_onnx.data.presets import Preprocessing, preprocess_of
 from tse_onnx.errors import CheckFailed, UsageError
 from tse_onnx.external import check_locations, external_tensors, location
 from tse_onnx.metric import Buffering, measure
 from tse_onnx.passes.block import Block
 from tse_onnx.passes.match import DEFAULT_KINDS
+from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.tiling import Tiling
+from tse_onnx.phases import phase
 from tse_onnx.plan import CONVERTED, Decision, Plan
 from tse_onnx.preparation import Preparation, prepare
 from tse_onnx.report.data import Report
@@ -27,6 +31,7 @@ from tse_onnx.source import ModelLike, Source, open_model
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
+    from tse_onnx.data.preprocess import Preprocess
     from tse_onnx.passes.lowering import Means, Upsample
     from tse_onnx.passes.splice import Change, Edit
     from tse_onnx.staging import Stage
@@ -37,6 +42,8 @@ PathLike = Union[str, "os.PathLike[str]"]
 Forms = tuple["Upsample", "Means"]
 
 _MOST_THREADS = 1024
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -131,7 +138,7 @@ def convert(
     means: str = "matmul",
     verify: bool = True,
     data: PathLike | None = None,
-    preprocess: str = "unit",
+    preprocess: Preprocessing = "unit",
     seed: int = 0,
     max_drift: float | None = None,
     expect: int | None = None,
@@ -152,15 +159,16 @@ def convert(
     `retile` restores them first.
 
     The result is verified with onnxruntime unless `verify` is False: on `data` (an .npz, an .npy, or a folder of images
-    prepared as `preprocess` says: unit, imagenet or signed), or on noise drawn from `seed`. `max_drift` bounds the
-    absolute difference of the model's outputs, `expect` fixes the number of converted blocks, `threads` limits
-    onnxruntime. `report` is a file for the report as JSON; it appears together with the model. With `certify` the
-    result is run row by row in the room that the dataflow model predicts; see docs/dataflow.md.
+    prepared as `preprocess` says: a preset, a TOML file, or a `Preprocess`), or on noise drawn from `seed`. `max_drift`
+    bounds the absolute difference of the model's outputs, `expect` fixes the number of converted blocks, `threads`
+    limits onnxruntime. `report` is a file for the report as JSON; it appears together with the model. With `certify`
+    the result is run row by row in the room that the dataflow model predicts; see docs/dataflow.md.
 
     Raises `CheckFailed` where a check fails, `ModelError` for an unusable model or output, `DataError` for unusable
     data, `UsageError` for a bad option: all of them `TseError`, and in every case nothing is written.
     """
-    _check_options(verify, preprocess, seed, max_drift, threads)
+    _check_options(verify, seed, max_drift, threads)
+    prepared = preprocess_of(preprocess)
     source = open_model(model)
     if retile:
         from tse_onnx.restoration import untiled
@@ -178,20 +186,23 @@ def convert(
     analysis, decisions, figures = made.analysis, made.decisions, measure(made.decisions)
     if expect is not None and figures.totals.converted != expect:
         raise CheckFailed(f"{figures.totals.converted} blocks would be converted; {expect} were expected")
-    converted, changes = _apply(made, forms, owned=source.path is not None and not verify)
+    with phase(_log, "rewriting"):
+        converted, changes = _apply(made, forms, owned=source.path is not None and not verify)
     unchanged = None if changes or made.written.bound else source.original()
 
     def check(folder: Path | None, renamed: Mapping[str, str]) -> Verification | None:
         if not verify:
             return None
-        found = _verify(
-            analysis, converted, decisions, changes, data, preprocess, seed, max_drift, threads, (base, folder), renamed
-        )
+        folders = (base, folder)
+        with phase(_log, "verifying"):
+            found = _verify(
+                analysis, converted, decisions, changes, data, prepared, seed, max_drift, threads, folders, renamed
+            )
         if not found.passed:
             raise CheckFailed("; ".join(found.failures), found)
         return found
 
-    certificate = _certified(analysis, converted, data, preprocess, seed) if certify else None
+    certificate = _certified(analysis, converted, data, prepared, seed) if certify else None
 
     def described(verification: Verification | None) -> Report:
         bound = dict(analysis.bound)
@@ -204,7 +215,8 @@ def convert(
         if model_stage is None:
             verification = check(base, {})
         else:
-            renamed = model_stage.write(converted, base, unchanged)
+            with phase(_log, f"writing what will be {quoted(str(target))}"):
+                renamed = model_stage.write(converted, base, unchanged)
             verification = check(model_stage.folder, renamed)
         if report_stage is not None:
             from tse_onnx.report.json import report_text
@@ -217,13 +229,14 @@ def convert(
 
 
 def _certified(
-    analysis: Analysis, converted: ModelProto, data: PathLike | None, preprocess: str, seed: int
+    analysis: Analysis, converted: ModelProto, data: PathLike | None, preprocess: Preprocess, seed: int
 ) -> Certificate:
     from tse_onnx.streaming.session import certified
 
-    found = certified(
-        analysis.source, converted, analysis.bound, None if data is None else Path(data), preprocess, seed
-    )
+    with phase(_log, "certifying"):
+        found = certified(
+            analysis.source, converted, analysis.bound, None if data is None else Path(data), preprocess, seed
+        )
     found.require()
     return found
 
@@ -247,15 +260,11 @@ def _check_report(report: Path, source: Source, out: Path | None) -> None:
         raise UsageError(f"the report would overwrite {report}, a file of the model")
 
 
-def _check_options(verify: bool, preprocess: str, seed: int, max_drift: float | None, threads: int) -> None:
-    from tse_onnx.inputs import PREPROCESSES
-
+def _check_options(verify: bool, seed: int, max_drift: float | None, threads: int) -> None:
     if max_drift is not None and not verify:
         raise UsageError("a bound on the drift needs the verification that was turned off")
     if max_drift is not None and not max_drift >= 0:
         raise UsageError(f"a bound on the drift is zero or more, not {max_drift}")
-    if preprocess not in PREPROCESSES:
-        raise UsageError(f"images are prepared as {', '.join(PREPROCESSES)}, not as {preprocess!r}")
     if seed < 0:
         raise UsageError(f"a seed is zero or more, not {seed}")
     if not 0 <= threads <= _MOST_THREADS:
@@ -319,7 +328,7 @@ def _edits(
     step: int,
     inputs: list[ValueInfoProto],
 ) -> tuple[Edit, ...]:
-    from tse_onnx.passes.lowering import lower
+    from tse_onnx.passes.lowering import freeze, lower
     from tse_onnx.passes.scope import container
     from tse_onnx.passes.undo import Recorder
 
@@ -327,11 +336,18 @@ def _edits(
     recorder = Recorder(container(model, part.scope.path), step)
     for block in part.blocks:
         decision = chosen.get(block.name)
-        cover = (decision.open_strips or decision.cover) if decision is not None else None
-        if decision is not None and decision.tiling is not None and cover is not None:
+        if decision is None:
+            continue
+        choice, cover = decision.frozen or decision.tiling, decision.open_strips or decision.cover
+        if decision.frozen is not None:
+            edit = freeze(block, decision.frozen, part.scope, taken)
+        elif cover is not None:
             edit = lower(block, cover, part.scope, taken, *forms)
-            edits.append(recorder.recorded(edit, block, decision.tiling, inputs))
-            inputs.clear()
+        else:
+            continue
+        assert choice is not None
+        edits.append(recorder.recorded(edit, block, choice, inputs))
+        inputs.clear()
     return tuple(edits)
 
 
@@ -341,7 +357,7 @@ def _verify(
     decisions: tuple[Decision, ...],
     changes: tuple[Change, ...],
     data: PathLike | None,
-    preprocess: str,
+    preprocess: Preprocess,
     seed: int,
     max_drift: float | None,
     threads: int,
@@ -349,11 +365,11 @@ def _verify(
     renamed: Mapping[str, str],
 ) -> Verification:
     from tse_onnx.analysis import input_types
-    from tse_onnx.inputs import data_inputs, random_inputs
+    from tse_onnx.data.noise import samples_or_noise
     from tse_onnx.verification.verify import verify
 
     types = input_types(analysis)
-    inputs = random_inputs(types, seed) if data is None else data_inputs(types, Path(data), preprocess)
+    inputs = samples_or_noise(types, None if data is None else Path(data), preprocess, seed)
     return verify(
         analysis, converted, decisions, changes, inputs,
         folders=folders, renamed=renamed, max_drift=max_drift, threads=threads,

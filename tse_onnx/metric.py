@@ -28,7 +28,8 @@ class BlockBuffering:
     `tile` is rows × columns, clamped to the map; `before` and `after` are elements by the paper's metric, `held` those
     that a machine holds which streams whole rows (it differs for columns, patches, upper and middle strips), `bits`
     what one of them takes at the model's type. `macs_added` is what the excite does more: (N − 1) · F for N descriptors
-    of F multiply-accumulates. All figures are None where the block is refused, or its size not known.
+    of F multiply-accumulates, of which a frozen gate has none. All figures are None where the block is refused, or its
+    size not known.
     """
 
     decision: Decision
@@ -101,6 +102,9 @@ def _measure(decision: Decision) -> BlockBuffering:
         return BlockBuffering(decision)
     bits = _BITS.get(block.dtype, 32)
     if cover is None:
+        if decision.frozen is not None:
+            whole = channels * math.prod(extent or 0 for extent in block.extents)
+            return BlockBuffering(decision, None, 0, whole, 0, 0, bits, -block.anatomy.macs)
         if decision.status != UNCHANGED or block.tiled:
             return BlockBuffering(decision)
         extents = tuple(extent or 0 for extent in block.extents)

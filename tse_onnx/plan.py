@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.block import Block
+from tse_onnx.passes.frozen import Frozen
 from tse_onnx.passes.lowering import OLDEST_OPSET
 from tse_onnx.passes.reasons import Refusal, quoted
 from tse_onnx.passes.tiling import TILE, Cover, OpenStrips, Tiling
@@ -20,16 +21,16 @@ CONVERTED, UNCHANGED, REFUSED = "converted", "unchanged", "refused"
 class Plan:
     """Which block gets which tiling: `choices` by block name, `default` for every other; None keeps the global mean.
 
-    `notes` say by block name why it is kept, for the report. A plan is written as TOML by `dumps` and read by `loads`
-    and `load`.
+    A choice may be a `Frozen` gate as well. `notes` say by block name why it is kept or frozen, for the report. A plan
+    is written as TOML by `dumps` and read by `loads` and `load`.
     """
 
     default: Tiling | None = field(default_factory=Tiling)
-    choices: Mapping[str, Tiling | None] = field(default_factory=dict)
+    choices: Mapping[str, Tiling | Frozen | None] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
 
-    def of(self, block: Block) -> Tiling | None:
-        """The tiling of a block."""
+    def of(self, block: Block) -> Tiling | Frozen | None:
+        """The choice for a block."""
         return self.choices.get(block.name, self.default)
 
     def dumps(self) -> str:
@@ -57,8 +58,9 @@ class Plan:
 class Decision:
     """What becomes of a block.
 
-    It is `converted` to `tiling`, whose geometry on its map is `cover`; `unchanged` because one tile covers its map or
-    the plan keeps it; or `refused`. `open_strips` is set where the size of the map stays open until the model runs.
+    It is `converted` to `tiling`, whose geometry on its map is `cover`, or to the gate in `frozen`; `unchanged` because
+    one tile covers its map or the plan keeps it; or `refused`. `open_strips` is set where the size of the map
+    stays open until the model runs.
     """
 
     block: Block
@@ -68,10 +70,11 @@ class Decision:
     refusal: Refusal | None = None
     note: str = ""
     open_strips: OpenStrips | None = None
+    frozen: Frozen | None = None
 
     @property
     def reason(self) -> str | None:
-        """Why the block is not converted, as a sentence."""
+        """Why the block is not converted, or is frozen, as a sentence."""
         return self.refusal.text if self.refusal else self.note or None
 
 
@@ -80,13 +83,28 @@ def decide(blocks: Iterable[Block], plan: Plan, opset: int, dynamic: bool = Fals
     return tuple(_decide(block, plan.of(block), plan.notes.get(block.name, ""), opset, dynamic) for block in blocks)
 
 
-def _decide(block: Block, tiling: Tiling | None, note: str, opset: int, dynamic: bool) -> Decision:
+def _decide(block: Block, choice: Tiling | Frozen | None, note: str, opset: int, dynamic: bool) -> Decision:
     if block.refusal is not None:
         return Decision(block, REFUSED, None, None, block.refusal)
     if block.tiled is not None:
         return _tiled(block, block.tiled)
-    if tiling is None:
+    if choice is None:
         return Decision(block, UNCHANGED, None, None, note=note or "the plan keeps its global mean")
+    if isinstance(choice, Frozen):
+        return _frozen(block, choice, note)
+    return _tile(block, choice, opset, dynamic)
+
+
+def _frozen(block: Block, frozen: Frozen, note: str) -> Decision:
+    if block.channels is not None and len(frozen.gate) not in (1, block.channels):
+        raise UsageError(
+            f"the plan freezes {quoted(block.name)} with a gate of {len(frozen.gate)} numbers; its map has "
+            f"{block.channels} channels"
+        )
+    return Decision(block, CONVERTED, None, None, note=note or "its gate is frozen", frozen=frozen)
+
+
+def _tile(block: Block, tiling: Tiling, opset: int, dynamic: bool) -> Decision:
     if opset < OLDEST_OPSET:
         text = f"the model uses opset {opset}; tiles need opset {OLDEST_OPSET} or newer: export or convert it to that"
         return Decision(block, REFUSED, None, None, Refusal("opset", text))
@@ -111,7 +129,9 @@ def _decide(block: Block, tiling: Tiling | None, note: str, opset: int, dynamic:
     return Decision(block, CONVERTED, tiling, cover)
 
 
-def _tiled(block: Block, tiling: Tiling) -> Decision:
+def _tiled(block: Block, tiling: Tiling | Frozen) -> Decision:
+    if isinstance(tiling, Frozen):
+        return Decision(block, UNCHANGED, None, None, note="is frozen already; --retile does it anew")
     extents = tuple(extent for extent in block.extents if extent is not None)
     known = len(extents) == len(block.extents) and extents and 0 not in extents
     cover = tiling.cover(extents) if known and tiling.axis < len(extents) else None

@@ -11,15 +11,17 @@ import difflib
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tse_onnx.errors import UsageError
+from tse_onnx.passes.frozen import FROZEN, Frozen
 from tse_onnx.passes.reasons import printable, quoted
 from tse_onnx.passes.tiling import TILE, Tiling
 from tse_onnx.plan import CONVERTED, REFUSED, Decision, Plan
 
 SCHEMA = "tse-onnx/plan/1"
 GLOBAL = "global"
+_GATES = "gates"
 
 _HEADER = """\
 # Which block gets which tiles: tse-onnx convert MODEL OUTPUT --plan THIS_FILE
@@ -31,6 +33,7 @@ _HEADER = """\
 #   { rows = 7, balanced = true }                   as many tiles, but of equal size
 #   { rows = 3, squeeze = "running", step = 1 }     the mean of all rows seen so far
 #   { rows = 7, squeeze = "upper" }                 the first rows' mean for the whole map, or the "middle" ones'
+#   { squeeze = "frozen" }                          its gate becomes the constants under [gates]
 #   { squeeze = "global" }                          stays as it is; note = "..." may say why
 # axis = 1 streams the second spatial axis. Blocks without a line get the default.
 """
@@ -52,6 +55,10 @@ def plan_text(plan: Plan, decisions: Iterable[Decision] = ()) -> str:
         tiling = left.pop(name) if name in left else plan.default
         lines.append(f"{_string(name)} = {_choice(tiling, plan.notes.get(name, ''))}  # {_remark(decision)}")
     lines += [f"{_string(name)} = {_choice(tiling, plan.notes.get(name, ''))}" for name, tiling in left.items()]
+    gates = {name: choice.gate for name, choice in plan.choices.items() if isinstance(choice, Frozen)}
+    if gates:
+        lines += ["", f"[{_GATES}]"]
+        lines += [f"{_string(name)} = [{', '.join(map(repr, gate))}]" for name, gate in gates.items()]
     return _HEADER + "\n" + "\n".join(lines) + "\n"
 
 
@@ -66,10 +73,12 @@ def _remark(decision: Decision) -> str:
     return f"{shape}; {printable(decision.reason or '')}"
 
 
-def _choice(tiling: Tiling | None, note: str = "") -> str:
+def _choice(tiling: Tiling | Frozen | None, note: str = "") -> str:
     """One choice as an inline table. What is not written is what a table without it means."""
     if tiling is None:
         entries: dict[str, object] = {"squeeze": GLOBAL}
+    elif isinstance(tiling, Frozen):
+        entries = {"squeeze": FROZEN}
     else:
         entries = {
             field.name: value
@@ -126,21 +135,49 @@ def parse_plan(text: str, title: str = "the plan") -> Plan:
     if schema != SCHEMA:
         said = "has no schema" if schema is None else f"has the schema {schema!r}"
         raise UsageError(f'{title} {said}; a plan begins with schema = "{SCHEMA}"')
-    _known(stated, ("default", "blocks"), title)
+    _known(stated, ("default", "blocks", _GATES), title)
     default, _ = _read_choice(stated.get("default", {"rows": Tiling().rows}), f"{title}: default")
+    if default == FROZEN:
+        raise UsageError(f"{title}: default is frozen; a gate is frozen block by block")
     blocks = stated.get("blocks", {})
     if not isinstance(blocks, dict):
         raise UsageError(f"{title}: blocks is {_kind(blocks)}, not a table")
-    choices: dict[str, Tiling | None] = {}
+    gates = _read_gates(stated.get(_GATES, {}), title)
+    choices: dict[str, Tiling | Frozen | None] = {}
     notes: dict[str, str] = {}
     for name, value in blocks.items():
-        choices[name], note = _read_choice(value, f"{title}: block {quoted(name)}")
+        choice, note = _read_choice(value, f"{title}: block {quoted(name)}")
+        if choice == FROZEN:
+            if name not in gates:
+                raise UsageError(f"{title}: block {quoted(name)} is frozen, but [{_GATES}] has no numbers for it")
+            choices[name] = gates[name]
+        else:
+            choices[name] = choice
         if note:
             notes[name] = note
     return Plan(default, choices, notes)
 
 
-def _read_choice(value: object, where: str) -> tuple[Tiling | None, str]:
+def _read_gates(stated: object, title: str) -> dict[str, Frozen]:
+    if not isinstance(stated, dict):
+        raise UsageError(f"{title}: {_GATES} is {_kind(stated)}, not a table")
+    gates = {}
+    for name, numbers in stated.items():
+        where = f"{title}: the gate of block {quoted(name)}"
+        if not isinstance(numbers, list):
+            raise UsageError(f"{where} is {_kind(numbers)}, not a list of numbers")
+        strange = next((number for number in numbers if type(number) not in (int, float)), None)
+        if strange is not None:
+            raise UsageError(f"{where} holds {_kind(strange)}, which is no number")
+        try:
+            gates[name] = Frozen(tuple(map(float, numbers)))
+        except (UsageError, OverflowError) as error:
+            raise UsageError(f"{where}: {error}") from None
+    return gates
+
+
+def _read_choice(value: object, where: str) -> tuple[Tiling | Literal["frozen"] | None, str]:
+    """A choice and its note; a frozen gate's numbers are in another table."""
     if not isinstance(value, dict):
         raise UsageError(f"{where} is {_kind(value)}, not a table as {{ rows = 7 }}")
     given = dict(value)
@@ -153,12 +190,13 @@ def _read_choice(value: object, where: str) -> tuple[Tiling | None, str]:
         if type(given[key]) is not wanted:
             names = {str: "a string", bool: "true or false", int: "a whole number"}
             raise UsageError(f"{where}: {key} is {_kind(given[key])}, not {names[wanted]}")
-    if given.get("squeeze", TILE) == GLOBAL:
+    squeeze = given.get("squeeze", TILE)
+    if squeeze in (GLOBAL, FROZEN):
         if len(given) > 1:
             raise UsageError(
-                f"{where}: squeeze = {_string(GLOBAL)} takes no {next(k for k in given if k != 'squeeze')}"
+                f"{where}: squeeze = {_string(squeeze)} takes no {next(k for k in given if k != 'squeeze')}"
             )
-        return None, note
+        return (None if squeeze == GLOBAL else FROZEN), note
     try:
         return Tiling(**({"rows": None} | given)), note
     except UsageError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
@@ -9,10 +11,13 @@ from tse_onnx.analysis import Analysis, InputShapes, Part, analyse, need_sizes
 from tse_onnx.passes.block import Block
 from tse_onnx.passes.match import DEFAULT_KINDS
 from tse_onnx.passes.order import in_order
+from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.scope import Body, Path
-from tse_onnx.plan import CONVERTED, REFUSED, Decision, Plan, decide
+from tse_onnx.plan import CONVERTED, REFUSED, UNCHANGED, Decision, Plan, decide
 from tse_onnx.selection import EVERYTHING, Selection, resolve
 from tse_onnx.source import Source
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,19 @@ def prepare(
 
     With `dynamic`, `input_shapes` are the sizes to report and verify for, and the model keeps its own.
     """
+    made = _prepared(source, plan, input_shapes, kinds, dynamic, selection)
+    _log_decided(made.decisions)
+    return made
+
+
+def _prepared(
+    source: Source,
+    plan: Plan,
+    input_shapes: InputShapes | None,
+    kinds: Collection[str],
+    dynamic: bool,
+    selection: Selection,
+) -> Preparation:
     analysis = analyse(source, input_shapes, kinds)
     plan = resolve(in_data_flow(analysis.parts) if selection else analysis.blocks, plan, selection)
     if not dynamic:
@@ -56,6 +74,17 @@ def prepare(
     decisions = decide(written.blocks, plan, source.opset, dynamic=True)
     sized = decide(analysis.blocks, plan, source.opset)
     return Preparation(analysis, written, tuple(map(_together, decisions, sized)), plan)
+
+
+def _log_decided(decisions: Collection[Decision]) -> None:
+    counts = Counter(decision.status for decision in decisions)
+    _log.info("decided: " + ", ".join(f"{counts[status]} {status}" for status in (CONVERTED, UNCHANGED, REFUSED)))
+    if _log.isEnabledFor(logging.DEBUG):
+        for decision in decisions:
+            if decision.block.refusal is not None:  # said where it was matched
+                continue
+            why = decision.reason if decision.status != CONVERTED else str(decision.tiling)
+            _log.debug("%s: %s, %s", quoted(decision.block.name), decision.status, why)
 
 
 def _together(written: Decision, sized: Decision) -> Decision:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,8 +10,12 @@ from pathlib import Path
 from onnx import ModelProto
 
 from tse_onnx.external import check_locations
+from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.undo import restored
+from tse_onnx.phases import phase
 from tse_onnx.source import ModelLike, Source, open_model
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,15 @@ def restore(model: ModelLike, out: str | os.PathLike[str] | None = None) -> Rest
     base = source.path.parent if source.path is not None else None
     if out is not None:
         check_locations(source.model, base)
-    made, blocks = restored(source.model)
+    with phase(_log, "restoring"):
+        made, blocks = restored(source.model)
+    for block in blocks:
+        _log.debug("%s is restored", quoted(block))
     unchanged = None if blocks else source.original()
     if out is not None:
         from tse_onnx.staging import staging
 
-        with staging(Path(out)) as stage:
+        with phase(_log, f"writing {quoted(str(out))}"), staging(Path(out)) as stage:
             stage.write(made, base, unchanged)
             stage.commit()
     return RestoreResult(made, blocks, None if out is None else Path(out), unchanged)

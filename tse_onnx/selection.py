@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.block import Block
+from tse_onnx.passes.frozen import Frozen
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.tiling import Tiling
 from tse_onnx.plan import Plan
@@ -68,7 +69,11 @@ def resolve(blocks: Sequence[Block], plan: Plan, selection: Selection) -> Plan:
                     choices[block.name] = _with_rows(plan.of(block), plan.default, rows)
     for name, why in _left_out(open_blocks, blocks, Plan(plan.default, choices), selection).items():
         choices[name], notes[name] = None, why
-    return Plan(plan.default, choices, {name: why for name, why in notes.items() if choices.get(name) is None})
+    return Plan(
+        plan.default,
+        choices,
+        {name: why for name, why in notes.items() if not isinstance(choices.get(name), Tiling)},
+    )
 
 
 def _left_out(
@@ -94,15 +99,15 @@ def _left_out(
     return left
 
 
-def _with_rows(own: Tiling | None, default: Tiling | None, rows: int) -> Tiling:
-    base = own or default or Tiling()
+def _with_rows(own: Tiling | Frozen | None, default: Tiling | None, rows: int) -> Tiling:
+    base = own if isinstance(own, Tiling) else default or Tiling()
     return replace(base, rows=rows, step=min(base.step, rows))
 
 
 def _of_height(height: int, blocks: Sequence[Block], plan: Plan) -> list[Block]:
     heights = {}
     for block in blocks:
-        axis = (plan.of(block) or plan.default or Tiling()).axis
+        axis = _with_rows(plan.of(block), plan.default, 1).axis
         if axis < len(block.extents):
             heights[block.name] = block.extents[axis]
     found = [block for block in blocks if heights.get(block.name) == height]

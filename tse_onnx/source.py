@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -13,11 +14,15 @@ from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from tse_onnx.errors import ModelError, UsageError
+from tse_onnx.passes.reasons import printable, quoted
+from tse_onnx.phases import phase
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
 ModelLike = Union[str, "os.PathLike[str]", ModelProto, "gs.Graph", "Source"]
+
+_log = logging.getLogger(__name__)
 
 # Domains whose operators onnx itself defines; others are kept as they are, and nothing in them is converted.
 DEFAULT_DOMAINS = ("", "ai.onnx")
@@ -59,15 +64,17 @@ def open_model(model: ModelLike) -> Source:
         return model
     if isinstance(model, (str, os.PathLike)):
         path = Path(model)
-        data = read(path)
-        # What is no file (a pipe, a process substitution) gives its bytes once.
-        return Source(_checked(parse(data, str(path)), str(path)), path, None if path.is_file() else data)
+        with phase(_log, f"loading {quoted(str(path))}"):
+            data = read(path)
+            # What is no file (a pipe, a process substitution) gives its bytes once.
+            source = Source(_checked(parse(data, str(path)), str(path)), path, None if path.is_file() else data)
+        return _logged(source, len(data))
     if isinstance(model, ModelProto):
-        return Source(_checked(model, "the model"))
+        return _logged(Source(_checked(model, "the model")))
     if type(model).__module__.partition(".")[0] == "onnx_graphsurgeon":
         import onnx_graphsurgeon as gs
 
-        return Source(_checked(gs.export_onnx(model, do_type_check=False), "the graph"))
+        return _logged(Source(_checked(gs.export_onnx(model, do_type_check=False), "the graph")))
     raise UsageError(f"a model is a path, an onnx.ModelProto or a gs.Graph, not {type(model).__name__}")
 
 
@@ -77,7 +84,18 @@ def from_stream(stream: BinaryIO, name: str) -> Source:
         data = stream.read()
     except OSError as error:
         raise ModelError(f"cannot read {name}: {error.strerror or error}") from error
-    return Source(_checked(parse(data, name), name), None, data, name)
+    return _logged(Source(_checked(parse(data, name), name), None, data, name), len(data))
+
+
+def _logged(source: Source, size: int | None = None) -> Source:
+    model, graph = source.model, source.model.graph
+    opsets = ", ".join(f"{entry.domain or 'ai.onnx'} {entry.version}" for entry in model.opset_import)
+    _log.info(
+        "IR version %d, opset %s, made by %s; %d nodes, %d weights, %d functions%s",
+        model.ir_version, printable(opsets), quoted(f"{model.producer_name} {model.producer_version}".strip()),
+        len(graph.node), len(graph.initializer), len(model.functions), "" if size is None else f"; {size:,} bytes",
+    )  # fmt: skip
+    return source
 
 
 def read(path: Path) -> bytes:

@@ -11,14 +11,15 @@ from tse_onnx.passes.block import Block
 from tse_onnx.passes.layout import SPATIAL
 from tse_onnx.passes.lowering.draft import Draft
 from tse_onnx.passes.lowering.excite import excite
-from tse_onnx.passes.lowering.spread import Upsample, spread
+from tse_onnx.passes.lowering.freeze import freeze
+from tse_onnx.passes.lowering.spread import Upsample, quantised_again, spread
 from tse_onnx.passes.lowering.squeeze import Means, squeeze
 from tse_onnx.passes.prune import prune
 from tse_onnx.passes.scope import Scope
 from tse_onnx.passes.splice import Edit
 from tse_onnx.passes.tiling import Cover, OpenStrips
 
-__all__ = ["OLDEST_OPSET", "Means", "Upsample", "lower"]
+__all__ = ["OLDEST_OPSET", "Means", "Upsample", "freeze", "lower"]
 
 OLDEST_OPSET = 9
 
@@ -46,7 +47,7 @@ def lower(
     for step in anatomy.steps:
         excite(draft, step, cover.grid)
     gate = spread(draft, draft.current(anatomy.gate), cover, upsample)
-    gate = _quantised_again(draft, gate)
+    gate = quantised_again(draft, gate)
     gate = draft.transposed("gate_layout", gate, "NC" + SPATIAL[: len(cover.grid)], anatomy.map_axes)
     scale = type(scope.index.nodes[0])()
     scale.CopyFrom(scope.index.nodes[block.scale.position])
@@ -56,18 +57,3 @@ def lower(
     draft.add(scale)
     draft.put(block.scale.position)
     return prune(draft.edit(), scope.index)
-
-
-def _quantised_again(draft: Draft, gate: str) -> str:
-    """Behind a DequantizeLinear, the spread gate goes through the same quantiser once more.
-
-    Spreading copies values, so it changes none of them; but a compiler that works on Q/DQ pairs takes an operator as
-    quantised only if it stands between two.
-    """
-    producer = draft.index.producer(draft.anatomy.gate)
-    node = draft.index.nodes[producer] if producer is not None else None
-    if node is None or node.op_type != "DequantizeLinear":
-        return gate
-    parameters = list(node.input[1:])
-    quantised = draft.value("QuantizeLinear", "gate_quantize", [gate, *parameters])
-    return draft.value("DequantizeLinear", "gate_dequantize", [quantised, *parameters])

@@ -40,7 +40,7 @@ class Draft:
 
     def edit(self) -> Edit:
         """What was gathered."""
-        return Edit(self._nodes, self._value_types, self._weights)
+        return Edit(self._nodes, self._value_types, self._weights, bearer=self.anatomy.squeeze.output)
 
     def current(self, name: str) -> str:
         """What a value of the original has become."""
@@ -63,6 +63,10 @@ class Draft:
         for value in self.index.nodes[position].output:
             if self.types.stated(value) is not None:
                 self._value_types[value] = None
+
+    def keep_type(self, value: str) -> None:
+        """Keep the stated type of a value that a dropped node made: another node makes it now."""
+        self._value_types.pop(value, None)
 
     def value(self, op: str, role: str, inputs: Sequence[str], **attributes: Any) -> str:
         """Add a node; the value that it makes."""

@@ -120,3 +120,18 @@ def _open(draft: Draft, gate: str, cover: OpenStrips, upsample: Upsample) -> str
     height = draft.sliced("map_height", shape, [0], [streamed], [streamed + 1])
     starts, axes = draft.integers("gate_crop_starts", [0]), draft.integers("gate_crop_axes", [2 + cover.axis])
     return draft.value("Slice", "gate_crop", [wide, starts, height, axes])
+
+
+def quantised_again(draft: Draft, gate: str) -> str:
+    """Behind a DequantizeLinear, the spread gate goes through the same quantiser once more.
+
+    Spreading copies values, so it changes none of them; but a compiler that works on Q/DQ pairs takes an operator as
+    quantised only if it stands between two.
+    """
+    producer = draft.index.producer(draft.anatomy.gate)
+    node = draft.index.nodes[producer] if producer is not None else None
+    if node is None or node.op_type != "DequantizeLinear":
+        return gate
+    parameters = list(node.input[1:])
+    quantised = draft.value("QuantizeLinear", "gate_quantize", [gate, *parameters])
+    return draft.value("DequantizeLinear", "gate_dequantize", [quantised, *parameters])

@@ -1,7 +1,7 @@
 """The command line: `tse-onnx convert`, `explain`, `inspect`, `plan`, `report`, `restore`, `stream`.
 
-Exit codes: 0 done, 1 a check failed, 2 bad usage or bad input, 130 interrupted (143 by SIGTERM), 141 the reader of the
-output went away. An error is one line on standard error.
+Exit codes: 0 done, 1 a check failed, 2 bad usage or bad input, 70 a fault of the program itself, 130 interrupted (143
+by SIGTERM), 141 the reader of the output went away. An error is one line on standard error.
 """
 
 from __future__ import annotations
@@ -18,6 +18,15 @@ from typing import Any, NoReturn
 import click
 
 from tse_onnx.cli.convert import convert
+from tse_onnx.cli.diagnosis import (
+    INTERNAL_ERROR,
+    Log,
+    debugging,
+    diagnosis_options,
+    print_traceback,
+    verbosity,
+    version_option,
+)
 from tse_onnx.cli.explain import explain
 from tse_onnx.cli.inspect import inspect
 from tse_onnx.cli.plan import write_plan
@@ -26,7 +35,6 @@ from tse_onnx.cli.restore import restore
 from tse_onnx.cli.stream import stream as stream_command
 from tse_onnx.errors import CheckFailed, TseError
 from tse_onnx.passes.reasons import printable
-from tse_onnx.version import VERSION
 
 
 class _Terminated(BaseException):
@@ -38,7 +46,11 @@ def _terminate(number: int, frame: object) -> NoReturn:
 
 
 class _Group(click.Group):
-    """Turns the library's errors into one line and an exit code."""
+    """Turns the library's errors into one line and an exit code, and its log into lines where that is asked for."""
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        cmd.params.extend(diagnosis_options())
+        super().add_command(cmd, name)
 
     def invoke(self, ctx: click.Context) -> Any:
         _collect_rarely()
@@ -49,29 +61,46 @@ class _Group(click.Group):
         catches = ours and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
         if catches:
             signal.signal(signal.SIGTERM, _terminate)
+        log = ctx.ensure_object(Log)
+        log.show(verbosity(ctx))
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
             return result
-        except TseError as error:
-            _fail(str(error), 1 if isinstance(error, CheckFailed) else 2)
-        except click.UsageError as error:
-            path = error.ctx.command_path if error.ctx is not None else "tse-onnx"
-            _fail(f"{error.format_message().rstrip('.')}; see {path} --help", 2)
-        except (KeyboardInterrupt, _Terminated) as stop:
-            click.echo("Interrupted: nothing was written.", err=True)
-            sys.exit(143 if isinstance(stop, _Terminated) else 130)
-        except MemoryError:
-            _fail("out of memory", 2)
-        except BrokenPipeError:
-            _drop_output()
-            sys.exit(141)
-        except OSError as error:
-            _drop_output()
-            _fail(f"cannot write to standard output: {error.strerror or error}", 2)
+        except click.exceptions.Exit:
+            raise
+        except (Exception, KeyboardInterrupt, _Terminated) as error:
+            if debugging(ctx):
+                print_traceback(error)
+            _report(error)
         finally:
+            log.close()
             if catches:
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _report(error: BaseException) -> NoReturn:
+    """Say what went wrong, in one line, and exit with the code for it."""
+    match error:
+        case KeyboardInterrupt() | _Terminated():
+            click.echo("Interrupted: nothing was written.", err=True)
+            sys.exit(130 if isinstance(error, KeyboardInterrupt) else 143)
+        case TseError():
+            _fail(str(error), 1 if isinstance(error, CheckFailed) else 2)
+        case click.UsageError():
+            path = error.ctx.command_path if error.ctx is not None else "tse-onnx"
+            _fail(f"{error.format_message().rstrip('.')}; see {path} --help", 2)
+        case MemoryError():
+            _fail("out of memory", 2)
+        case BrokenPipeError():
+            _drop_output()
+            sys.exit(141)
+        case OSError(filename=None):
+            _drop_output()
+            _fail(f"cannot write to standard output: {error.strerror or error}", 2)
+        case OSError():
+            _fail(f"cannot use {error.filename}: {error.strerror or error}", 2)
+    _fail(f"internal error: {type(error).__name__}: {error}; run with --debug and report it", INTERNAL_ERROR)
 
 
 def _fail(text: str, code: int) -> NoReturn:
@@ -91,7 +120,7 @@ def _collect_rarely() -> None:
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(VERSION, prog_name="tse-onnx")
+@version_option
 def main() -> None:
     """Tile the squeeze-and-excite blocks of ONNX models, so that a dataflow accelerator need not buffer whole maps.
 
@@ -107,6 +136,7 @@ def main() -> None:
     """
 
 
+main.params.extend(diagnosis_options())
 main.add_command(convert)
 main.add_command(explain)
 main.add_command(inspect)

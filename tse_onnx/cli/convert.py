@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from tse_onnx.cli.options import (
     preprocess_option,
     print_json,
     seed_option,
+    threads_option,
 )
 from tse_onnx.cli.tiling import tiling_options
 
@@ -76,7 +78,7 @@ if TYPE_CHECKING:
     help="Fail where an output of the model changes by more than X.",
 )
 @click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Fail unless N blocks are converted.")
-@click.option("--threads", type=click.IntRange(0, 1024), default=0, help="Threads of onnxruntime; 0 for all cores.")
+@threads_option
 @click.option(
     "--report", "report_path", type=click.Path(path_type=Path), metavar="FILE", help="Write the report as JSON."
 )
@@ -124,7 +126,8 @@ def convert(
 
     to_stdout = str(output) == "-"
     with contextlib.ExitStack() as stack:
-        if verify and sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+        logged = logging.getLogger("tse_onnx").isEnabledFor(logging.INFO)  # lines between which nothing should turn
+        if verify and sys.stderr.isatty() and not logged and not os.environ.get("NO_COLOR"):
             from rich.console import Console
 
             stack.enter_context(Console(stderr=True).status("converting and verifying"))

@@ -36,14 +36,19 @@ input_shape_option = click.option(
 )
 preprocess_option = click.option(
     "--preprocess",
-    type=click.Choice(["unit", "imagenet", "signed"]),
     default="unit",
     show_default=True,
-    help="What images become: 0 to 1; that with ImageNet's mean and deviation; -1 to 1.",
+    metavar="PRESET|FILE",
+    help="What images become: unit (0 to 1), imagenet (that with ImageNet's mean and deviation), signed (-1 to 1), raw "
+    "(0 to 255), caffe, torchvision, timm; or a .toml file that says it.",
 )
 seed_option = click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the noise."
 )
+threads_option = click.option(
+    "--threads", type=click.IntRange(0, 1024), default=0, show_default=True, metavar="N",
+    help="Threads of onnxruntime; 0 for as many as there are processors that may be used.",
+)  # fmt: skip
 format_option = click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
     help="What to print on standard output.",

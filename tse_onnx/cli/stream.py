@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -140,8 +141,8 @@ def stream(
 
 
 def _progress() -> Progress | None:
-    """Progress on standard error, where that is a terminal."""
-    if not sys.stderr.isatty():
+    """Progress on standard error, where that is a terminal without a log."""
+    if not sys.stderr.isatty() or logging.getLogger("tse_onnx").isEnabledFor(logging.INFO):
         return None
 
     def tell(what: str, done: int, of: int) -> None:

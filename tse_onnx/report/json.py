@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tse_onnx.metric import BlockBuffering, Totals
 from tse_onnx.passes.block import Block, NodeRef
+from tse_onnx.passes.frozen import FROZEN, Frozen
 from tse_onnx.passes.tiling import RUNNING, Tiling
 from tse_onnx.report.data import Report
 from tse_onnx.version import VERSION
@@ -116,13 +117,15 @@ def _figures(figures: BlockBuffering) -> Json:
         "buffer_after_bytes": figures.after_bytes,
         "buffer_after_streamed": figures.held,
         "macs_added": figures.macs_added,
-        "tiling": _tiling(decision.tiling),
+        "tiling": _tiling(decision.frozen or decision.tiling),
     }
 
 
-def _tiling(tiling: Tiling | None) -> Json | None:
+def _tiling(tiling: Tiling | Frozen | None) -> Json | None:
     if tiling is None:
         return None
+    if isinstance(tiling, Frozen):
+        return {"squeeze": FROZEN, "rows": None, "cols": None, "step": None, "balanced": False, "axis": 0}
     return {
         "squeeze": tiling.squeeze,
         "rows": tiling.rows,

@@ -26,7 +26,7 @@ def print_inspection(page: Page, model: str, blocks: Sequence[Block]) -> None:
             (
                 (
                     printable(block.name),
-                    block.kind + ", tiled" * (block.tiled is not None),
+                    block.kind + (f", {block.status}" if block.tiled is not None else ""),
                     _shape(block),
                     _node(block.squeeze),
                     _node(block.scale),
@@ -60,6 +60,8 @@ def print_report(page: Page, report: Report, outcome: str) -> None:
     for block in figures:
         if block.decision.status == REFUSED:
             _say_refused(page, block.decision.block.name, block.decision.reason or "")
+        elif block.decision.frozen is not None:
+            _say(page, f"Frozen: {block.decision.block.name}: {block.decision.reason}")
     for name, dims in report.input_shapes.items():
         listed = ", ".join("?" if dim is None else str(dim) for dim in dims)
         if report.dynamic:
@@ -113,7 +115,7 @@ def _row(figures: BlockBuffering) -> list[str]:
         printable(block.name),
         figures.decision.status,
         _shape(block),
-        " × ".join(map(str, tile)) if tile else "",
+        "frozen" if figures.decision.frozen else " × ".join(map(str, tile)) if tile else "",
         "" if figures.descriptors is None else f"{figures.descriptors:,}",
         f"{before:,}",
         f"{after:,}",

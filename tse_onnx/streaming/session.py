@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from onnx import ModelProto
 
 from tse_onnx.analysis import bind
-from tse_onnx.errors import DataError, UsageError
+from tse_onnx.errors import UsageError
 from tse_onnx.passes.shapes import Dim, TensorType
 from tse_onnx.source import ModelLike, Source, open_model
 from tse_onnx.streaming.machine import ROW, Machine
@@ -20,7 +20,8 @@ from tse_onnx.streaming.occupancy import Occupancy, occupancy
 from tse_onnx.streaming.result import Dataflow
 
 if TYPE_CHECKING:
-    from tse_onnx.inputs import Feed
+    from tse_onnx.data.presets import Preprocessing
+    from tse_onnx.data.samples import Feed
     from tse_onnx.streaming.execute.certificate import Certificate, Progress
 
 
@@ -44,7 +45,7 @@ def stream(
     machine: Machine | None = None,
     execute: bool = True,
     data: Path | None = None,
-    preprocess: str = "unit",
+    preprocess: Preprocessing = "unit",
     seed: int = 0,
     tolerance: float = 1e-4,
     progress: Progress | None = None,
@@ -81,7 +82,7 @@ def certified(
     converted: ModelProto,
     bound: Mapping[str, tuple[Dim, ...]],
     data: Path | None,
-    preprocess: str = "unit",
+    preprocess: Preprocessing = "unit",
     seed: int = 0,
 ) -> Certificate:
     """The certificate of what became of a model, on the first sample of `data` or on noise."""
@@ -92,12 +93,10 @@ def certified(
     return certify(converted, network, feed_of(network, data, preprocess, seed), folder=folder)
 
 
-def feed_of(network: Network, data: Path | None, preprocess: str = "unit", seed: int = 0) -> Feed:
+def feed_of(network: Network, data: Path | None, preprocess: Preprocessing = "unit", seed: int = 0) -> Feed:
     """The first sample of the user's data, or noise."""
-    from tse_onnx.inputs import data_inputs, random_inputs
+    from tse_onnx.data.noise import samples_or_noise
+    from tse_onnx.data.presets import preprocess_of
 
     types = {tensor.name: TensorType(tensor.dtype, tensor.dims) for tensor in network.sources}
-    inputs = random_inputs(types, seed) if data is None else data_inputs(types, data, preprocess)
-    for feed in inputs:
-        return feed
-    raise DataError(f"{data} holds no samples")
+    return next(samples_or_noise(types, data, preprocess_of(preprocess), seed).feeds())

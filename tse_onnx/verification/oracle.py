@@ -18,10 +18,12 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
+from tse_onnx.data.samples import Feed
 from tse_onnx.errors import ModelError
-from tse_onnx.inputs import Feed
 from tse_onnx.passes.block import Anatomy, Block
+from tse_onnx.passes.folding import fold_of
 from tse_onnx.passes.forms.views import SHAPE_SLOTS
+from tse_onnx.passes.frozen import Frozen
 from tse_onnx.passes.index import GraphIndex
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.scope import Scope
@@ -52,15 +54,19 @@ class Original:
     """Values that the block reads from outside: the arguments of the function that it stands in."""
 
 
-def probes(block: Block, index: GraphIndex) -> tuple[str, ...]:
+def probes(block: Block, how: Cover | Frozen, index: GraphIndex) -> tuple[str, ...]:
     """The values of the converted model that the oracle compares or starts from."""
     anatomy = _anatomy(block)
     assert block.scale is not None
+    if isinstance(how, Frozen):
+        return _ends(block, index)
     return (anatomy.root, anatomy.squeeze.input, anatomy.map, block.scale.output)
 
 
-def size_probes(block: Block, index: GraphIndex) -> tuple[str, ...]:
+def size_probes(block: Block, how: Cover | Frozen, index: GraphIndex) -> tuple[str, ...]:
     """The computed sizes that the original block reads: taken from a run of the original model."""
+    if isinstance(how, Frozen):
+        return ()
     return tuple(
         name
         for step in _anatomy(block).steps
@@ -69,19 +75,42 @@ def size_probes(block: Block, index: GraphIndex) -> tuple[str, ...]:
     )
 
 
-def check_block(original: Original, block: Block, cover: Cover, values: Feed) -> BlockCheck:
+def _ends(block: Block, index: GraphIndex) -> tuple[str, str]:
+    """What a block with a frozen gate starts from, and what it makes: with the convolution that the gate went into."""
+    assert block.scale is not None
+    fold = fold_of(block, index)
+    return (_anatomy(block).map, block.scale.output) if fold is None else (fold.source, fold.target)
+
+
+def check_block(original: Original, block: Block, how: Cover | Frozen, values: Feed) -> BlockCheck:
     """Compare what the converted block made of its input with the original block for each tile.
 
     `values` holds the `probes` of the converted model and the `size_probes` of the original.
     """
+    if isinstance(how, Frozen):
+        return _check_frozen(original, block, how, values)
     assert block.scale is not None
-    y = values[block.scale.output]
+    cover, y = how, values[block.scale.output]
     anatomy = _anatomy(block)
     if tuple(y.shape[anatomy.map_axes.index(letter)] for letter in _letters(anatomy)) != cover.extents:
         return BlockCheck(block.name, float("inf"), 0.0)
     by_crop = _croppable(anatomy, original.index, cover)
     reference = (_by_crops if by_crop else _by_means)(original, block, cover, values)
     error = float(np.max(np.abs(_widened(y) - _widened(reference)), initial=0.0))
+    return BlockCheck(block.name, error, _tolerance(block, original.index, reference))
+
+
+def _check_frozen(original: Original, block: Block, frozen: Frozen, values: Feed) -> BlockCheck:
+    """The original's own nodes, fed with the constants in place of the gate."""
+    anatomy, (source, target) = _anatomy(block), _ends(block, original.index)
+    given, made = values[source], values[target]
+    shape = [-1 if axis == "C" else 1 for axis in anatomy.map_axes]
+    feed = {source: given, anatomy.gate: np.array(frozen.gate, given.dtype).reshape(shape), **original.arguments}
+    alone = _excerpt(original, feed, target)
+    reference = Session(alone, original.folder, threads=1, as_written=True).run(feed, [target])[target]
+    error = float("inf")
+    if made.shape == reference.shape:
+        error = float(np.max(np.abs(_widened(made) - _widened(reference)), initial=0.0))
     return BlockCheck(block.name, error, _tolerance(block, original.index, reference))
 
 
@@ -150,7 +179,7 @@ def _by_means(original: Original, block: Block, cover: Cover, values: Feed) -> n
     """The gates that the original block gives for maps of each tile's mean, times what they scale."""
     anatomy = _anatomy(block)
     x, scaled = values[anatomy.squeeze.input], values[anatomy.map]
-    sizes = {name: values[name] for name in size_probes(block, original.index)} | dict(original.arguments)
+    sizes = {name: values[name] for name in size_probes(block, cover, original.index)} | dict(original.arguments)
     alone = _excerpt(original, {anatomy.squeeze.input: x, **sizes}, anatomy.gate)
     session = Session(alone, original.folder, threads=1, as_written=True)
     stitched = np.empty_like(scaled)
@@ -218,31 +247,32 @@ def _closure(
 
 
 def check_inner(
-    original: Original, converted: Original, scope: Scope, block: Block, cover: Cover, seed: int
+    original: Original, converted: Original, scope: Scope, block: Block, how: Cover | Frozen, seed: int, threads: int
 ) -> BlockCheck:
     """The same check for a block inside a body or function, which no run of the whole model lets one see: both blocks
     run alone, on seeded noise."""
     assert block.scale is not None
     anatomy = _anatomy(block)
     random = np.random.default_rng(seed)
-    extents = {**dict(zip(_letters(anatomy), cover.extents, strict=True)), "C": block.channels or 1, "N": 1}
+    sizes = how.extents if not isinstance(how, Frozen) else tuple(extent or 1 for extent in block.extents)
+    extents = {**dict(zip(_letters(anatomy), sizes, strict=True)), "C": block.channels or 1, "N": 1}
     kind = scope.types[anatomy.root]
     shape = tuple(extents[letter] for letter in anatomy.root_axes)
     feeds = {anatomy.root: _noise(random, shape, kind.dtype)}
-    wanted = (block.scale.output, *size_probes(block, original.index))
+    wanted = (block.scale.output, *size_probes(block, how, original.index))
     for name in _closure(original.index, feeds.keys(), wanted)[2]:  # arguments of a function
         given = scope.types[name]
         dims = tuple(dim if isinstance(dim, int) else 1 for dim in given.dims or ())
         feeds[name] = _noise(random, dims, given.dtype)
     values = dict(feeds)
     for source, names in (
-        (original, size_probes(block, original.index)),
-        (converted, [name for name in probes(block, original.index) if name not in feeds]),
+        (original, size_probes(block, how, original.index)),
+        (converted, [name for name in probes(block, how, original.index) if name not in feeds]),
     ):
         if names:
-            values |= Session(_excerpt(source, feeds, *names), source.folder).run(feeds, names)
+            values |= Session(_excerpt(source, feeds, *names), source.folder, threads=threads).run(feeds, names)
     arguments = {name: array for name, array in feeds.items() if name != anatomy.root}
-    return check_block(replace(original, arguments=arguments), block, cover, values)
+    return check_block(replace(original, arguments=arguments), block, how, values)
 
 
 def _noise(random: np.random.Generator, shape: tuple[int, ...], dtype: int) -> np.ndarray:

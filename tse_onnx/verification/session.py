@@ -11,10 +11,10 @@ import numpy as np
 import onnxruntime as ort
 from onnx import ModelProto, ValueInfoProto
 
+from tse_onnx.data.samples import Feed
 from tse_onnx.encode import encoded
 from tse_onnx.errors import ModelError
 from tse_onnx.external import external_tensors
-from tse_onnx.inputs import Feed
 from tse_onnx.passes.shapes import first_line
 
 _FOLDER = "session.model_external_initializers_file_folder_path"
@@ -43,7 +43,7 @@ class Session:
         self._title = title
         options = ort.SessionOptions()
         options.log_severity_level = _FATAL_ONLY
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads or _usable_processors()
         if as_written:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         if folder is not None:
@@ -66,6 +66,17 @@ class Session:
         except Exception as error:
             raise ModelError(f"onnxruntime cannot run {self._title}: {first_line(error)}{_WAY_OUT}") from error
         return dict(zip(names, values, strict=True))
+
+
+def _usable_processors() -> int:
+    """As many threads as this process may use processors; 0, onnxruntime's own choice, where it may use all.
+
+    Left alone, onnxruntime starts a thread for every core there is, also where a scheduler or `taskset` allows a few.
+    """
+    if not hasattr(os, "sched_getaffinity"):  # not on every system
+        return 0
+    usable = len(os.sched_getaffinity(0))
+    return 0 if usable == os.cpu_count() else usable
 
 
 def _opened(data: bytes, options: ort.SessionOptions, folder: Path | None, model: ModelProto) -> ort.InferenceSession:

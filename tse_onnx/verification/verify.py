@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -10,8 +11,10 @@ import onnx
 from onnx import ModelProto
 
 from tse_onnx.analysis import Analysis
+from tse_onnx.data.samples import Samples
 from tse_onnx.errors import CheckFailed, ModelError
-from tse_onnx.inputs import Inputs
+from tse_onnx.evaluation.scores import Meter
+from tse_onnx.passes.frozen import Frozen
 from tse_onnx.passes.index import GraphIndex
 from tse_onnx.passes.order import sort_nodes
 from tse_onnx.passes.reasons import quoted
@@ -19,13 +22,16 @@ from tse_onnx.passes.scope import scopes
 from tse_onnx.passes.shapes import first_line, weightless
 from tse_onnx.passes.splice import Change
 from tse_onnx.passes.tiling import Cover, Tiling
+from tse_onnx.phases import phase
 from tse_onnx.plan import CONVERTED, Decision, Plan, decide
-from tse_onnx.verification.drift import DriftMeter
+from tse_onnx.verification.drift import drift_of
 from tse_onnx.verification.oracle import Original, check_block, check_inner, probes, size_probes
 from tse_onnx.verification.outside import outside_differences
 from tse_onnx.verification.result import BlockCheck, Check, Drift, Verification
 from tse_onnx.verification.session import Session
 from tse_onnx.verification.widen import has_narrow_type, widened, widened_feed
+
+_log = logging.getLogger(__name__)
 
 
 def verify(
@@ -33,7 +39,7 @@ def verify(
     converted: ModelProto,
     decisions: Sequence[Decision],
     changes: Sequence[Change],
-    inputs: Inputs,
+    inputs: Samples,
     *,
     folders: tuple[Path | None, Path | None] = (None, None),
     renamed: Mapping[str, str] | None = None,
@@ -46,11 +52,10 @@ def verify(
     that bear another name there; `max_drift` bounds the largest absolute difference of any output. Raises `ModelError`
     where the original itself is not valid or does not run, `CheckFailed` where only the converted model does not.
     """
-    checks = [
-        _outside(analysis, converted, changes, renamed),
-        _full_rows(analysis),
-        _valid(analysis, converted),
-    ]
+    with phase(_log, "comparing everything outside the edit"):
+        checks = [_outside(analysis, converted, changes, renamed), _full_rows(analysis)]
+    with phase(_log, "onnx's checker"):
+        checks.append(_valid(analysis, converted))
     if not all(check.passed for check in checks):
         return Verification(inputs.text, 0, tuple(checks), (), ())
     if not changes and not analysis.bound:  # the same bytes: nothing can differ, whether or not onnxruntime runs them
@@ -60,7 +65,7 @@ def verify(
     if max_drift is not None:
         checks.append(_bounded(drift, max_drift))
     text = inputs.text + ", in single precision" * has_narrow_type(analysis.source.model)
-    return Verification(text, inputs.samples, tuple(checks), blocks, drift)
+    return Verification(text, inputs.count, tuple(checks), blocks, drift)
 
 
 def _outside(
@@ -106,7 +111,7 @@ def _numbers(
     analysis: Analysis,
     converted: ModelProto,
     decisions: Sequence[Decision],
-    inputs: Inputs,
+    inputs: Samples,
     folders: tuple[Path | None, Path | None],
     threads: int,
 ) -> tuple[tuple[BlockCheck, ...], tuple[Drift, ...]]:
@@ -117,21 +122,22 @@ def _numbers(
         source, converted = widened(source), widened(converted)
         index = GraphIndex.of_graph(source.graph)
     covers = {
-        decision.block.name: decision.cover
+        decision.block.name: how
         for decision in decisions
-        if decision.status == CONVERTED and decision.cover is not None
+        if decision.status == CONVERTED and (how := decision.frozen or decision.cover) is not None
     }
     tiled = [(block, covers[block.name]) for block in analysis.parts[0].blocks if block.name in covers]
-    probed = _computed(index, (name for block, _ in tiled for name in probes(block, index)))
-    sizes = _computed(index, (name for block, _ in tiled for name in size_probes(block, index)))
+    probed = _computed(index, (name for block, how in tiled for name in probes(block, how, index)))
+    sizes = _computed(index, (name for block, how in tiled for name in size_probes(block, how, index)))
+    feeds = inputs.feeds()
     before = Session(source, folders[0], sizes, threads)
     original = Original(source, index, folders[0])
     try:
         after = Session(converted, folders[1], probed, threads, "the converted model")
     except ModelError as error:  # the original runs, so this is a fault of the conversion
         raise CheckFailed(str(error)) from error
-    meter = DriftMeter(before.outputs)
-    for number, given in enumerate(inputs):
+    meter = Meter(before.outputs)
+    for number, given in enumerate(feeds):
         first, feed = number == 0, widened_feed(given) if narrow else given
         reference = before.run(feed, _distinct(before.outputs, sizes if first else ()))
         try:
@@ -140,18 +146,19 @@ def _numbers(
             raise CheckFailed(str(error)) from error
         if first:
             known = {**feed, **{name: reference[name] for name in sizes}, **values}
-            blocks = tuple(check_block(original, block, cover, known) for block, cover in tiled)
-            blocks += tuple(_inner(analysis, source, converted, covers, folders))
+            blocks = tuple(check_block(original, block, how, known) for block, how in tiled)
+            blocks += tuple(_inner(analysis, source, converted, covers, folders, threads))
         meter.add(reference, values)
-    return blocks, meter.result()
+    return blocks, drift_of(meter.result())
 
 
 def _inner(
     analysis: Analysis,
     source: ModelProto,
     converted: ModelProto,
-    covers: Mapping[str, Cover],
+    covers: Mapping[str, Cover | Frozen],
     folders: tuple[Path | None, Path | None],
+    threads: int,
 ) -> Iterator[BlockCheck]:
     """The checks of the blocks in bodies and functions."""
     if not any(block.name in covers for part in analysis.parts[1:] for block in part.blocks):
@@ -161,7 +168,7 @@ def _inner(
         before, after = Original(source, was.index, folders[0]), Original(converted, now.index, folders[1])
         for block in part.blocks:
             if block.name in covers:
-                yield check_inner(before, after, was, block, covers[block.name], seed=0)
+                yield check_inner(before, after, was, block, covers[block.name], seed=0, threads=threads)
 
 
 def _computed(index: GraphIndex, names: Iterable[str]) -> tuple[str, ...]:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from onnx import ModelProto
 
+from tse_onnx.data.samples import Feed
 from tse_onnx.errors import CheckFailed, ModelError
-from tse_onnx.inputs import Feed
 from tse_onnx.passes.reasons import label, quoted
 from tse_onnx.streaming.capacity import minimal
 from tse_onnx.streaming.execute.kernel import Absorber, Kernel, Site

@@ -61,6 +61,7 @@ def _computed(model: ModelProto, network: Network, wanted: set[str]) -> dict[str
     folded = ModelProto(ir_version=max(model.ir_version, 8), graph=graph, opset_import=model.opset_import)
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = 1
     try:
         session = ort.InferenceSession(folded.SerializeToString(), options, ["CPUExecutionProvider"])
         values: Iterable[np.ndarray] = session.run(sorted(wanted), {})

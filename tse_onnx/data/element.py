@@ -1,0 +1,23 @@
+"""The type of the numbers that an input takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from tse_onnx.errors import DataError
+from tse_onnx.passes.reasons import quoted
+from tse_onnx.passes.shapes import TensorType
+
+
+def element_type(name: str, kind: TensorType) -> np.dtype[Any]:
+    """numpy's type for the elements of the input called `name`. Raises `DataError` where there is none."""
+    if kind.dtype == TensorProto.STRING:
+        raise DataError(f"input {quoted(name)} takes strings: give data with --data, or --no-verify")
+    try:
+        return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.dtype))
+    except (KeyError, ValueError):
+        raise DataError(f"input {quoted(name)} has a type that onnx does not know") from None

@@ -1,0 +1,84 @@
+"""What `--preprocess` may say: a preset's name, or a TOML file with the keys of `Preprocess` over a preset.
+
+preset = "imagenet"
+resize = 256
+interpolation = "bicubic"
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import sys
+from pathlib import Path
+from typing import Union
+
+from tse_onnx.data.preprocess import Preprocess
+from tse_onnx.errors import UsageError
+from tse_onnx.passes.reasons import quoted
+
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+# What `--preprocess` knows by name. docs/data.md says which networks want which.
+PRESETS = {
+    "unit": Preprocess(),
+    "imagenet": Preprocess(mean=_IMAGENET_MEAN, std=_IMAGENET_STD),
+    "signed": Preprocess(mean=(0.5,), std=(0.5,)),
+    "raw": Preprocess(divisor=1),
+    "caffe": Preprocess(divisor=1, mean=(103.939, 116.779, 123.68), colours="BGR"),
+    "torchvision": Preprocess(0.875, mean=_IMAGENET_MEAN, std=_IMAGENET_STD),
+    "timm": Preprocess(0.875, interpolation="bicubic", mean=_IMAGENET_MEAN, std=_IMAGENET_STD),
+}
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(Preprocess))
+
+# What the library takes: a preset's name, a file, or the thing itself.
+Preprocessing = Union[str, "os.PathLike[str]", Preprocess]
+
+
+def preprocess_of(value: Preprocessing) -> Preprocess:
+    """The preprocessing that a preset's name or a file means. Raises `UsageError` where there is none."""
+    if isinstance(value, Preprocess):
+        return value
+    if isinstance(value, str) and value in PRESETS:
+        return PRESETS[value]
+    path = Path(value)
+    if path.suffix.lower() != ".toml":
+        near = difflib.get_close_matches(str(value), PRESETS, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(
+            f"images are prepared as {', '.join(PRESETS)}, or by a .toml file, not as {quoted(str(value))}{hint}"
+        )
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} does not say how to prepare images: byte {error.start} is not UTF-8") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    return parse_preprocess(text, str(path))
+
+
+def parse_preprocess(text: str, title: str = "the preprocessing") -> Preprocess:
+    """The preprocessing in the text of a TOML file, which messages call `title`. Raises `UsageError`."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
+    try:
+        stated = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UsageError(f"{title} is not TOML: {error}") from None
+    for key in stated:
+        if key not in (*_FIELDS, "preset"):
+            near = difflib.get_close_matches(key, (*_FIELDS, "preset"), 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are preset, {', '.join(_FIELDS)}"
+            raise UsageError(f"{title}: there is no key {quoted(key)}; {hint}")
+    base = stated.pop("preset", "unit")
+    if not isinstance(base, str) or base not in PRESETS:
+        raise UsageError(f"{title}: preset is {', '.join(PRESETS)}, not {base!r}")
+    try:
+        return dataclasses.replace(PRESETS[base], **stated)
+    except UsageError as error:
+        raise UsageError(f"{title}: {error}") from None

@@ -1,0 +1,1 @@
+"""Original and converted models compared on data."""
