@@ -15,10 +15,12 @@ import pytest
 from onnx import TensorProto, external_data_helper
 
 import tse_onnx
+import tse_onnx.conversion
 from tests.command import refused
 from tests.command import tse_onnx as command
 from tests.graphs import network, plain_model, se_model, some_input
 from tests.running import run
+from tse_onnx import encode, source
 
 ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
@@ -252,6 +254,56 @@ def test_a_model_given_as_an_object_is_written(tmp_path):
     np.testing.assert_array_equal(
         run(str(tmp_path / "out.onnx"), some_input(model)), run(tse_onnx.convert(model).model, some_input(model))
     )
+
+
+# More than protobuf takes
+
+
+def test_a_file_that_is_longer_than_protobuf_reads(folder):
+    """A file of holes; it is refused by its length and not read."""
+    with (folder / "huge.onnx").open("wb") as file:
+        file.truncate(2**31)
+    for command_line in (
+        ["inspect", "huge.onnx"],
+        ["convert", "huge.onnx", "out.onnx"],
+        ["restore", "huge.onnx", "out.onnx"],
+    ):
+        line = refused(command(*command_line, cwd=folder))
+        assert "2,147,483,648 bytes" in line
+        assert "save_as_external_data" in line
+
+
+def test_a_stream_that_is_longer_than_protobuf_reads(folder, monkeypatch):
+    data = (folder / "se.onnx").read_bytes()
+    for module in (source, encode):
+        monkeypatch.setattr(module, "LONGEST", len(data) - 1)
+    assert "save_as_external_data" in refused(command("inspect", "-", cwd=folder, stdin=data))
+
+
+@pytest.mark.parametrize("out", ["out.onnx", "se.onnx", "-"])
+def test_a_model_that_would_be_longer_than_protobuf_writes(folder, monkeypatch, out):
+    """What the nodes of a tile add takes it over the limit."""
+    before = _tree(folder)
+    monkeypatch.setattr(encode, "LONGEST", len(before["se.onnx"]) + 10)
+    line = refused(command("convert", "se.onnx", out, "--no-verify", cwd=folder))
+    assert "save_as_external_data" in line
+    assert _tree(folder) == before
+
+
+@pytest.mark.parametrize("kind", ["changed", "gone"])
+def test_a_model_that_is_written_anew_while_it_is_read(folder, monkeypatch, kind):
+    """A model without blocks is written as it is: not as another process has just made it."""
+    onnx.save(plain_model(), folder / "plain.onnx")
+
+    def meanwhile(*arguments, **options):
+        (folder / "plain.onnx").unlink()
+        if kind == "changed":
+            onnx.save(se_model(), folder / "plain.onnx")
+
+    honest = tse_onnx.conversion.measure
+    monkeypatch.setattr(tse_onnx.conversion, "measure", lambda made: (meanwhile(), honest(made))[1])
+    refused(command("convert", "plain.onnx", "out.onnx", cwd=folder))
+    assert not (folder / "out.onnx").exists()
 
 
 # Weights in files of their own

@@ -14,6 +14,7 @@ from onnx import ModelProto, ValueInfoProto
 
 from tse_onnx.analysis import Analysis, InputShapes, Part, analyse, need_sizes
 from tse_onnx.data.presets import Preprocessing, preprocess_of
+from tse_onnx.encode import encoded
 from tse_onnx.errors import CheckFailed, UsageError
 from tse_onnx.external import check_locations, external_tensors, location
 from tse_onnx.metric import Buffering, measure
@@ -63,7 +64,7 @@ class ConvertResult:
 
     def serialized(self) -> bytes:
         """The bytes of the converted model: the input's own where nothing was changed."""
-        return self.model.SerializeToString() if self._bytes is None else self._bytes
+        return b"".join(encoded(self.model)) if self._bytes is None else self._bytes
 
     @property
     def blocks(self) -> tuple[Decision, ...]:

@@ -15,7 +15,7 @@ _THROUGH_US = 2**20
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy `source` to `target`, which must not exist, and flush it to the disk; holes stay holes.
+    """Copy `source` to `target`, which must not exist; holes stay holes.
 
     The mode is that of `source` as far as the umask lets it. Raises `ModelError` where `source` cannot be read, or
     changed meanwhile, and `OSError` where `target` cannot be written.
@@ -33,7 +33,6 @@ def copy(source: Path, target: Path) -> None:
                 os.ftruncate(writing, before.st_size)
                 for start, end in _extents(reading, before.st_size):
                     _copy_range(source, reading, writing, start, end)
-            os.fsync(writing)
         finally:
             os.close(writing)
         after = os.fstat(reading)

@@ -39,6 +39,7 @@ class Scratch:
         self._identity = (0, 0)
         self._replaces = False
         self._unlinked: list[Path] = []
+        self._unflushed: dict[Path, None] = {}
 
     def begin(self) -> None:
         """Remove what dead runs left in `home`, and make the folder of this one."""
@@ -90,8 +91,7 @@ class Scratch:
             except OSError:  # a file system without links, or another one
                 self._copy_out(copied, given)
                 break
-        for folder in given.parents[: len(Path(name).parts)]:
-            flush(folder)
+        self._unflushed |= dict.fromkeys((given, *given.parents[: len(Path(name).parts)]))
 
     def _copy_out(self, copied: Path, given: Path) -> None:
         try:
@@ -115,7 +115,14 @@ class Scratch:
         )
 
     def publish(self, out: Path) -> None:
-        """Rename the staged file to `out`, with the owner and permissions of the file there, and flush the folder."""
+        """Rename the staged file to `out`, with the owner and permissions of the file there.
+
+        What it refers to is on the disk before, and the name itself in the end.
+        """
+        for (
+            path
+        ) in self._unflushed:  # all at once: the first takes as long as one after each copy would, the others nothing
+            flush(path)
         staged = self._at(_STAGED)
         with contextlib.suppress(FileNotFoundError):
             _liken(staged, out.stat())
@@ -162,11 +169,11 @@ class Scratch:
         return (there.st_dev, there.st_ino) == self._identity
 
 
-def flush(folder: Path) -> None:
-    """Flush the names in a folder to the disk, where the system can do that."""
+def flush(path: Path) -> None:
+    """Flush a file, or the names in a folder where the system can do that, to the disk."""
     try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:  # a folder under Windows, or one that may not be listed
         return
     try:
         os.fsync(handle)
