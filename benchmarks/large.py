@@ -3,9 +3,9 @@
     python -m benchmarks.large [--runs N] [--gigabytes G] [--make FOLDER]
 
 The model is a chain of convolutions with a squeeze-and-excite block behind each; its weights are in one file, or in a
-file for each tensor, in a folder. There are two floors: `cp`, which leaves the data in memory for the system to write out
-later, and `cp` with `sync` of the copies, so that the disk has them in the end, as it has those of a conversion. It takes
-the room of two such models where temporary files go.
+file for each tensor, in a folder. There are two floors: `cp`, which leaves the data in memory for the system to write
+out later, and `cp` with `sync` of the copies, so that the disk has them in the end, as it has those of a conversion. It
+takes the room of two such models where temporary files go.
 """
 
 from __future__ import annotations

@@ -92,6 +92,17 @@ def test_permissions_of_the_file_that_is_replaced_are_kept(folder, mode):
     assert stat.S_IMODE(out.stat().st_mode) == mode
 
 
+@pytest.mark.skipif(not ROOT, reason="only root may give files away")
+@pytest.mark.parametrize("name", ["out.onnx", "se.onnx"])
+def test_the_owner_of_the_file_that_is_replaced_is_kept(folder, name):
+    (folder / name).touch()
+    os.chown(folder / name, 1234, 4321)
+    (folder / name).chmod(0o640)
+    assert command("convert", "se.onnx", name, cwd=folder).returncode == 0
+    there = (folder / name).stat()
+    assert (there.st_uid, there.st_gid, stat.S_IMODE(there.st_mode)) == (1234, 4321, 0o640)
+
+
 def test_a_new_file_has_the_permissions_of_any_new_file(folder):
     (folder / "plain").touch()
     assert command("convert", "se.onnx", "out.onnx", "--report", "r.json", cwd=folder).returncode == 0
@@ -180,6 +191,12 @@ def test_outputs_that_cannot_be(folder, monkeypatch, bad):
         refused(command("convert", "se.onnx", "out.onnx", "--report", name, cwd=folder))
     assert before is None or _tree(folder) == before
     assert not (folder / "out.onnx").exists()
+
+
+def test_only_a_model_goes_to_standard_output(folder):
+    for command_line in (["convert", "se.onnx", "out.onnx", "--report", "-"], ["report", "se.onnx", "--csv", "-"]):
+        assert "standard output" in refused(command(*command_line, cwd=folder))
+    assert _names(folder) == ["se.onnx"]
 
 
 @pytest.mark.parametrize("model", ["se.onnx", "external/model.onnx"])

@@ -136,6 +136,8 @@ class Stage:
 @contextlib.contextmanager
 def staging(out: Path) -> Iterator[Stage]:
     """Stage an output at `out`; what was not committed is removed. `OSError` becomes `ModelError`."""
+    if str(out) == "-":
+        raise ModelError("cannot write a file called -: standard output is for a model, and for --format json")
     try:
         if out.is_dir():
             raise ModelError(f"cannot write {out}: it is a directory")
