@@ -264,10 +264,15 @@ def killed(job: Job, points: int, draw: random.Random, home: Path) -> Iterator[t
     job.leave(made)
     lines = _count_lines(lambda: job.run(made))
     after = tree(made)
-    job.prepare(home / "timed")
-    job.leave(home / "timed")
-    code, duration = _killed_after(lambda: job.run(home / "timed"), float("inf"))
-    assert code == 0
+    durations = []
+    for number in range(3):
+        folder = home / f"timed{number}"
+        job.prepare(folder)
+        job.leave(folder)
+        code, duration = _killed_after(partial(job.run, folder), float("inf"))
+        assert code == 0
+        durations.append(duration)
+    duration = min(durations)
     todo = [f"line {line} of {lines}" for line in draw.sample(range(lines), min(points, lines))]
     todo += [f"{1.1 * duration * draw.random():.6f} s" for _ in range(points)]
     for number, point in enumerate(todo):

@@ -248,6 +248,23 @@ def _umask():
     return mask
 
 
+@pytest.mark.parametrize("location", ["!/-/ w.bin", "a/b/.b/w.bin", "w.bin", "sub/" + "n" * 250 + ".bin"])
+@pytest.mark.parametrize("existing", [False, True])
+def test_folders_that_were_made_are_removed_with_what_was_carried(folder, location, existing):
+    (folder / "one" / location).parent.mkdir(parents=True, exist_ok=True)
+    (folder / "one/weights.bin").rename(folder / "one" / location)
+    model = onnx.load(folder / "one/model.onnx", load_external_data=False)
+    next(e for e in model.graph.initializer[-2].external_data if e.key == "location").value = location
+    (folder / "one/model.onnx").write_bytes(model.SerializeToString())
+    if existing:
+        (folder / "out" / location).parent.mkdir(parents=True, exist_ok=True)
+    before = tree(folder)
+    refused(command("convert", folder / "one/model.onnx", folder / "out/model.onnx", "--max-drift", "1e-9"), 1)
+    assert tree(folder) == before
+    assert command("convert", folder / "one/model.onnx", folder / "out/model.onnx").returncode == 0
+    assert weights(folder / "out/model.onnx") == weights(folder / "one/model.onnx")
+
+
 def test_two_names_for_one_file_are_carried_once(folder):
     model = onnx.load(folder / "one/model.onnx", load_external_data=False)
     entry = next(e for e in model.graph.initializer[-1].external_data if e.key == "location")

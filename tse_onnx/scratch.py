@@ -119,9 +119,7 @@ class Scratch:
 
         What it refers to is on the disk before, and the name itself in the end.
         """
-        for (
-            path
-        ) in self._unflushed:  # all at once: the first takes as long as one after each copy would, the others nothing
+        for path in self._unflushed:  # in the end, when the system has written most of it by itself
             flush(path)
         staged = self._at(_STAGED)
         with contextlib.suppress(FileNotFoundError):
@@ -208,13 +206,14 @@ def _remove(folder: Path, unlinked: Iterable[Path] = ()) -> None:
         for copied in unlinked:
             copied.unlink(missing_ok=True)
         carried = folder / _CARRIED
-        for link in sorted(carried.rglob("*"), reverse=True):  # what is in a folder before the folder
+        for link in carried.rglob("*"):
             given = folder.parent / link.relative_to(carried)
             with contextlib.suppress(OSError):
-                if link.name == _MADE:
-                    given.parent.rmdir()
-                elif not link.is_dir() and _same(given, link):
+                if not link.is_dir() and _same(given, link):
                     given.unlink()
+        for made in sorted(carried.rglob(_MADE), key=lambda path: len(path.parts), reverse=True):
+            with contextlib.suppress(OSError):
+                (folder.parent / made.parent.relative_to(carried)).rmdir()
     shutil.rmtree(folder, ignore_errors=True)
 
 
