@@ -6,20 +6,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
-import onnx
 from onnx import ModelProto
 
 from tse_onnx.analysis import Analysis
 from tse_onnx.errors import CheckFailed, ModelError
 from tse_onnx.inputs import Inputs
 from tse_onnx.passes.index import GraphIndex
-from tse_onnx.passes.order import sort_nodes
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.scope import scopes
-from tse_onnx.passes.shapes import first_line, weightless
 from tse_onnx.passes.splice import Change
 from tse_onnx.passes.tiling import Cover, Tiling
 from tse_onnx.plan import CONVERTED, Decision, Plan, decide
+from tse_onnx.validity import complaint
 from tse_onnx.verification.drift import DriftMeter
 from tse_onnx.verification.oracle import Original, check_block, check_inner, probes, size_probes
 from tse_onnx.verification.outside import outside_differences
@@ -82,24 +80,13 @@ def _full_rows(analysis: Analysis) -> Check:
 
 
 def _valid(analysis: Analysis, converted: ModelProto) -> Check:
-    complaint = _complaint(converted)
-    if complaint is None:
+    said = complaint(converted)
+    if said is None:
         return Check("checker", True, "onnx.checker accepts the output, shapes included")
-    own = _complaint(analysis.source.model)
+    own = complaint(analysis.source.model)
     if own is not None:
         raise ModelError(f"the model is not valid: {own.rstrip('.')}; --no-verify converts it as it is")
-    return Check("checker", False, f"onnx.checker refuses the output: {complaint}")
-
-
-def _complaint(model: ModelProto) -> str | None:
-    """What onnx's checker says against a model, or None."""
-    try:
-        bare = weightless(model)
-        sort_nodes(bare.graph)  # the order of nodes is the input's own affair, and runtimes do not need it
-        onnx.checker.check_model(bare, full_check=True)
-    except Exception as error:
-        return first_line(error)
-    return None
+    return Check("checker", False, f"onnx.checker refuses the output: {said}")
 
 
 def _numbers(
