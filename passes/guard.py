@@ -10,10 +10,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto
+from onnx import (
+    AttributeProto,
+    FunctionProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    ValueInfoProto,
+    numpy_helper,
+)
 
 from tse_onnx.errors import ModelError
-from tse_onnx.passes.index import element_count
+from tse_onnx.passes.index import element_count, int_attribute, ints_attribute
 from tse_onnx.passes.reasons import quoted
 
 _HIDDEN = "tse_onnx.hidden"
@@ -23,19 +32,25 @@ _MOST_NUMBERS = 4096
 _RANK = 64
 # Nodes to infer in all the runs that one model may take.
 _BUDGET = 2_000_000
-# Operators whose output cannot have a negative size where their inputs have none: elementwise ones, and those that
-# only move, join or drop axes. Every other may, as a window does that is larger than its map.
-_SOUND = frozenset(
-    "Abs Add And ArgMax ArgMin BatchNormalization Cast CastLike Ceil Clip Concat Constant CumSum DequantizeLinear Div "
-    "Dropout Elu Equal Erf Exp Expand Flatten Floor Gather Gelu Gemm GlobalAveragePool GlobalMaxPool Greater "
-    "GreaterOrEqual GroupNormalization HardSigmoid HardSwish Identity InstanceNormalization LRN LayerNormalization "
-    "LeakyRelu Less LessOrEqual Log LogSoftmax LpNormalization MatMul Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow "
-    "QuantizeLinear RMSNormalization Reciprocal ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum "
-    "Relu Reshape Round Selu Shape Sigmoid Sign Size Softmax Softplus Softsign Sqrt Squeeze Sub Sum Swish Tanh "
-    "Transpose Unsqueeze Where".split()
-)
+# Operators that make no size negative and leave every axis where it is, those that move axes, and those whose window
+# may be larger than its map, which makes a size behind the first two axes negative. Every other may make any negative.
+_KEEPING = frozenset({
+    "Abs", "Add", "And", "BatchNormalization", "Cast", "CastLike", "Ceil", "Clip", "Concat", "Constant", "CumSum",
+    "DequantizeLinear", "Div", "Dropout", "Elu", "Equal", "Erf", "Exp", "Floor", "Gelu", "GlobalAveragePool",
+    "GlobalMaxPool", "Greater", "GreaterOrEqual", "GroupNormalization", "HardSigmoid", "HardSwish", "Identity",
+    "InstanceNormalization", "LRN", "LayerNormalization", "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax",
+    "LpNormalization", "Max", "Mean", "Min", "Mish", "Mod", "Mul", "Neg", "Not", "Or", "PRelu", "Pow",
+    "QuantizeLinear", "RMSNormalization", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Softmax",
+    "Softplus", "Softsign", "Sqrt", "Sub", "Sum", "Swish", "Tanh", "Where",
+})  # fmt: skip
+_MOVING = frozenset({
+    "ArgMax", "ArgMin", "Expand", "Flatten", "Gather", "Gemm", "MatMul", "ReduceL1", "ReduceL2", "ReduceMax",
+    "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "Reshape", "Squeeze", "Transpose", "Unsqueeze",
+})  # fmt: skip
+_WINDOWS = frozenset({"AveragePool", "Conv", "ConvInteger", "LpPool", "MaxPool", "QLinearConv"})
 _SIZES = frozenset({"Shape", "Size"})
-
+# Of these, inference carries along the numbers of the first input, whatever else they read.
+_PASSING = frozenset({"Cast", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Unsqueeze"})
 
 Infer = Callable[[ModelProto], ModelProto]
 
@@ -75,17 +90,18 @@ def _unshown(model: ModelProto, plan: _Plan, infer: Infer) -> list[NodeProto]:
 def _planned(model: ModelProto) -> _Plan:
     _forget_negative(model.graph)
     plan = _Plan()
-    plan.nodes(model.graph.node, _lengths(model.graph))
-    entry = max(plan.phases.values(), default=0) | 1
+    plan.graph(model.graph)
+    runs = max(plan.phases.values(), default=0) // _PHASES
     for function in model.functions:
-        inner = _Plan(dict.fromkeys(function.input, entry))
-        inner.nodes(function.node, dict.fromkeys(function.input, _RANK))
         # What comes out inside of a function is not told, so only what comes in can be looked at.
-        plan.unsafe += [node for run, node in inner.slices if run > entry + 1]
-        plan.slices += [(run, node) for run, node in inner.slices if run == entry + 1]
+        inner = _Plan(dict.fromkeys(function.input, runs * _PHASES + _ANY), dict.fromkeys(function.input, _RANK))
+        inner.nodes(function.node)
+        plan.unsafe += [node for run, node in inner.slices if run > runs + 1]
+        plan.slices += [(run, node) for run, node in inner.slices if run == runs + 1]
         plan.doubling += inner.doubling
     if plan.slices or plan.unsafe or plan.doubling:
-        for part in (model, *model.functions):
+        parts: list[ModelProto | FunctionProto] = [model, *model.functions]
+        for part in parts:
             if not any(entry.domain == _HIDDEN for entry in part.opset_import):
                 part.opset_import.add(domain=_HIDDEN, version=1)
     return plan
@@ -104,52 +120,100 @@ def _without(nodes: Sequence[NodeProto]) -> Iterator[None]:
             node.domain = domain
 
 
-class _Plan:
-    """Which Slices need which runs before them, and which Concats double what inference carries along.
+# What may be negative of a value, beside the runs that show the rest: nothing, an axis behind the first two, or any.
+_NONE, _SPATIAL, _ANY, _PHASES = 0, 1, 2, 3
 
-    A value's phase is even where nothing on the way to it can have made a size negative since the last Slice, odd
-    where something can. A Slice that reads an odd one waits for a run that shows what it reads.
+
+class _Plan:
+    """Which Slices need which runs before them, and which Concats double the numbers that inference carries along.
+
+    A value's phase is `_PHASES` times the number of runs that it takes until inference knows it, and what may then be
+    negative of it. A Slice along such an axis waits for one run more, which shows what it reads.
     """
 
-    def __init__(self, phases: dict[str, int] | None = None) -> None:
-        self.phases: dict[str, int] = phases or {}
+    def __init__(self, phases: dict[str, int] | None = None, numbers: dict[str, int] | None = None) -> None:
+        """`phases` of inputs, and the most `numbers` that inference knows of them."""
+        self.phases, self._numbers = phases or {}, numbers or {}
+        self._axes: dict[str, TensorProto] = {}
         self.slices: list[tuple[int, NodeProto]] = []
         self.unsafe: list[NodeProto] = []
         self.doubling: list[NodeProto] = []
 
-    def nodes(self, nodes: Iterable[NodeProto], numbers: dict[str, int]) -> None:
-        """Look at nodes; `numbers` says how many numbers inference knows of a value, and is added to."""
-        phases = self.phases
+    def graph(self, graph: GraphProto) -> None:
+        """Look at a graph, with what is known around it."""
+        for tensor in graph.initializer:
+            self._constant(tensor.name, tensor)
+        self.nodes(graph.node)
+
+    def nodes(self, nodes: Iterable[NodeProto]) -> None:
+        """Look at nodes."""
+        phases, numbers = self.phases, self._numbers
         for node in nodes:
             operator = node.op_type if node.domain in _DEFAULT_DOMAINS else ""
-            phase = max((phases.get(name, 0) for name in node.input), default=0)
-            count = max((numbers.get(name, 0) for name in node.input), default=0)
+            phase = max([phases.get(name, 0) for name in node.input], default=0)
+            count = 0
             if operator in _SIZES:
                 phase, count = 0, _RANK
-            elif operator == "Slice":
-                phase += phase & 1
-                if phase:
-                    self.slices.append((phase, node))
-            elif operator not in _SOUND:
-                phase |= 1
-            if operator == "Concat":
-                count = sum(numbers.get(name, 0) for name in node.input)
-                if count > _MOST_NUMBERS:
-                    self.doubling.append(node)
-                    count = 0
             elif operator == "Constant":
-                count = max((element_count(one.t.dims) for one in node.attribute if one.name == "value"), default=_RANK)
-                count = count if count <= _MOST_NUMBERS else 0
+                for attribute in node.attribute:
+                    if attribute.name == "value":
+                        self._constant(node.output[0], attribute.t)
+                    else:
+                        numbers[node.output[0]] = max(len(attribute.ints), len(attribute.floats), 1)
+                continue
+            else:
+                phase = self._phase(node, operator, phase)
+                count = self._count(node, operator)
             for graph in _bodies(node):
-                inner = {**dict.fromkeys((value.name for value in graph.input), phase)}
-                phases.update(inner)
-                self.nodes(graph.node, numbers | _lengths(graph))
-                phase = max((phase, *(phases.get(value.name, 0) for value in graph.output))) | 1
+                phases.update((value.name, phase) for value in graph.input)
+                self.graph(graph)
+                phase = max([phase, *(phases.get(value.name, 0) for value in graph.output)])
             for name in node.output:
                 if phase:
                     phases[name] = phase
                 if count:
                     numbers[name] = count
+
+    def _phase(self, node: NodeProto, operator: str, phase: int) -> int:
+        runs, negative = divmod(phase, _PHASES)
+        if operator == "Slice":
+            if negative == _ANY or (negative == _SPATIAL and not self._leads(node)):
+                self.slices.append((runs + 1, node))
+                return (runs + 1) * _PHASES
+            return phase
+        if operator in _KEEPING or (operator.startswith("Reduce") and int_attribute(node, "keepdims", 1)):
+            return phase
+        if operator in _WINDOWS:
+            return runs * _PHASES + max(negative, _SPATIAL)
+        if operator in _MOVING:
+            return runs * _PHASES + (_ANY if negative else _NONE)
+        return runs * _PHASES + _ANY
+
+    def _leads(self, node: NodeProto) -> bool:
+        """Whether a Slice cuts along the first two axes alone."""
+        axes = ints_attribute(node, "axes")
+        if axes is None and len(node.input) > 3 and (tensor := self._axes.get(node.input[3])) is not None:
+            try:
+                axes = tuple(int(axis) for axis in numpy_helper.to_array(tensor).reshape(-1))
+            except (ValueError, TypeError):
+                return False
+        return axes is not None and all(axis in (0, 1) for axis in axes)
+
+    def _count(self, node: NodeProto, operator: str) -> int:
+        counts = [self._numbers.get(name, 0) for name in node.input if name]
+        if operator == "Concat":
+            if sum(counts) <= _MOST_NUMBERS:
+                return sum(counts)
+            self.doubling.append(node)
+            return 0
+        carried = counts[:1] if operator in _PASSING else counts
+        return max(counts) if counts and all(carried) else 0
+
+    def _constant(self, name: str, tensor: TensorProto) -> None:
+        if (count := element_count(tensor.dims)) <= _MOST_NUMBERS:
+            self._numbers[name] = count
+            if count <= _RANK and tensor.data_location != TensorProto.EXTERNAL:
+                self._axes[name] = tensor
 
 
 def _bodies(node: NodeProto) -> Iterable[GraphProto]:
@@ -158,12 +222,6 @@ def _bodies(node: NodeProto) -> Iterable[GraphProto]:
             yield attribute.g
         elif attribute.type == AttributeProto.GRAPHS:
             yield from attribute.graphs
-
-
-def _lengths(graph: GraphProto) -> dict[str, int]:
-    """How many numbers each initializer has, of those short enough to be sizes."""
-    counts = {tensor.name: element_count(tensor.dims) for tensor in graph.initializer}
-    return {name: count for name, count in counts.items() if count <= _MOST_NUMBERS}
 
 
 def _graphs(graph: GraphProto) -> Iterable[GraphProto]:

@@ -41,8 +41,8 @@ def _common(paths: Sequence[Sequence[str]]) -> list[str]:
 
 
 def fresh(wanted: str, taken: set[str]) -> str:
-    """`wanted`, or `wanted` with a number that makes it new: the first, where the taken ones have no gaps; remembered in
-    `taken`."""
+    """`wanted`, or `wanted` with a number that makes it new, the first where the taken ones have no gaps; remembered
+    in `taken`."""
     name = wanted
     if name in taken:
         low, high = 1, 2

@@ -40,6 +40,9 @@ class Tiling:
     axis: int = 0
 
     def __post_init__(self) -> None:
+        for number in (self.rows, self.cols, self.step, self.axis):
+            if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
+                raise UsageError(f"a tiling is made of whole numbers, not of {number!r}")
         if self.squeeze not in SQUEEZES:
             raise UsageError(f"there is no squeeze {self.squeeze!r}; there are {', '.join(SQUEEZES)}")
         for what, size in (("row", self.rows), ("column", self.cols)):

@@ -114,7 +114,12 @@ class _Walk:
                 _texts((entry.key, entry.value))
 
     def _signature(self, domain: str, operator: str) -> _Signature | None:
-        if domain not in _DEFAULT_DOMAINS or (domain, operator) in self._functions:
+        function = self._functions.get((domain, operator))
+        if function is not None:
+            return _Signature(
+                (0, len(function.input)), (1, max(1, len(function.output))), (False, False), {}, frozenset()
+            )
+        if domain not in _DEFAULT_DOMAINS:
             return None
         return _signature_of(operator, self._opset)
 
@@ -188,9 +193,14 @@ def _signature_of(operator: str, opset: int) -> _Signature | None:
         (schema.min_input, schema.max_input),
         (max(schema.min_output, 1), schema.max_output),
         (first_input, first_output),
-        {name: int(attribute.type.value) for name, attribute in schema.attributes.items()},
+        {name: _number(attribute.type) for name, attribute in schema.attributes.items()},
         frozenset(name for name, attribute in schema.attributes.items() if attribute.required),
     )
+
+
+def _number(kind: OpSchema.AttrType) -> int:
+    """The `AttributeProto.AttributeType` that a schema asks for."""
+    return int(AttributeProto.AttributeType.Value(str(kind).rpartition(".")[2]))
 
 
 # Functions.

@@ -103,11 +103,24 @@ def _run(given: argparse.Namespace) -> int:
 
 def _batch(given: argparse.Namespace, start: int, step: int) -> tuple[int, list[str], list[dict[str, object]]]:
     """Let a child try inputs from `start` on: the next input, a word for each tried, and the finds."""
-    command = [sys.executable, "-m", "tests.fuzz", "--seed", str(given.seed), "--start", str(start), "--child", str(step)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.fuzz",
+        "--seed",
+        str(given.seed),
+        "--start",
+        str(start),
+        "--child",
+        str(step),
+    ]
     words: list[str] = []
     finds: list[dict[str, object]] = []
     at, last = start, time.monotonic()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child, selectors.DefaultSelector() as waiting:
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child,
+        selectors.DefaultSelector() as waiting,
+    ):
         assert child.stdout is not None
         assert child.stderr is not None
         waiting.register(child.stdout, selectors.EVENT_READ)

@@ -124,7 +124,11 @@ def _repeated(message: Message, field: FieldDescriptor) -> bool:
 
 
 def _default(field: FieldDescriptor) -> Any:
-    kinds = {FieldDescriptor.CPPTYPE_STRING: "", FieldDescriptor.CPPTYPE_FLOAT: 0.0, FieldDescriptor.CPPTYPE_DOUBLE: 0.0}
+    kinds = {
+        FieldDescriptor.CPPTYPE_STRING: "",
+        FieldDescriptor.CPPTYPE_FLOAT: 0.0,
+        FieldDescriptor.CPPTYPE_DOUBLE: 0.0,
+    }
     return b"" if field.type == FieldDescriptor.TYPE_BYTES else kinds.get(field.cpp_type, 0)
 
 
@@ -208,7 +212,7 @@ def _operator(model: ModelProto, rng: random.Random) -> None:
 @cache
 def _operators() -> list[tuple[str, str]]:
     known = [operator for form in excite.FORMS for operator in form.operators]
-    names = [("", name) for name in (*_SQUEEZING * 3, *_READERS, *(name for name in known if "::" not in name) )]
+    names = [("", name) for name in (*_SQUEEZING * 3, *_READERS, *(name for name in known if "::" not in name))]
     names += [tuple(name.split("::")) for name in known if "::" in name]  # type: ignore[misc]
     return names + [(schema.domain, schema.name) for schema in onnx.defs.get_all_schemas()]
 
