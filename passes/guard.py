@@ -30,6 +30,9 @@ _DEFAULT_DOMAINS = ("", "ai.onnx")
 # Numbers that inference may carry along for one value. Sizes are as long as a rank.
 _MOST_NUMBERS = 4096
 _RANK = 64
+# Vectors that inference may list, and sizes from which no product makes a longer one by accident.
+_LONGEST_VECTOR, _LARGEST_SIZE = 2**18, 2**20
+_FILLING = frozenset({"ConstantOfShape", "Expand", "OneHot", "Pad", "Range", "Resize", "Tile", "Upsample"})
 # Nodes to infer in all the runs that one model may take.
 _BUDGET = 2_000_000
 # Operators that make no size negative and leave every axis where it is, those that move axes, and those whose window
@@ -52,11 +55,13 @@ _SIZES = frozenset({"Shape", "Size"})
 # Of these, inference carries along the numbers of the first input, whatever else they read.
 _PASSING = frozenset({"Cast", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Unsqueeze"})
 
-Infer = Callable[[ModelProto], ModelProto]
+# Inference, with or without the sizes that the graph computes. With them it lists every element of a vector that an
+# operator of arithmetic reads, known or not.
+Infer = Callable[[ModelProto, bool], ModelProto]
 
 
 def guarded(model: ModelProto, infer: Infer) -> ModelProto:
-    """`infer(model)`, in as many runs as it takes to be safe. The graph's nodes have to be in topological order.
+    """What `infer` makes of the model, in as many runs as it takes to be safe; its nodes are in topological order.
 
     Raises `ModelError` where a value comes out with a negative size.
     """
@@ -64,7 +69,7 @@ def guarded(model: ModelProto, infer: Infer) -> ModelProto:
     with _without(plan.doubling):
         hidden = _unshown(model, plan, infer)
         with _without(hidden):
-            return infer(model)
+            return _run(model, plan, infer)
 
 
 def sound(model: ModelProto, infer: Infer) -> bool:
@@ -83,7 +88,7 @@ def _unshown(model: ModelProto, plan: _Plan, infer: Infer) -> list[NodeProto]:
     shown = runs[: _BUDGET // (len(model.graph.node) + 1)]
     for run in shown:
         with _without([*plan.unsafe, *(node for needed, node in plan.slices if needed >= run)]):
-            _refuse_negative(infer(model).graph)
+            _refuse_negative(_run(model, plan, infer).graph)
     return [*plan.unsafe, *(node for run, node in plan.slices if run not in shown)]
 
 
@@ -99,6 +104,7 @@ def _planned(model: ModelProto) -> _Plan:
         plan.unsafe += [node for run, node in inner.slices if run > runs + 1]
         plan.slices += [(run, node) for run, node in inner.slices if run == runs + 1]
         plan.doubling += inner.doubling
+        plan.filling |= inner.filling
     if plan.slices or plan.unsafe or plan.doubling:
         parts: list[ModelProto | FunctionProto] = [model, *model.functions]
         for part in parts:
@@ -124,6 +130,24 @@ def _without(nodes: Sequence[NodeProto]) -> Iterator[None]:
 _NONE, _SPATIAL, _ANY, _PHASES = 0, 1, 2, 3
 
 
+def _run(model: ModelProto, plan: _Plan, infer: Infer) -> ModelProto:
+    """One run: with the sizes that the graph computes, unless it has vectors that are too long for that."""
+    if plan.filling or _overlong(model.graph):
+        found = infer(model, False)
+        if _overlong(found.graph):
+            return found
+    return infer(model, True)
+
+
+def _overlong(graph: GraphProto) -> bool:
+    """Whether a value of the graph is a vector too long to be listed, or has a size that a product may make one."""
+    for value in _values(graph):
+        sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        if max(sizes, default=0) > (_LONGEST_VECTOR if len(sizes) == 1 else _LARGEST_SIZE):
+            return True
+    return False
+
+
 class _Plan:
     """Which Slices need which runs before them, and which Concats double the numbers that inference carries along.
 
@@ -137,6 +161,8 @@ class _Plan:
         self._axes: dict[str, TensorProto] = {}
         self.slices: list[tuple[int, NodeProto]] = []
         self.unsafe: list[NodeProto] = []
+        self.filling = False
+        """Whether something may make a long vector."""
         self.doubling: list[NodeProto] = []
 
     def graph(self, graph: GraphProto) -> None:
@@ -164,6 +190,9 @@ class _Plan:
             else:
                 phase = self._phase(node, operator, phase)
                 count = self._count(node, operator)
+                self.filling |= operator in _FILLING or (
+                    operator == "Reshape" and len(node.input) > 1 and numbers.get(node.input[1], 1) <= 1
+                )
             for graph in _bodies(node):
                 phases.update((value.name, phase) for value in graph.input)
                 self.graph(graph)

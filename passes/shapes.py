@@ -128,9 +128,9 @@ def inferable(model: ModelProto) -> bool:
     return sound(model, _inferred)
 
 
-def _inferred(model: ModelProto) -> ModelProto:
+def _inferred(model: ModelProto, sizes: bool) -> ModelProto:
     try:
-        return onnx.shape_inference.infer_shapes(model, check_type=False, strict_mode=False, data_prop=True)
+        return onnx.shape_inference.infer_shapes(model, check_type=False, strict_mode=False, data_prop=sizes)
     except Exception as error:  # onnx raises types of its own that are not exported everywhere
         raise ModelError(f"onnx cannot infer the shapes of this model: {first_line(error)}") from error
 
@@ -142,7 +142,7 @@ def model_types(model: ModelProto, bound: Mapping[str, tuple[Dim, ...]], inferen
     stated = tensor_types(graph.value_info)
     known = tensor_types(graph.input)
     for name, dims in bound.items():
-        known[name] = TensorType(known[name].dtype, dims)
+        known[name] = TensorType(known[name].dtype if name in known else TensorProto.UNDEFINED, dims)
     if not bound:
         known |= stated | tensor_types(graph.output)
     known |= weight_types(graph)

@@ -52,6 +52,8 @@ def _versions(imports: Iterable[onnx.OperatorSetIdProto]) -> dict[str, int]:
     versions: dict[str, int] = {}
     for entry in imports:
         domain = "" if entry.domain in _DEFAULT_DOMAINS else entry.domain
+        if not domain and entry.version < 1:
+            raise ModelError(f"it imports version {entry.version} of onnx's operators")
         if versions.setdefault(domain, entry.version) != entry.version:
             name = quoted(entry.domain or "ai.onnx")
             raise ModelError(f"it imports two versions of the operators of {name}: {versions[domain]}, {entry.version}")
@@ -108,7 +110,7 @@ class _Walk:
                 signature.check(node)
             elif not any(outputs):
                 raise ModelError(f"{label(node)} has no output")
-            if node.attribute:
+            if node.attribute or (signature is not None and signature.required):
                 self._attributes(node, signature, depth)
             for entry in node.metadata_props:
                 _texts((entry.key, entry.value))

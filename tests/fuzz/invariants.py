@@ -98,7 +98,9 @@ def _said(words: Sequence[str], home: Path) -> int:
     assert not odd, f"{words} prints {sorted(odd)}"
     # A check that fails is a find: nothing was asked for that a model could miss. But for what `stream` proves.
     # Nor for what a model computes that is no number: nothing can be verified there.
-    allowed = (0, 1, 2) if words[0] == "stream" or b"nan" in done.stderr or b"inf" in done.stderr else (0, 2)
+    # onnx's checker wants functions of the model's own opset as soon as an operator has changed since.
+    odd_failure = any(text in done.stderr for text in (b"nan", b"inf", b"not compatible with the version imported"))
+    allowed = (0, 1, 2) if words[0] == "stream" or odd_failure else (0, 2)
     assert done.returncode in allowed, f"{words} ends with {done.returncode}: {done.stderr.decode()}"
     if done.returncode:
         lines = done.stderr.decode().splitlines()
@@ -125,12 +127,14 @@ def _converted(given: Trial, home: Path) -> str:
         _outside(before, after, given, home, "--input-shape" in options)
         if "--input-shape" not in options:
             _undone(before, home)
-    if not _accepted(home / "m.onnx"):
+    if given.verified:  # and then onnxruntime has run both
+        return "converted, verified"
+    # Without verification the sizes that a model states are believed: where they are false, so is what follows.
+    if not (_checked(home / "m.onnx") and _accepted(home / "m.onnx")):
         return "converted, not run"
+    assert _checked(home / "out/o.onnx"), "onnx's checker takes the input and not the output"
     assert _accepted(home / "out/o.onnx"), "onnxruntime takes the input and not the output"
-    if _checked(home / "m.onnx"):
-        assert _checked(home / "out/o.onnx"), "onnx's checker takes the input and not the output"
-    return "converted, verified" if given.verified else "converted"
+    return "converted"
 
 
 def _outside(before: ModelProto, after: ModelProto, given: Trial, home: Path, bound: bool) -> None:
@@ -197,7 +201,7 @@ def _accepted(path: Path) -> bool:
 
 def _checked(path: Path) -> bool:
     try:
-        onnx.checker.check_model(os.fspath(path))
+        onnx.checker.check_model(os.fspath(path), full_check=True)
     except Exception:
         return False
     return True

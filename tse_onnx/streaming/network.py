@@ -299,7 +299,13 @@ class _Builder:
     ) -> Flow:
         operands = tuple(self._operand(name, direction) if name else None for name in slots)
         try:
-            return flow_of(View(node, operands, shapes, slot, self._opset, self._constants.value), direction)
+            flow = flow_of(View(node, operands, shapes, slot, self._opset, self._constants.value), direction)
+            for operand, need in zip(operands, flow.needs, strict=True):
+                if need is not None and max(need.ready, default=-1) >= need.size:
+                    raise IndexError("a row that is not there")
+                if need is not None and operand is not None and direction == ROWS and need.size != operand.tokens:
+                    raise IndexError("rows of another number")
+            return flow
         except (LookupError, ValueError, ArithmeticError, AssertionError) as error:
             raise ModelError(f"{label(node)} does not fit the shapes of its tensors") from error
 
@@ -375,7 +381,7 @@ def _input_axes(name: str, index: GraphIndex, dims: Mapping[str, tuple[int, ...]
             after = order
             if node.op_type == "Transpose":
                 perm = next((tuple(each.ints) for each in node.attribute if each.name == "perm"), order[::-1])
-                after = tuple(order[axis] for axis in perm) if len(perm) == rank else order
+                after = tuple(order[axis] for axis in perm) if sorted(perm) == list(range(rank)) else order
             for output in node.output:
                 if output and output not in seen and len(dims.get(output, ())) == rank:
                     seen.add(output)
