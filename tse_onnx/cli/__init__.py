@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from typing import Any, NoReturn
 
 import click
@@ -50,7 +51,10 @@ class _Group(click.Group):
         if catches:
             signal.signal(signal.SIGTERM, _terminate)
         try:
-            result = super().invoke(ctx)
+            with warnings.catch_warnings():
+                if not sys.warnoptions:  # numpy's, of models that compute what is no number: no line of ours
+                    warnings.simplefilter("ignore")
+                result = super().invoke(ctx)
             sys.stdout.flush()
             return result
         except TseError as error:

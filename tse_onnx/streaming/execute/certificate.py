@@ -104,8 +104,8 @@ def certify(
     begun = time.perf_counter()
     try:
         bounded = streamer.run(least, feed, lambda done, of: tell("rows in the predicted room", done, of))
-    except (LookupError, ValueError, TypeError, ArithmeticError) as error:  # numpy's, where numbers do not fit shapes
-        raise ModelError(f"the network cannot be run row by row: {first_line(error)}") from error
+    except (LookupError, ValueError, TypeError, ArithmeticError) as cause:  # numpy's, where numbers do not fit shapes
+        raise ModelError(f"the network cannot be run row by row: {first_line(cause)}") from cause
     seconds = time.perf_counter() - begun
     free = streamer.run()
     deadlocks, alive = _tightness(streamer, least, tell)
