@@ -17,6 +17,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NoReturn
@@ -113,7 +114,10 @@ class _Group(click.Group):
         log.show(verbosity(ctx))
         with _signals() as raised:
             try:
-                result = super().invoke(ctx)
+                with warnings.catch_warnings():
+                    if not sys.warnoptions:  # numpy's, of models that compute what is no number: no line of ours
+                        warnings.simplefilter("ignore")
+                    result = super().invoke(ctx)
                 sys.stdout.flush()
                 return result
             except click.exceptions.Exit:
