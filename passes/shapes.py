@@ -222,6 +222,24 @@ def weightless(model: ModelProto) -> ModelProto:
     return bare
 
 
+def described(model: ModelProto) -> ModelProto:
+    """A copy with every weight only described, by its name, type and dimensions; its inputs are as they were."""
+    bare = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
+    for field, value in model.graph.ListFields():
+        if field.name == "initializer":
+            bare.graph.initializer.extend(
+                tensor
+                if element_count(tensor.dims) <= _STEERING
+                else TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+                for tensor in value
+            )
+        elif field.name in ("name", "doc_string"):
+            setattr(bare.graph, field.name, value)
+        else:
+            getattr(bare.graph, field.name).extend(value)
+    return bare
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's text that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -125,6 +125,10 @@ def _tile(block: Block, tiling: Tiling, opset: int, dynamic: bool) -> Decision:
     try:
         cover = tiling.cover(extents)
     except UsageError as error:
+        if tiling.calibration is not None:
+            raise UsageError(
+                f"the plan calibrates {quoted(block.name)} at another size: {error}; tune it anew"
+            ) from None
         return _refused(block, str(error), "rank")
     if isinstance(cover, Running) and block.dtype not in _FLOATS:
         return _refused(block, f"the element type of {quoted(block.input)} is none that a running squeeze is made for")
