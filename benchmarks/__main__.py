@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import forms, latency, lowerings, startup, unverified, verified
+from benchmarks import forms, large, latency, lowerings, startup, unverified, verified
 from benchmarks.measure import Ratio
 
 BENCHMARKS: dict[str, Callable[[Path, int], list[Ratio]]] = {
@@ -19,7 +19,10 @@ BENCHMARKS: dict[str, Callable[[Path, int], list[Ratio]]] = {
     "latency": latency.run,
     "lowerings": lowerings.run,
     "forms": forms.run,
+    "large": large.run,
 }
+
+HEADER = f"{'':68} {'median':>7} {'min':>6} {'max':>6} {'aim':>7}   {'ours':>8} {'floor':>8}"
 
 
 def main() -> int:
@@ -31,7 +34,7 @@ def main() -> int:
     unknown = [name for name in options.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"there is no benchmark called {unknown[0]}")
-    print(f"{'':68} {'median':>7} {'min':>6} {'max':>6} {'aim':>7}   {'ours':>8} {'floor':>8}")
+    print(HEADER)
     with tempfile.TemporaryDirectory() as folder:
         for name in options.names or BENCHMARKS:
             for ratio in BENCHMARKS[name](Path(folder), options.runs):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tse_onnx.passes.block import Block, NodeRef
     from tse_onnx.passes.frozen import Frozen
     from tse_onnx.passes.reasons import Refusal
-    from tse_onnx.passes.tiling import Tiling
+    from tse_onnx.passes.tiling import Calibration, Tiling
     from tse_onnx.plan import Decision, Plan
     from tse_onnx.report.data import Report
     from tse_onnx.restoration import RestoreResult, restore
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from tse_onnx.streaming.machine import Machine
     from tse_onnx.streaming.model import dataflow
     from tse_onnx.streaming.result import Buffer, Dataflow, Held, StageFlow, Sums
+    from tse_onnx.tuning.choices import Menu
+    from tse_onnx.tuning.result import Sensitivity, TuneResult
+    from tse_onnx.tuning.search import sensitivity, tune
     from tse_onnx.verification.result import BlockCheck, Check, Drift, Verification
 
 # Where each public name lives. They are imported on first use: importing onnx and onnxruntime takes longer than much
@@ -55,7 +58,7 @@ _HOMES = {
     "tse_onnx.passes.block": ("Block", "NodeRef"),
     "tse_onnx.passes.frozen": ("Frozen",),
     "tse_onnx.passes.reasons": ("Refusal",),
-    "tse_onnx.passes.tiling": ("Tiling",),
+    "tse_onnx.passes.tiling": ("Calibration", "Tiling"),
     "tse_onnx.plan": ("Decision", "Plan"),
     "tse_onnx.report.data": ("Report",),
     "tse_onnx.restoration": ("RestoreResult", "restore"),
@@ -63,17 +66,20 @@ _HOMES = {
     "tse_onnx.streaming.machine": ("Machine",),
     "tse_onnx.streaming.model": ("dataflow",),
     "tse_onnx.streaming.result": ("Buffer", "Dataflow", "Held", "StageFlow", "Sums"),
+    "tse_onnx.tuning.choices": ("Menu",),
+    "tse_onnx.tuning.result": ("Sensitivity", "TuneResult"),
+    "tse_onnx.tuning.search": ("sensitivity", "tune"),
     "tse_onnx.verification.result": ("BlockCheck", "Check", "Drift", "Verification"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Accuracy", "Block", "BlockBuffering", "BlockCheck", "BlockCorrelation", "Buffer", "Buffering", "Check",
-    "CheckFailed", "ConvertResult", "Correlations", "Data", "DataError", "Dataflow", "Decision", "Drift",
-    "Evaluation", "Frozen", "Held", "Machine", "ModelError", "ModelScores", "NodeRef", "Plan", "Preprocess",
-    "Refusal", "Report", "RestoreResult", "Score", "Selection", "StageFlow", "StageScores", "Sums",
-    "TileCorrelation", "Tiling", "Totals", "TseError", "UsageError", "Verification", "__version__", "buffering",
-    "convert", "correlate", "dataflow", "evaluate", "find_blocks", "restore",
+    "Accuracy", "Block", "BlockBuffering", "BlockCheck", "BlockCorrelation", "Buffer", "Buffering", "Calibration",
+    "Check", "CheckFailed", "ConvertResult", "Correlations", "Data", "DataError", "Dataflow", "Decision", "Drift",
+    "Evaluation", "Frozen", "Held", "Machine", "Menu", "ModelError", "ModelScores", "NodeRef", "Plan", "Preprocess",
+    "Refusal", "Report", "RestoreResult", "Score", "Selection", "Sensitivity", "StageFlow", "StageScores", "Sums",
+    "TileCorrelation", "Tiling", "Totals", "TseError", "TuneResult", "UsageError", "Verification", "__version__",
+    "buffering", "convert", "correlate", "dataflow", "evaluate", "find_blocks", "restore", "sensitivity", "tune",
 ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from onnx import ModelProto
 
 from tse_onnx.analysis import Analysis, InputShapes, analyse, need_sizes
 from tse_onnx.data.presets import Preprocessing, preprocess_of
+from tse_onnx.encode import encoded
 from tse_onnx.errors import CheckFailed, UsageError
 from tse_onnx.external import check_locations, external_tensors, location
 from tse_onnx.metric import Buffering, measure
@@ -63,7 +64,7 @@ class ConvertResult:
 
     def serialized(self) -> bytes:
         """The bytes of the converted model: the input's own where nothing was changed."""
-        return self.model.SerializeToString() if self._bytes is None else self._bytes
+        return b"".join(encoded(self.model)) if self._bytes is None else self._bytes
 
     @property
     def blocks(self) -> tuple[Decision, ...]:
@@ -222,12 +223,12 @@ def convert(
         else:
             with phase(_log, f"writing what will be {quoted(str(target))}"):
                 renamed = model_stage.write(converted, base, unchanged)
-            verification = check(model_stage.out.parent, renamed)
+            verification = check(model_stage.folder, renamed)
         if report_stage is not None:
             from tse_onnx.report.json import report_text
 
             report_stage.write_bytes(report_text(described(verification)).encode())
-        for stage in (model_stage, report_stage):
+        for stage in (report_stage, model_stage):  # where there is a model, there is its report
             if stage is not None:
                 stage.commit()
     return ConvertResult(converted, described(verification), verification, target, unchanged)

@@ -140,7 +140,7 @@ def parse_plan(text: str, title: str = "the plan") -> Plan:
 
     try:
         stated = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # as TOML's own errors are; a number of thousands of digits is another
         raise UsageError(f"{title} is not TOML: {error}") from None
     except RecursionError:
         raise UsageError(f"{title} is not a plan: it nests too deep") from None

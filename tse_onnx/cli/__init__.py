@@ -1,4 +1,5 @@
-"""The command line: `tse-onnx convert`, `evaluate`, `explain`, `inspect`, `plan`, `report`, `restore`, `stream`.
+"""The command line: `tse-onnx convert`, `evaluate`, `explain`, `inspect`, `plan`, `report`, `restore`,
+`sensitivity`, `stream`, `tune`.
 
 Exit codes: 0 done, 1 a check failed, 2 bad usage or bad input, 70 a fault of the program itself, 130 interrupted (143
 by SIGTERM), 141 the reader of the output went away. An error is one line on standard error.
@@ -16,6 +17,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NoReturn
@@ -39,6 +41,7 @@ from tse_onnx.cli.plan import write_plan
 from tse_onnx.cli.report import report
 from tse_onnx.cli.restore import restore
 from tse_onnx.cli.stream import stream as stream_command
+from tse_onnx.cli.tune import sensitivity, tune
 from tse_onnx.errors import CheckFailed, TseError
 from tse_onnx.passes.reasons import printable
 
@@ -111,7 +114,10 @@ class _Group(click.Group):
         log.show(verbosity(ctx))
         with _signals() as raised:
             try:
-                result = super().invoke(ctx)
+                with warnings.catch_warnings():
+                    if not sys.warnoptions:  # numpy's, of models that compute what is no number: no line of ours
+                        warnings.simplefilter("ignore")
+                    result = super().invoke(ctx)
                 sys.stdout.flush()
                 return result
             except click.exceptions.Exit:
@@ -128,7 +134,7 @@ def _report(error: BaseException) -> NoReturn:
     """Say what went wrong, in one line, and exit with the code for it."""
     match error:
         case KeyboardInterrupt() | _Terminated():
-            click.echo("Interrupted: nothing was written.", err=True)
+            click.echo(f"Interrupted: {error}." if str(error) else "Interrupted: nothing was written.", err=True)
             _leave(130 if isinstance(error, KeyboardInterrupt) else 143)
         case TseError():
             _fail(str(error), 1 if isinstance(error, CheckFailed) else 2)
@@ -187,6 +193,7 @@ def main() -> None:
       tse-onnx convert model.onnx tiled.onnx --rows 7    rewrite, verify, report
       tse-onnx plan model.onnx --rows 7 > plan.toml      choices block by block, to edit and give to --plan
       tse-onnx evaluate model.onnx tiled.onnx --data val/   what it costs, on your own data
+      tse-onnx tune model.onnx --data val/ --budget 1.2MiB -o plan.toml   tiles for a memory budget
       tse-onnx restore tiled.onnx model.onnx             the way back
       tse-onnx stream model.onnx                         what every tensor holds while rows stream in
     """
@@ -200,4 +207,6 @@ main.add_command(inspect)
 main.add_command(write_plan)
 main.add_command(report)
 main.add_command(restore)
+main.add_command(sensitivity)
 main.add_command(stream_command)
+main.add_command(tune)

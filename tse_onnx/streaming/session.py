@@ -11,6 +11,7 @@ from onnx import ModelProto
 
 from tse_onnx.analysis import bind
 from tse_onnx.errors import UsageError
+from tse_onnx.external import check_locations
 from tse_onnx.passes.shapes import Dim, TensorType
 from tse_onnx.source import ModelLike, Source, open_model
 from tse_onnx.streaming.machine import ROW, Machine
@@ -62,6 +63,8 @@ def stream(
     if execute and machine.grain != ROW:
         raise UsageError("the run stores rows, not pixels: add --no-run")
     source = open_model(model)
+    if execute:
+        check_locations(source.model, source.path.parent if source.path is not None else None)
     network = network_of(source.model, bind(source, input_shapes or {}))
     figures = measured(network, machine, source.title)
     certificate = None

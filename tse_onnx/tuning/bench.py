@@ -114,7 +114,9 @@ class Bench:
             return "no gate is to be frozen", False
         if gate is None:
             return "its gate does not show in a run of the model", False
-        moves = f"its gate moves by {100 * gate.moved:.2g} % of its size, and by {gate.largest:.2g} at most"
+        moves = f"its gate moves by {100 * gate.moved:.2g} % of its size, by {gate.largest:.2g} at most"
+        if not gate.largest:
+            moves = "its gate never moves"
         if self.settings.freeze == ANY:
             return moves, True
         return moves, gate.moved <= self.settings.still
@@ -130,8 +132,9 @@ def bench_of(network: Network, samples: Samples, settings: Settings) -> Iterator
     else:
         name, loss = getattr(settings.loss, "__name__", "function"), settings.loss
     # Numbers of the user's own function are not kept: nothing tells when it changes.
-    kept = settings.cache is not False and isinstance(settings.loss, str)
-    folder = default_folder() if settings.cache is True else Path(settings.cache)
+    folder = None
+    if isinstance(settings.loss, str) and settings.cache is not False:
+        folder = default_folder() if settings.cache is True else Path(settings.cache)
     what = identity(
         model=model_identity(network.source), samples=samples.digest(), batch=batches.size, loss=name,
         labels=None if samples.labels is None or name != TOP1 else samples.labels.tolist(),
@@ -139,7 +142,7 @@ def bench_of(network: Network, samples: Samples, settings: Settings) -> Iterator
         versions=[VERSION, onnx.__version__, onnxruntime.__version__],
     )  # fmt: skip
     with (
-        Store(folder if kept else None, what) as store,
+        Store(folder, what) as store,
         contextlib.closing(_runner(network, loss, batches, settings)) as runner,
     ):
         if store.found:

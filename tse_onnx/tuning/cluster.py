@@ -30,7 +30,7 @@ from tse_onnx.tuning.network import Network
 from tse_onnx.tuning.work import Batch, Measured, References, carried_out, largest_part
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client
 
 # Parts of the work for each worker: enough that the last ones do not wait long for each other.
 _PARTS_PER_WORKER = 3
@@ -101,13 +101,13 @@ class Cluster:
         finally:
             self.client.cancel(list(waiting))
 
-    def _submit(self, numbers: tuple[int, ...], part: Mapping[Combination, frozenset[int]], again: int = 0) -> Future:
+    def _submit(self, numbers: tuple[int, ...], part: Mapping[Combination, frozenset[int]], again: int = 0) -> Any:
         batches = self._batches.read(numbers)
         return self.client.submit(
             _work, self._model, self._setting, self._loss, batches, part, pure=False, retries=_TRIES
         )
 
-    def _raise(self, future: Future, tries: int) -> None:
+    def _raise(self, future: Any, tries: int) -> None:
         """Raise what a worker raised; return where it was the worker that failed, and the work may be tried again."""
         if future.status == "error":
             error = future.exception()

@@ -20,9 +20,7 @@ def judged(
     """The chosen combination and uniform ones on samples that were not used to choose."""
     compared = [("chosen", chosen)]
     uniform = [("tile of 7 everywhere", Tiling(7))]
-    rows = sorted(
-        {one.choice.rows or 0 for menu in selections.menus for one in menu if _is_running(one.choice)}, reverse=True
-    )
+    rows = sorted({_running_rows(one.choice) for menu in selections.menus for one in menu} - {0}, reverse=True)
     limit = chosen.bytes if budget is None else budget
     for number in rows:
         tiling = Tiling(number, squeeze=RUNNING)
@@ -46,5 +44,7 @@ def judged(
         yield Judged(title, point, meter.result())
 
 
-def _is_running(choice: Choice) -> bool:
-    return isinstance(choice, Tiling) and choice.squeeze == RUNNING
+def _running_rows(choice: Choice) -> int:
+    """The rows of a running squeeze without a calibration; 0 for everything else."""
+    plain = isinstance(choice, Tiling) and choice.squeeze == RUNNING and choice.calibration is None
+    return (choice.rows or 0) if plain and isinstance(choice, Tiling) else 0

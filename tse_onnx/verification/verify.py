@@ -18,14 +18,13 @@ from tse_onnx.evaluation.scores import Meter
 from tse_onnx.passes.block import Block
 from tse_onnx.passes.frozen import Frozen
 from tse_onnx.passes.index import GraphIndex
-from tse_onnx.passes.order import sort_nodes
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.scope import scopes
-from tse_onnx.passes.shapes import first_line, weightless
 from tse_onnx.passes.splice import Change
 from tse_onnx.passes.tiling import Cover, Tiling
 from tse_onnx.phases import phase
 from tse_onnx.plan import CONVERTED, Decision, Plan, decide
+from tse_onnx.validity import complaint
 from tse_onnx.verification.deadline import Deadline
 from tse_onnx.verification.drift import drift_of
 from tse_onnx.verification.oracle import Original, check_block, check_inner, probes, size_probes
@@ -100,24 +99,13 @@ def _full_rows(analysis: Analysis) -> Check:
 
 
 def _valid(analysis: Analysis, converted: ModelProto) -> Check:
-    complaint = _complaint(converted)
-    if complaint is None:
+    said = complaint(converted)
+    if said is None:
         return Check("checker", True, "onnx.checker accepts the output, shapes included")
-    own = _complaint(analysis.source.model)
+    own = complaint(analysis.source.model)
     if own is not None:
         raise ModelError(f"the model is not valid: {own.rstrip('.')}; --no-verify converts it as it is")
-    return Check("checker", False, f"onnx.checker refuses the output: {complaint}")
-
-
-def _complaint(model: ModelProto) -> str | None:
-    """What onnx's checker says against a model, or None."""
-    try:
-        bare = weightless(model)
-        sort_nodes(bare.graph)  # the order of nodes is the input's own affair, and runtimes do not need it
-        onnx.checker.check_model(bare, full_check=True)
-    except Exception as error:
-        return first_line(error)
-    return None
+    return Check("checker", False, f"onnx.checker refuses the output: {said}")
 
 
 def _numbers(

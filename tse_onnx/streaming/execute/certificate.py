@@ -13,6 +13,7 @@ from onnx import ModelProto
 from tse_onnx.data.samples import Feed
 from tse_onnx.errors import CheckFailed, ModelError
 from tse_onnx.passes.reasons import label, quoted
+from tse_onnx.passes.shapes import first_line
 from tse_onnx.streaming.capacity import minimal
 from tse_onnx.streaming.execute.kernel import Absorber, Kernel, Site
 from tse_onnx.streaming.execute.kernels import absorber_of, kernel_of
@@ -109,7 +110,10 @@ def certify(
     streamer = streamer_of(model, network, private=machine.storage == PER_READER, folder=folder)
     peaks, least = predicted(network, machine)
     begun = time.perf_counter()
-    bounded = streamer.run(least, feed, lambda done, of: tell("rows in the predicted room", done, of))
+    try:
+        bounded = streamer.run(least, feed, lambda done, of: tell("rows in the predicted room", done, of))
+    except (LookupError, ValueError, TypeError, ArithmeticError) as cause:  # numpy's, where numbers do not fit shapes
+        raise ModelError(f"the network cannot be run row by row: {first_line(cause)}") from cause
     seconds = time.perf_counter() - begun
     free = streamer.run(progress=lambda done, of: limit.check())
     deadlocks, alive = _tightness(streamer, least, tell)
@@ -144,7 +148,7 @@ def streamer_of(model: ModelProto, network: Network, *, private: bool = False, f
         try:
             absorbers.append(absorber_of(site) if stage.absorbs else None)
             kernels.append(None if stage.absorbs else kernel_of(site))
-        except (AssertionError, KeyError, ValueError, NotImplementedError) as error:
+        except (AssertionError, LookupError, ValueError, TypeError, ArithmeticError, NotImplementedError) as error:
             raise ModelError(f"{label(stage.node)} cannot be run row by row: {error}") from error
     return Streamer(network, kernels, absorbers, private=private)
 
