@@ -125,7 +125,7 @@ class _Group(click.Group):
             except (Exception, KeyboardInterrupt, _Terminated) as error:
                 if debugging(ctx):
                     print_traceback(error)
-                _report(raised[0] if raised else error)
+                _report(raised[0] if raised and isinstance(error, Exception) else error)
             finally:
                 log.close()
 
