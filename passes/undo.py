@@ -329,14 +329,15 @@ def _recorded(model: ModelProto) -> Iterator[tuple[Path, list[Record]]]:
 
 
 def _tiling(text: str) -> Tiling | Frozen:
-    stated = json.loads(text)
+    stated: Any = json.loads(text)
     if not isinstance(stated, dict):
         raise ValueError("no tiling")
     if stated.get("squeeze") == FROZEN:
         return Frozen(tuple(float(number) for number in stated["gate"]))
     if (numbers := stated.pop(_CALIBRATION, None)) is not None:
         stated[_CALIBRATION] = Calibration(tuple(numbers["slopes"]), tuple(map(tuple, numbers["offsets"])))
-    return Tiling(**({"rows": None} | stated))
+    whole: dict[str, Any] = {"rows": None, **stated}
+    return Tiling(**whole)
 
 
 def _tiling_text(tiling: Tiling | Frozen) -> str:

@@ -84,17 +84,24 @@ def test_no_run_relies_on_weights_that_another_may_take_away(folder, other, fail
     assert not _names(out) - expected - {"one.onnx", "third.onnx", "weights.bin", "sub/more.bin"}
 
 
-def test_a_run_that_is_taken_for_dead_writes_nothing(folder, monkeypatch):
+@pytest.mark.parametrize("moment", ["before the commit", "in it"])
+def test_a_run_that_is_taken_for_dead_writes_nothing(folder, monkeypatch, moment):
     """Where locks do not work, as between two machines on some network file systems."""
     before = tree(folder)
+
+    def sweep(*arguments):
+        with monkeypatch.context() as patch:
+            patch.setattr(scratch, "_lock", lambda handle: True)
+            patch.setattr(shutil, "rmtree", lambda *arguments, **options: None)  # the other has not come so far
+            scratch._sweep(folder / "out")
 
     def run():
         with staging(folder / "out/model.onnx") as stage:
             _write(stage, folder / "one")
-            with monkeypatch.context() as patch:
-                patch.setattr(scratch, "_lock", lambda handle: True)
-                patch.setattr(shutil, "rmtree", lambda *arguments, **options: None)  # the other has not come so far
-                scratch._sweep(folder / "out")
+            if moment == "before the commit":
+                sweep()
+            else:  # behind the flush of the weights, which would miss them
+                monkeypatch.setattr(os, "link", sweep)
             stage.commit()
 
     with pytest.raises(tse_onnx.ModelError, match="cannot write"):
