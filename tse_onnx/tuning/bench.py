@@ -90,7 +90,8 @@ class Bench:
         self.measure((only(one, block.name) for block, _, own in offered for one in own), "measuring blocks")
         before = self.figure.of(())
         found = []
-        for block, why, own in offered:
+        for number, (block, why, own) in enumerate(offered):
+            self.say("counting buffers", number, len(offered))
             candidates = [CandidateLoss(None, before, 0, 0.0, 0.0)]
             for choice in own:
                 losses, held = self.losses(only(choice, block.name)), self.figure.of(only(choice, block.name))
