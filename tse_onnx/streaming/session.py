@@ -22,8 +22,8 @@ from tse_onnx.streaming.result import Dataflow
 from tse_onnx.verification.deadline import Deadline
 
 if TYPE_CHECKING:
+    from tse_onnx.data.feed import Feed
     from tse_onnx.data.presets import Preprocessing
-    from tse_onnx.data.samples import Feed
     from tse_onnx.streaming.execute.certificate import Certificate, Progress
 
 

@@ -13,7 +13,8 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from tse_onnx.data.samples import Feed, Samples
+from tse_onnx.data.feed import Feed
+from tse_onnx.data.samples import Samples
 from tse_onnx.passes.block import Block
 from tse_onnx.phases import phase
 from tse_onnx.tuning.batches import Batches

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime as ort
 from onnx import ModelProto, ValueInfoProto
 
-from tse_onnx.data.samples import Feed
+from tse_onnx.data.feed import Feed
 from tse_onnx.encode import encoded
 from tse_onnx.errors import ModelError, TseError
 from tse_onnx.external import external_tensors

@@ -12,7 +12,8 @@ import onnx
 from onnx import ModelProto
 
 from tse_onnx.analysis import Analysis
-from tse_onnx.data.samples import Feed, Samples
+from tse_onnx.data.feed import Feed
+from tse_onnx.data.samples import Samples
 from tse_onnx.errors import CheckFailed, ModelError
 from tse_onnx.evaluation.scores import Meter
 from tse_onnx.passes.block import Block
