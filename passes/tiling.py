@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
 from tse_onnx.errors import UsageError
@@ -24,12 +24,36 @@ Region = tuple[slice, ...]
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """What the mean of the rows seen so far says of the mean of all rows, as measured on data.
+
+    For each descriptor of a running squeeze, in order: it becomes `slopes` times itself plus `offsets`, which has a
+    number for each channel. The last descriptor is the global mean, and stays so: slope 1, offsets 0.
+    """
+
+    slopes: tuple[float, ...]
+    offsets: tuple[tuple[float, ...], ...]
+
+    def __post_init__(self) -> None:
+        if len(self.slopes) != len(self.offsets) or len({len(row) for row in self.offsets}) != 1 or not self.offsets[0]:
+            raise UsageError("a calibration has a slope for each descriptor, and an offset for each of its channels")
+        if not all(math.isfinite(number) for row in (self.slopes, *self.offsets) for number in row):
+            raise UsageError("a calibration holds a number that is not finite")
+
+    @property
+    def channels(self) -> int:
+        """How many channels it is for."""
+        return len(self.offsets[0])
+
+
+@dataclass(frozen=True)
 class Tiling:
     """How the squeeze of a block is cut.
 
     `rows` and `cols` are the tile's size along the streamed axis and the one across it; None takes all. `step` is how
     many rows a running squeeze goes on at a time, `balanced` makes strips as equal as they can be with as many tiles.
-    `axis` is the spatial axis that is streamed: 0 is the first.
+    `axis` is the spatial axis that is streamed: 0 is the first. A running squeeze may have a `calibration`, which is
+    for one block at one size.
     """
 
     rows: int | None = 7
@@ -38,8 +62,14 @@ class Tiling:
     step: int = 1
     balanced: bool = False
     axis: int = 0
+    calibration: Calibration | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        for number in (self.rows, self.cols, self.step, self.axis):
+            if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
+                raise UsageError(f"a tiling is made of whole numbers, not of {number!r}")
+        if self.calibration is not None and self.squeeze != RUNNING:
+            raise UsageError("only a running squeeze takes a calibration")
         if self.squeeze not in SQUEEZES:
             raise UsageError(f"there is no squeeze {self.squeeze!r}; there are {', '.join(SQUEEZES)}")
         for what, size in (("row", self.rows), ("column", self.cols)):
@@ -57,7 +87,8 @@ class Tiling:
     def __str__(self) -> str:
         rows = "all rows" if self.rows is None else f"{self.rows} row{'s' * (self.rows != 1)}"
         if self.squeeze == RUNNING:
-            return f"a running squeeze of {rows}, step {self.step}"
+            calibrated = "calibrated " if self.calibration else ""
+            return f"a {calibrated}running squeeze of {rows}, step {self.step}"
         if self.squeeze in (UPPER, MIDDLE):
             return f"the {self.squeeze} {rows}"
         return f"tiles of {rows}" + ("" if self.cols is None else f" and {self.cols} column{'s' * (self.cols != 1)}")
@@ -70,7 +101,13 @@ class Tiling:
         height = extents[axis]
         rows = height if self.rows is None else min(self.rows, height)
         if self.squeeze == RUNNING:
-            return Running(extents, axis, rows, min(self.step, rows))
+            made = Running(extents, axis, rows, min(self.step, rows), self.calibration)
+            if self.calibration is not None and len(self.calibration.slopes) != made.count:
+                raise UsageError(
+                    f"{self} is for {len(self.calibration.slopes)} descriptors; on a map of {height} rows it has "
+                    f"{made.count}"
+                )
+            return made
         if self.squeeze in (UPPER, MIDDLE):
             return Window(extents, axis, 0 if self.squeeze == UPPER else (height - rows) // 2, rows)
         across = next((other for other in range(len(extents)) if other != axis), axis)
@@ -181,6 +218,7 @@ class Running:
     axis: int
     rows: int
     step: int
+    calibration: Calibration | None = field(default=None, repr=False)
 
     @property
     def covers_map(self) -> bool:

@@ -47,7 +47,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("schema", ["inspect", "report"])
+@pytest.mark.parametrize("schema", ["inspect", "report", "evaluate"])
 def test_the_schemas_are_schemas(schema):
     jsonschema.Draft202012Validator.check_schema(json.loads((DOCS / f"{schema}.schema.json").read_text()))
 

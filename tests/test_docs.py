@@ -69,7 +69,7 @@ def test_every_reason_is_documented_and_no_other():
     assert sorted(rows) == sorted(CODES)
 
 
-@pytest.mark.parametrize("schema", ["inspect", "report"])
+@pytest.mark.parametrize("schema", ["inspect", "report", "evaluate"])
 def test_every_field_of_the_schemas_is_documented(schema):
     text = "".join((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in ("report", "dataflow"))
     objects = [json.loads((ROOT / "docs" / f"{schema}.schema.json").read_text(encoding="utf-8"))]

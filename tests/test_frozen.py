@@ -201,7 +201,7 @@ HEAD = 'schema = "tse-onnx/plan/1"\n'
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ('[blocks]\nb = { squeeze = "frozen" }', "block 'b' is frozen, but [gates] has no numbers for it"),
+        ('[blocks]\nb = { squeeze = "frozen" }', "block 'b' needs numbers, but [gates] has none for it"),
         ('[blocks]\nb = { squeeze = "frozen", rows = 3 }', "takes no rows"),
         ("gates = 3", "gates is 3, not a table"),
         ("[gates]\nb = 3", "the gate of block 'b' is 3, not a list of numbers"),
@@ -209,7 +209,7 @@ HEAD = 'schema = "tse-onnx/plan/1"\n'
         ("[gates]\nb = [nan]", "not finite"),
         ('[gates]\nb = [1.0, "x"]', "holds 'x', which is no number"),
         ("[gates]\nb = [true]", "holds true, which is no number"),
-        ('default = { squeeze = "frozen" }', "default is frozen"),
+        ('default = { squeeze = "frozen" }', "default needs [gates], which are for blocks"),
     ],
 )
 def test_bad_gates_in_plans(text, complaint):

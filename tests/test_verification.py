@@ -121,7 +121,7 @@ OUTSIDE_FAULTS = [touched_weight, dropped_metadata, dropped_node_metadata, renam
 @pytest.fixture
 def sabotage(monkeypatch):
     """Let a function spoil every converted model before it is verified."""
-    honest = conversion._apply
+    honest = conversion.rewrite
 
     def use(spoil):
         def spoiled(*arguments, **options):
@@ -131,7 +131,7 @@ def sabotage(monkeypatch):
             assert converted.SerializeToString() != before, "the sabotage did nothing"
             return converted, edits
 
-        monkeypatch.setattr(conversion, "_apply", spoiled)
+        monkeypatch.setattr(conversion, "rewrite", spoiled)
 
     return use
 

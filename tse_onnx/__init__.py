@@ -19,13 +19,18 @@ from tse_onnx.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from tse_onnx.conversion import ConvertResult, buffering, convert, find_blocks
+    from tse_onnx.data.choice import Data
     from tse_onnx.data.preprocess import Preprocess
     from tse_onnx.errors import CheckFailed, DataError, ModelError, TseError, UsageError
+    from tse_onnx.evaluation.correlation import BlockCorrelation, Correlations, TileCorrelation, correlate
+    from tse_onnx.evaluation.evaluate import evaluate
+    from tse_onnx.evaluation.result import Evaluation, ModelScores, StageScores
+    from tse_onnx.evaluation.scores import Accuracy, Score
     from tse_onnx.metric import BlockBuffering, Buffering, Totals
     from tse_onnx.passes.block import Block, NodeRef
     from tse_onnx.passes.frozen import Frozen
     from tse_onnx.passes.reasons import Refusal
-    from tse_onnx.passes.tiling import Tiling
+    from tse_onnx.passes.tiling import Calibration, Tiling
     from tse_onnx.plan import Decision, Plan
     from tse_onnx.report.data import Report
     from tse_onnx.restoration import RestoreResult, restore
@@ -33,19 +38,27 @@ if TYPE_CHECKING:
     from tse_onnx.streaming.machine import Machine
     from tse_onnx.streaming.model import dataflow
     from tse_onnx.streaming.result import Buffer, Dataflow, Held, StageFlow, Sums
+    from tse_onnx.tuning.choices import Menu
+    from tse_onnx.tuning.result import Sensitivity, TuneResult
+    from tse_onnx.tuning.search import sensitivity, tune
     from tse_onnx.verification.result import BlockCheck, Check, Drift, Verification
 
 # Where each public name lives. They are imported on first use: importing onnx and onnxruntime takes longer than much
 # of what a program may want from this package.
 _HOMES = {
     "tse_onnx.conversion": ("ConvertResult", "buffering", "convert", "find_blocks"),
+    "tse_onnx.data.choice": ("Data",),
     "tse_onnx.data.preprocess": ("Preprocess",),
+    "tse_onnx.evaluation.correlation": ("BlockCorrelation", "Correlations", "TileCorrelation", "correlate"),
+    "tse_onnx.evaluation.evaluate": ("evaluate",),
+    "tse_onnx.evaluation.result": ("Evaluation", "ModelScores", "StageScores"),
+    "tse_onnx.evaluation.scores": ("Accuracy", "Score"),
     "tse_onnx.metric": ("BlockBuffering", "Buffering", "Totals"),
     "tse_onnx.errors": ("CheckFailed", "DataError", "ModelError", "TseError", "UsageError"),
     "tse_onnx.passes.block": ("Block", "NodeRef"),
     "tse_onnx.passes.frozen": ("Frozen",),
     "tse_onnx.passes.reasons": ("Refusal",),
-    "tse_onnx.passes.tiling": ("Tiling",),
+    "tse_onnx.passes.tiling": ("Calibration", "Tiling"),
     "tse_onnx.plan": ("Decision", "Plan"),
     "tse_onnx.report.data": ("Report",),
     "tse_onnx.restoration": ("RestoreResult", "restore"),
@@ -53,16 +66,20 @@ _HOMES = {
     "tse_onnx.streaming.machine": ("Machine",),
     "tse_onnx.streaming.model": ("dataflow",),
     "tse_onnx.streaming.result": ("Buffer", "Dataflow", "Held", "StageFlow", "Sums"),
+    "tse_onnx.tuning.choices": ("Menu",),
+    "tse_onnx.tuning.result": ("Sensitivity", "TuneResult"),
+    "tse_onnx.tuning.search": ("sensitivity", "tune"),
     "tse_onnx.verification.result": ("BlockCheck", "Check", "Drift", "Verification"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Block", "BlockBuffering", "BlockCheck", "Buffer", "Buffering", "Check", "CheckFailed", "ConvertResult",
-    "DataError", "Dataflow", "Decision", "Drift", "Frozen", "Held", "Machine", "ModelError", "NodeRef", "Plan",
-    "Preprocess", "Refusal", "Report", "RestoreResult", "Selection", "StageFlow", "Sums", "Tiling", "Totals",
-    "TseError", "UsageError", "Verification", "__version__", "buffering", "convert", "dataflow",
-    "find_blocks", "restore",
+    "Accuracy", "Block", "BlockBuffering", "BlockCheck", "BlockCorrelation", "Buffer", "Buffering", "Calibration",
+    "Check", "CheckFailed", "ConvertResult", "Correlations", "Data", "DataError", "Dataflow", "Decision", "Drift",
+    "Evaluation", "Frozen", "Held", "Machine", "Menu", "ModelError", "ModelScores", "NodeRef", "Plan", "Preprocess",
+    "Refusal", "Report", "RestoreResult", "Score", "Selection", "Sensitivity", "StageFlow", "StageScores", "Sums",
+    "TileCorrelation", "Tiling", "Totals", "TseError", "TuneResult", "UsageError", "Verification", "__version__",
+    "buffering", "convert", "correlate", "dataflow", "evaluate", "find_blocks", "restore", "sensitivity", "tune",
 ]  # fmt: skip
 
 

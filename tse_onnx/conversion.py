@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
-from onnx import ModelProto, ValueInfoProto
+from onnx import ModelProto
 
-from tse_onnx.analysis import Analysis, InputShapes, Part, analyse, need_sizes
+from tse_onnx.analysis import Analysis, InputShapes, analyse, need_sizes
 from tse_onnx.data.presets import Preprocessing, preprocess_of
 from tse_onnx.encode import encoded
 from tse_onnx.errors import CheckFailed, UsageError
@@ -23,24 +23,24 @@ from tse_onnx.passes.match import DEFAULT_KINDS
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.tiling import Tiling
 from tse_onnx.phases import phase
-from tse_onnx.plan import CONVERTED, Decision, Plan
-from tse_onnx.preparation import Preparation, prepare
+from tse_onnx.plan import Decision, Plan
+from tse_onnx.preparation import prepare
 from tse_onnx.report.data import Report
+from tse_onnx.rewriting import forms_of, rewrite
 from tse_onnx.selection import EVERYTHING, Selection
 from tse_onnx.source import ModelLike, Source, open_model
+from tse_onnx.verification.deadline import Deadline
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
     from tse_onnx.data.preprocess import Preprocess
-    from tse_onnx.passes.lowering import Means, Upsample
-    from tse_onnx.passes.splice import Change, Edit
+    from tse_onnx.passes.splice import Change
     from tse_onnx.staging import Stage
     from tse_onnx.streaming.execute.certificate import Certificate
     from tse_onnx.verification.result import Verification
 
 PathLike = Union[str, "os.PathLike[str]"]
-Forms = tuple["Upsample", "Means"]
 
 _MOST_THREADS = 1024
 
@@ -144,6 +144,7 @@ def convert(
     max_drift: float | None = None,
     expect: int | None = None,
     threads: int = 0,
+    time_limit: float | None = None,
     report: PathLike | None = None,
     certify: bool = False,
 ) -> ConvertResult:
@@ -162,13 +163,14 @@ def convert(
     The result is verified with onnxruntime unless `verify` is False: on `data` (an .npz, an .npy, or a folder of images
     prepared as `preprocess` says: a preset, a TOML file, or a `Preprocess`), or on noise drawn from `seed`. `max_drift`
     bounds the absolute difference of the model's outputs, `expect` fixes the number of converted blocks, `threads`
-    limits onnxruntime. `report` is a file for the report as JSON; it appears together with the model. With `certify`
-    the result is run row by row in the room that the dataflow model predicts; see docs/dataflow.md.
+    limits onnxruntime, `time_limit` the seconds that verification and certification may take together. `report` is a
+    file for the report as JSON; it appears together with the model. With `certify` the result is run row by row in the
+    room that the dataflow model predicts; see docs/dataflow.md.
 
     Raises `CheckFailed` where a check fails, `ModelError` for an unusable model or output, `DataError` for unusable
     data, `UsageError` for a bad option: all of them `TseError`, and in every case nothing is written.
     """
-    _check_options(verify, seed, max_drift, threads)
+    _check_options(verify, seed, max_drift, threads, time_limit)
     prepared = preprocess_of(preprocess)
     source = open_model(model)
     if retile:
@@ -180,7 +182,7 @@ def convert(
         check_locations(source.model, base)
     if report is not None:
         _check_report(Path(report), source, None if out is None else Path(out))
-    forms = _forms(upsample, means)
+    forms = forms_of(upsample, means)
     made = prepare(source, _chosen(rows, tiling, plan), input_shapes, kinds, dynamic, selection)
     if verify:
         need_sizes(made.analysis)
@@ -188,8 +190,10 @@ def convert(
     if expect is not None and figures.totals.converted != expect:
         raise CheckFailed(f"{figures.totals.converted} blocks would be converted; {expect} were expected")
     with phase(_log, "rewriting"):
-        converted, changes = _apply(made, forms, owned=source.path is not None and not verify)
+        converted, changes = rewrite(made, forms, owned=source.path is not None and not verify)
     unchanged = None if changes or made.written.bound else source.original()
+
+    deadline = Deadline(time_limit)
 
     def check(folder: Path | None, renamed: Mapping[str, str]) -> Verification | None:
         if not verify:
@@ -197,13 +201,14 @@ def convert(
         folders = (base, folder)
         with phase(_log, "verifying"):
             found = _verify(
-                analysis, converted, decisions, changes, data, prepared, seed, max_drift, threads, folders, renamed
-            )
+                analysis, converted, decisions, changes, data, prepared, seed, max_drift, threads, deadline, folders,
+                renamed,
+            )  # fmt: skip
         if not found.passed:
             raise CheckFailed("; ".join(found.failures), found)
         return found
 
-    certificate = _certified(analysis, converted, data, prepared, seed) if certify else None
+    certificate = _certified(analysis, converted, data, prepared, seed, deadline) if certify else None
 
     def described(verification: Verification | None) -> Report:
         bound = dict(analysis.bound)
@@ -230,13 +235,18 @@ def convert(
 
 
 def _certified(
-    analysis: Analysis, converted: ModelProto, data: PathLike | None, preprocess: Preprocess, seed: int
+    analysis: Analysis,
+    converted: ModelProto,
+    data: PathLike | None,
+    preprocess: Preprocess,
+    seed: int,
+    deadline: Deadline,
 ) -> Certificate:
     from tse_onnx.streaming.session import certified
 
     with phase(_log, "certifying"):
         found = certified(
-            analysis.source, converted, analysis.bound, None if data is None else Path(data), preprocess, seed
+            analysis.source, converted, analysis.bound, None if data is None else Path(data), preprocess, seed, deadline
         )
     found.require()
     return found
@@ -261,7 +271,7 @@ def _check_report(report: Path, source: Source, out: Path | None) -> None:
         raise UsageError(f"the report would overwrite {report}, a file of the model")
 
 
-def _check_options(verify: bool, seed: int, max_drift: float | None, threads: int) -> None:
+def _check_options(verify: bool, seed: int, max_drift: float | None, threads: int, time_limit: float | None) -> None:
     if max_drift is not None and not verify:
         raise UsageError("a bound on the drift needs the verification that was turned off")
     if max_drift is not None and not max_drift >= 0:
@@ -269,87 +279,15 @@ def _check_options(verify: bool, seed: int, max_drift: float | None, threads: in
     if seed < 0:
         raise UsageError(f"a seed is zero or more, not {seed}")
     if not 0 <= threads <= _MOST_THREADS:
-        raise UsageError(f"threads are 0 (all cores) to {_MOST_THREADS}, not {threads}")
+        raise UsageError(f"threads are 0 (all processors) to {_MOST_THREADS}, not {threads}")
+    if time_limit is not None and not time_limit > 0:
+        raise UsageError(f"a time limit is more than zero seconds, not {time_limit}")
 
 
 def _chosen(rows: int, tiling: Tiling | None, plan: Plan | None) -> Plan:
     if plan is not None:
         return plan
     return Plan(tiling if tiling is not None else Tiling(rows))
-
-
-def _forms(upsample: str, means: str) -> Forms:
-    from tse_onnx.passes.lowering import Means, Upsample
-
-    try:
-        return Upsample(upsample), Means(means)
-    except ValueError:
-        choices = [", ".join(form.value for form in kind) for kind in (Upsample, Means)]
-        raise UsageError(f"gates are spread by {choices[0]}, running means made by {choices[1]}") from None
-
-
-def _apply(made: Preparation, forms: Forms, *, owned: bool) -> tuple[ModelProto, tuple[Change, ...]]:
-    """The converted model and what was changed in it; a model that is `owned` is changed in place instead of copied."""
-    source = made.analysis.source
-    if owned:
-        converted = source.model
-    else:
-        converted = ModelProto()
-        converted.CopyFrom(source.model)
-    chosen = {decision.block.name: decision for decision in made.decisions if decision.status == CONVERTED}
-    changes: tuple[Change, ...] = ()
-    if chosen:
-        from tse_onnx.passes.names import taken_names
-        from tse_onnx.passes.splice import Change, apply
-        from tse_onnx.passes.undo import next_step
-
-        taken = taken_names(source.model)
-        step = next_step(source.model) if any(block.tiled for block in made.written.blocks) else 1
-        # The first block remembers for all what the inputs were.
-        inputs = [value for value in source.model.graph.input if value.name in made.written.bound]
-        changes = tuple(
-            Change(part.scope.path, _edits(source.model, part, chosen, taken, forms, step, inputs))
-            for part in made.written.parts
-            if any(block.name in chosen for block in part.blocks)
-        )
-        apply(converted, changes)
-    if made.written.bound:
-        from tse_onnx.passes.shapes import bind_inputs
-
-        bind_inputs(converted.graph, made.written.bound)
-    return converted, changes
-
-
-def _edits(
-    model: ModelProto,
-    part: Part,
-    chosen: Mapping[str, Decision],
-    taken: set[str],
-    forms: Forms,
-    step: int,
-    inputs: list[ValueInfoProto],
-) -> tuple[Edit, ...]:
-    from tse_onnx.passes.lowering import freeze, lower
-    from tse_onnx.passes.scope import container
-    from tse_onnx.passes.undo import Recorder
-
-    edits = []
-    recorder = Recorder(container(model, part.scope.path), step)
-    for block in part.blocks:
-        decision = chosen.get(block.name)
-        if decision is None:
-            continue
-        choice, cover = decision.frozen or decision.tiling, decision.open_strips or decision.cover
-        if decision.frozen is not None:
-            edit = freeze(block, decision.frozen, part.scope, taken)
-        elif cover is not None:
-            edit = lower(block, cover, part.scope, taken, *forms)
-        else:
-            continue
-        assert choice is not None
-        edits.append(recorder.recorded(edit, block, choice, inputs))
-        inputs.clear()
-    return tuple(edits)
 
 
 def _verify(
@@ -362,6 +300,7 @@ def _verify(
     seed: int,
     max_drift: float | None,
     threads: int,
+    deadline: Deadline,
     folders: tuple[Path | None, Path | None],
     renamed: Mapping[str, str],
 ) -> Verification:
@@ -373,5 +312,5 @@ def _verify(
     inputs = samples_or_noise(types, None if data is None else Path(data), preprocess, seed)
     return verify(
         analysis, converted, decisions, changes, inputs,
-        folders=folders, renamed=renamed, max_drift=max_drift, threads=threads,
+        folders=folders, renamed=renamed, max_drift=max_drift, threads=threads, deadline=deadline,
     )  # fmt: skip

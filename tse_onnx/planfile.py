@@ -10,18 +10,19 @@ import dataclasses
 import difflib
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, TypeVar
 
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.frozen import FROZEN, Frozen
 from tse_onnx.passes.reasons import printable, quoted
-from tse_onnx.passes.tiling import TILE, Tiling
+from tse_onnx.passes.tiling import TILE, Calibration, Tiling
 from tse_onnx.plan import CONVERTED, REFUSED, Decision, Plan
 
 SCHEMA = "tse-onnx/plan/1"
 GLOBAL = "global"
-_GATES = "gates"
+_GATES, _CALIBRATIONS, _CALIBRATED = "gates", "calibrations", "calibrated"
 
 _HEADER = """\
 # Which block gets which tiles: tse-onnx convert MODEL OUTPUT --plan THIS_FILE
@@ -32,12 +33,14 @@ _HEADER = """\
 #   { rows = 7, cols = 14 }                         tiles of both
 #   { rows = 7, balanced = true }                   as many tiles, but of equal size
 #   { rows = 3, squeeze = "running", step = 1 }     the mean of all rows seen so far
+#   { rows = 3, squeeze = "running", calibrated = true }   the same, with the numbers under [calibrations]
 #   { rows = 7, squeeze = "upper" }                 the first rows' mean for the whole map, or the "middle" ones'
 #   { squeeze = "frozen" }                          its gate becomes the constants under [gates]
 #   { squeeze = "global" }                          stays as it is; note = "..." may say why
 # axis = 1 streams the second spatial axis. Blocks without a line get the default.
 """
-_KEYS = tuple(field.name for field in dataclasses.fields(Tiling))
+_FIELDS = tuple(field for field in dataclasses.fields(Tiling) if field.name != "calibration")
+_KEYS = (*(field.name for field in _FIELDS), _CALIBRATED)
 
 
 def plan_text(plan: Plan, decisions: Iterable[Decision] = ()) -> str:
@@ -58,8 +61,16 @@ def plan_text(plan: Plan, decisions: Iterable[Decision] = ()) -> str:
     gates = {name: choice.gate for name, choice in plan.choices.items() if isinstance(choice, Frozen)}
     if gates:
         lines += ["", f"[{_GATES}]"]
-        lines += [f"{_string(name)} = [{', '.join(map(repr, gate))}]" for name, gate in gates.items()]
+        lines += [f"{_string(name)} = {_numbers(gate)}" for name, gate in gates.items()]
+    for name, choice in plan.choices.items():
+        if isinstance(choice, Tiling) and choice.calibration is not None:
+            lines += ["", f"[{_CALIBRATIONS}.{_string(name)}]", f"slopes = {_numbers(choice.calibration.slopes)}"]
+            lines += ["offsets = [", *(f"  {_numbers(row)}," for row in choice.calibration.offsets), "]"]
     return _HEADER + "\n" + "\n".join(lines) + "\n"
+
+
+def _numbers(numbers: Iterable[float]) -> str:
+    return "[" + ", ".join(map(repr, numbers)) + "]"
 
 
 def _remark(decision: Decision) -> str:
@@ -82,9 +93,11 @@ def _choice(tiling: Tiling | Frozen | None, note: str = "") -> str:
     else:
         entries = {
             field.name: value
-            for field in dataclasses.fields(Tiling)
+            for field in _FIELDS
             if (value := getattr(tiling, field.name)) != (None if field.name == "rows" else field.default)
         }
+        if tiling.calibration is not None:
+            entries[_CALIBRATED] = True
     if note:
         entries["note"] = note
     return "{ " + ", ".join(f"{key} = {_value(value)}" for key, value in entries.items()) + " }"
@@ -127,7 +140,7 @@ def parse_plan(text: str, title: str = "the plan") -> Plan:
 
     try:
         stated = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # as TOML's own errors are; a number of thousands of digits is another
         raise UsageError(f"{title} is not TOML: {error}") from None
     except RecursionError:
         raise UsageError(f"{title} is not a plan: it nests too deep") from None
@@ -135,49 +148,82 @@ def parse_plan(text: str, title: str = "the plan") -> Plan:
     if schema != SCHEMA:
         said = "has no schema" if schema is None else f"has the schema {schema!r}"
         raise UsageError(f'{title} {said}; a plan begins with schema = "{SCHEMA}"')
-    _known(stated, ("default", "blocks", _GATES), title)
-    default, _ = _read_choice(stated.get("default", {"rows": Tiling().rows}), f"{title}: default")
-    if default == FROZEN:
-        raise UsageError(f"{title}: default is frozen; a gate is frozen block by block")
-    blocks = stated.get("blocks", {})
-    if not isinstance(blocks, dict):
-        raise UsageError(f"{title}: blocks is {_kind(blocks)}, not a table")
-    gates = _read_gates(stated.get(_GATES, {}), title)
+    _known(stated, ("default", "blocks", _GATES, _CALIBRATIONS), title)
+    measured = _Measured(
+        {
+            name: _frozen(numbers, f"{title}: the gate of block {quoted(name)}")
+            for name, numbers in _table(stated, _GATES, title).items()
+        },
+        {
+            name: _calibration(numbers, f"{title}: the calibration of block {quoted(name)}")
+            for name, numbers in _table(stated, _CALIBRATIONS, title).items()
+        },
+    )
+    default, _ = _read_choice(stated.get("default", {"rows": Tiling().rows}), f"{title}: default", None, measured)
+    assert not isinstance(default, Frozen)
     choices: dict[str, Tiling | Frozen | None] = {}
     notes: dict[str, str] = {}
-    for name, value in blocks.items():
-        choice, note = _read_choice(value, f"{title}: block {quoted(name)}")
-        if choice == FROZEN:
-            if name not in gates:
-                raise UsageError(f"{title}: block {quoted(name)} is frozen, but [{_GATES}] has no numbers for it")
-            choices[name] = gates[name]
-        else:
-            choices[name] = choice
+    for name, value in _table(stated, "blocks", title).items():
+        choices[name], note = _read_choice(value, f"{title}: block {quoted(name)}", name, measured)
         if note:
             notes[name] = note
     return Plan(default, choices, notes)
 
 
-def _read_gates(stated: object, title: str) -> dict[str, Frozen]:
+@dataclass(frozen=True)
+class _Measured:
+    """The numbers of a plan that were measured, by block name."""
+
+    gates: Mapping[str, Frozen]
+    calibrations: Mapping[str, Calibration]
+
+
+def _table(stated: Mapping[str, Any], key: str, title: str) -> Mapping[str, object]:
+    found = stated.get(key, {})
+    if not isinstance(found, dict):
+        raise UsageError(f"{title}: {key} is {_kind(found)}, not a table")
+    return found
+
+
+def _frozen(stated: object, where: str) -> Frozen:
+    numbers = _read_numbers(stated, where)
+    try:
+        return Frozen(numbers)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
+
+
+def _calibration(stated: object, where: str) -> Calibration:
     if not isinstance(stated, dict):
-        raise UsageError(f"{title}: {_GATES} is {_kind(stated)}, not a table")
-    gates = {}
-    for name, numbers in stated.items():
-        where = f"{title}: the gate of block {quoted(name)}"
-        if not isinstance(numbers, list):
-            raise UsageError(f"{where} is {_kind(numbers)}, not a list of numbers")
-        strange = next((number for number in numbers if type(number) not in (int, float)), None)
-        if strange is not None:
-            raise UsageError(f"{where} holds {_kind(strange)}, which is no number")
-        try:
-            gates[name] = Frozen(tuple(map(float, numbers)))
-        except (UsageError, OverflowError) as error:
-            raise UsageError(f"{where}: {error}") from None
-    return gates
+        raise UsageError(f"{where} is {_kind(stated)}, not a table")
+    _known(stated, ("slopes", "offsets"), where)
+    offsets = stated.get("offsets", [])
+    if not isinstance(offsets, list):
+        raise UsageError(f"{where}: offsets is {_kind(offsets)}, not a list of lists")
+    slopes = _read_numbers(stated.get("slopes", []), f"{where}: slopes")
+    rows = tuple(_read_numbers(row, f"{where}: an entry of offsets") for row in offsets)
+    try:
+        return Calibration(slopes, rows)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
 
 
-def _read_choice(value: object, where: str) -> tuple[Tiling | Literal["frozen"] | None, str]:
-    """A choice and its note; a frozen gate's numbers are in another table."""
+def _read_numbers(stated: object, where: str) -> tuple[float, ...]:
+    if not isinstance(stated, list):
+        raise UsageError(f"{where} is {_kind(stated)}, not a list of numbers")
+    strange = next((number for number in stated if type(number) not in (int, float)), None)
+    if strange is not None:
+        raise UsageError(f"{where} holds {_kind(strange)}, which is no number")
+    try:
+        return tuple(map(float, stated))
+    except OverflowError:
+        raise UsageError(f"{where} holds a number that is too large") from None
+
+
+def _read_choice(
+    value: object, where: str, name: str | None, measured: _Measured
+) -> tuple[Tiling | Frozen | None, str]:
+    """A choice and its note, for the block `name`; what was measured for it is in tables of its own."""
     if not isinstance(value, dict):
         raise UsageError(f"{where} is {_kind(value)}, not a table as {{ rows = 7 }}")
     given = dict(value)
@@ -186,7 +232,7 @@ def _read_choice(value: object, where: str) -> tuple[Tiling | Literal["frozen"] 
     if not isinstance(note, str):
         raise UsageError(f"{where}: note is {_kind(note)}, not a string")
     for key in given:
-        wanted = str if key == "squeeze" else bool if key == "balanced" else int
+        wanted = str if key == "squeeze" else bool if key in ("balanced", _CALIBRATED) else int
         if type(given[key]) is not wanted:
             names = {str: "a string", bool: "true or false", int: "a whole number"}
             raise UsageError(f"{where}: {key} is {_kind(given[key])}, not {names[wanted]}")
@@ -196,11 +242,25 @@ def _read_choice(value: object, where: str) -> tuple[Tiling | Literal["frozen"] 
             raise UsageError(
                 f"{where}: squeeze = {_string(squeeze)} takes no {next(k for k in given if k != 'squeeze')}"
             )
-        return (None if squeeze == GLOBAL else FROZEN), note
+        return (None if squeeze == GLOBAL else _of(measured.gates, _GATES, name, where)), note
+    if given.pop(_CALIBRATED, False):
+        given["calibration"] = _of(measured.calibrations, _CALIBRATIONS, name, where)
     try:
         return Tiling(**({"rows": None} | given)), note
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
+
+
+Numbers = TypeVar("Numbers", Frozen, Calibration)
+
+
+def _of(found: Mapping[str, Numbers], table: str, name: str | None, where: str) -> Numbers:
+    """The numbers of a block."""
+    if name is None:
+        raise UsageError(f"{where} needs [{table}], which are for blocks; give it block by block")
+    if name not in found:
+        raise UsageError(f"{where} needs numbers, but [{table}] has none for it")
+    return found[name]
 
 
 def _known(table: Mapping[str, Any], keys: tuple[str, ...], where: str) -> None:

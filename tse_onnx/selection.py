@@ -101,7 +101,7 @@ def _left_out(
 
 def _with_rows(own: Tiling | Frozen | None, default: Tiling | None, rows: int) -> Tiling:
     base = own if isinstance(own, Tiling) else default or Tiling()
-    return replace(base, rows=rows, step=min(base.step, rows))
+    return replace(base, rows=rows, step=min(base.step, rows), calibration=None)
 
 
 def _of_height(height: int, blocks: Sequence[Block], plan: Plan) -> list[Block]:

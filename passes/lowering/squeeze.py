@@ -121,10 +121,13 @@ def _running(draft: Draft, anatomy: Anatomy, cover: Running, source: str, means:
         rows = draft.value("Cast", "row_means_wide", [rows], to=TensorProto.FLOAT)
         dtype = TensorProto.FLOAT
     kind = onnx.helper.tensor_dtype_to_np_dtype(dtype)
-    if means is Means.MATMUL:
-        last, inputs = _by_matmul(draft, cover, rows, kind)
-    else:
-        last, inputs = _by_cumsum(draft, cover, rows, kind)
+    by = _by_matmul if means is Means.MATMUL else _by_cumsum
+    last, inputs = by(draft, cover, rows, kind)
+    if cover.calibration is not None:
+        shape = (1, cover.calibration.channels, *cover.grid)
+        offsets = np.array(cover.calibration.offsets, kind).T.reshape(shape)
+        means_seen = draft.value(last, "rows_seen", inputs)
+        last, inputs = "Add", [means_seen, draft.constant("calibration", np.ascontiguousarray(offsets))]
     if half:
         wide = draft.value(last, "running_squeeze_wide", inputs)
         narrow = draft.types[anatomy.squeeze.input].dtype
@@ -136,7 +139,7 @@ def _running(draft: Draft, anatomy: Anatomy, cover: Running, source: str, means:
 def _by_matmul(draft: Draft, cover: Running, rows: str, kind: np.dtype) -> tuple[str, list[str]]:
     """Each mean is a row of a constant matrix times the column of row means."""
     height, seen = cover.extents[cover.axis], np.array(cover.seen)[:, None]
-    weights = (np.where(np.arange(height) < seen, 1.0 / seen, 0.0)).astype(kind)
+    weights = (np.where(np.arange(height) < seen, _slopes(cover)[:, None] / seen, 0.0)).astype(kind)
     rank = len(cover.extents)
     if cover.axis == rank - 1:
         return "MatMul", [rows, draft.constant("running_weights", np.ascontiguousarray(weights.T))]
@@ -157,7 +160,14 @@ def _by_cumsum(draft: Draft, cover: Running, rows: str, kind: np.dtype) -> tuple
     )
     shape = [1] * (2 + len(cover.extents))
     shape[axis] = cover.count
+    if cover.calibration is not None:
+        factors = (_slopes(cover) / np.array(cover.seen)).astype(kind).reshape(shape)
+        return "Mul", [picked, draft.constant("seen_factors", factors)]
     return "Div", [picked, draft.constant("seen_counts", np.array(cover.seen, kind).reshape(shape))]
+
+
+def _slopes(cover: Running) -> np.ndarray:
+    return np.array(cover.calibration.slopes if cover.calibration else (1.0,) * cover.count)
 
 
 def _row_means(draft: Draft, anatomy: Anatomy, source: str, axes: list[int]) -> str:

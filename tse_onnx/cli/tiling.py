@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _DEFAULT_ROWS = 7
 _TILING = ("rows", "cols", "patch", "tile", "squeeze", "step", "balanced", "axis")
 _CHOICE = ("plan_path", "include", "exclude", "first")
+OPTION_NAMES = (*_TILING, *_CHOICE)
 
 _OPTIONS = (
     click.option(

@@ -84,6 +84,12 @@ class Samples:
             return self
         return self.subset(sorted(np.random.default_rng(seed).choice(self.count, limit, replace=False).tolist()))
 
+    def by(self, batch: int) -> Samples:
+        """The same samples, `batch` of them in one run. Raises `DataError` where the model fixes another number."""
+        if self.fixed and batch != self.batch:
+            raise DataError(f"the model takes batches of {self.batch}, not of {batch}")
+        return replace(self, batch=batch)
+
     def digest(self) -> str:
         """SHA-256, in hexadecimal, of what the model is fed with: the bytes of files or arrays in order, the
         preprocessing, the input's type and shape. Labels and the batch have no part in it."""
@@ -123,7 +129,7 @@ def samples_of(
             raise DataError(f"none of the {len(files)} images in {path} can be read")
         names = tuple(files[number] for number in kept)
         skipped = tuple(sorted(set(files) - set(names)))
-        text = f"{len(kept)} images from {path.resolve().name}"
+        text = f"{len(kept)} image{'s' * (len(kept) != 1)} from {path.resolve().name}"
         if skipped:
             text += f" ({len(skipped)} unreadable skipped)"
         found = labelling.of_images(files, labels) if labelled else None
@@ -134,7 +140,7 @@ def samples_of(
         content = Arrays.read(types, path)
         kept, skipped = tuple(range(content.count)), ()
         names = tuple(map(str, kept))
-        text = f"{content.count} samples from {path.name}"
+        text = f"{content.count} sample{'s' * (content.count != 1)} from {path.name}"
         classes = labelling.of_arrays(types, path, names, labels) if labelled else None
     if classes is not None:
         classes = labelling.shifted(classes, label_offset, names)

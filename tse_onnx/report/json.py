@@ -125,7 +125,15 @@ def _tiling(tiling: Tiling | Frozen | None) -> Json | None:
     if tiling is None:
         return None
     if isinstance(tiling, Frozen):
-        return {"squeeze": FROZEN, "rows": None, "cols": None, "step": None, "balanced": False, "axis": 0}
+        return {
+            "squeeze": FROZEN,
+            "rows": None,
+            "cols": None,
+            "step": None,
+            "balanced": False,
+            "axis": 0,
+            "calibrated": False,
+        }
     return {
         "squeeze": tiling.squeeze,
         "rows": tiling.rows,
@@ -133,6 +141,7 @@ def _tiling(tiling: Tiling | Frozen | None) -> Json | None:
         "step": tiling.step if tiling.squeeze == RUNNING else None,
         "balanced": tiling.balanced,
         "axis": tiling.axis,
+        "calibrated": tiling.calibration is not None,
     }
 
 

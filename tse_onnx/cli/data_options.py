@@ -1,0 +1,66 @@
+"""Options that say what a model is measured on."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tse_onnx.cli.options import Command, preprocess_option
+
+_NAMES = ("preprocess", "labels", "label_offset", "limit", "seed", "batch", "skip_unreadable")
+
+_OPTIONS = (
+    click.option(
+        "--data",
+        type=click.Path(path_type=Path, exists=True),
+        required=True,
+        help="What to run the models on: a folder of images, an .npz (arrays by input name) or an .npy.",
+    ),
+    preprocess_option,
+    click.option(
+        "--labels",
+        type=click.Path(path_type=Path, exists=True),
+        metavar="FILE",
+        help="The class of each sample: a .csv with lines of file,label, or for arrays an .npy of integers. A folder "
+        "for each class, or an array called labels in the .npz, needs no file.",
+    ),
+    click.option(
+        "--label-offset",
+        type=int,
+        default=0,
+        show_default=True,
+        metavar="N",
+        help="Add N to every label: 1 for networks whose class 0 is a background.",
+    ),
+    click.option(
+        "--skip-unreadable",
+        is_flag=True,
+        help="Leave out images that cannot be read, and say so. They are errors otherwise.",
+    ),
+    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Take N samples, drawn at random."),
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draw."),
+    click.option(
+        "--batch",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Samples in one run.  [default: the model's batch, or 8]",
+    ),
+)
+
+
+def data_options(command: Command) -> Command:
+    """Give a command the options of data to measure on; it receives them as a `Data`."""
+
+    @functools.wraps(command)
+    def wrapped(data: Path, **values: Any) -> Any:
+        from tse_onnx.data.choice import Data
+
+        chosen = {name: values.pop(name) for name in _NAMES}
+        return command(data=Data(data, **chosen), **values)
+
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped

@@ -1,0 +1,57 @@
+"""What a user says about the data to measure on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Union
+
+from tse_onnx.data.presets import Preprocessing, preprocess_of
+from tse_onnx.data.samples import Samples, samples_of
+from tse_onnx.errors import UsageError
+from tse_onnx.passes.shapes import TensorType
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Data to measure on: an .npz, an .npy, or a folder of images, prepared as `preprocess` says.
+
+    `labels` is a file with the class of each sample, to which `label_offset` is added. `limit` takes so many samples,
+    drawn by `seed`; `batch` is how many go into one run, where the model does not fix that. With `skip_unreadable`
+    images that cannot be read are left out. docs/data.md says more. Raises `UsageError` for what makes no sense.
+    """
+
+    path: PathLike
+    preprocess: Preprocessing = "unit"
+    labels: PathLike | None = None
+    label_offset: int = 0
+    limit: int | None = None
+    seed: int = 0
+    batch: int | None = None
+    skip_unreadable: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("limit", "batch"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"a {name} is one sample or more, not {value}")
+        if self.seed < 0:
+            raise UsageError(f"a seed is zero or more, not {self.seed}")
+
+    def samples(self, types: Mapping[str, TensorType]) -> Samples:
+        """The samples for a model whose inputs have these types. Raises `DataError`, `UsageError`."""
+        found = samples_of(
+            types,
+            Path(self.path),
+            preprocess_of(self.preprocess),
+            None if self.labels is None else Path(self.labels),
+            skip_unreadable=self.skip_unreadable,
+            label_offset=self.label_offset,
+        )
+        if self.limit is not None:
+            found = found.drawn(self.limit, self.seed)
+        return found if self.batch is None else found.by(self.batch)

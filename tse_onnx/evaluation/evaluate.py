@@ -1,0 +1,170 @@
+"""Evaluate converted models on data, as a whole and stage by stage."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from tse_onnx.analysis import InputShapes, analyse, fed_inputs
+from tse_onnx.conversion import convert
+from tse_onnx.data.choice import Data, PathLike
+from tse_onnx.data.presets import preprocess_of
+from tse_onnx.errors import ModelError, UsageError
+from tse_onnx.evaluation.result import Evaluation, ModelScores, StageScores
+from tse_onnx.evaluation.run import Contender, Progress, common_types, compare
+from tse_onnx.metric import measure
+from tse_onnx.passes.block import KINDS
+from tse_onnx.passes.match import DEFAULT_KINDS
+from tse_onnx.passes.reasons import quoted
+from tse_onnx.passes.shapes import TensorType, tensor_type
+from tse_onnx.phases import phase
+from tse_onnx.plan import CONVERTED, REFUSED, Decision, Plan
+from tse_onnx.preparation import Preparation, in_data_flow, prepare
+from tse_onnx.selection import EVERYTHING, Selection
+from tse_onnx.source import ModelLike, Source, open_model
+
+_log = logging.getLogger(__name__)
+
+
+def evaluate(
+    original: ModelLike,
+    converted: ModelLike | Sequence[ModelLike] = (),
+    *,
+    data: PathLike | Data,
+    plan: Plan | None = None,
+    selection: Selection = EVERYTHING,
+    by_stage: bool = False,
+    input_shapes: InputShapes | None = None,
+    kinds: Collection[str] = DEFAULT_KINDS,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Compare the outputs of `converted` models with those of the `original` on `data`.
+
+    In place of converted models, `plan` (with `selection` and `kinds`) says how to convert the original for this;
+    nothing is written. With `by_stage` one model is compared, and then, one stage at a time, the original with only the
+    blocks of that stage converted in the same way: a stage is all blocks with maps of one size, as in Table 3 of the
+    paper (Vosco, Shenkler, Grobman, "Tiled Squeeze-and-Excite", 2021). `input_shapes` binds dynamic dimensions that no
+    model fixes, `progress` is called after each batch with the samples done and all samples.
+
+    Raises `ModelError` for models that do not run or do not match, `DataError` for data that do not fit, `UsageError`.
+    """
+    subject = Subject.of(original, converted, plan, selection, input_shapes or {}, kinds)
+    if by_stage and len(subject.others) > 1:
+        raise UsageError("stage by stage one conversion is evaluated: one converted model, or a plan")
+    chosen = data if isinstance(data, Data) else Data(data)
+    samples = chosen.samples(subject.types)
+    reference = Contender.of(subject.source)
+    contenders = [Contender.of(other) for other in subject.others]
+    stages: list[tuple[StageScores, Plan | None]] = []
+    if plan is not None:
+        contenders.append(subject.converted(reference, subject.made.plan, "the conversion"))
+    if by_stage:
+        stages = stages_of(subject.made)
+    partial = [
+        subject.converted(reference, choices, f"the conversion of stage {number}")
+        for number, (_, choices) in enumerate(stages, 1)
+        if choices is not None
+    ]
+    with phase(_log, f"running {len(contenders) + len(partial) + 1} models on {samples.count} samples"):
+        scores = compare(reference, [*contenders, *partial], samples, threads, progress, chosen.labels is not None)
+    rest = iter(scores[len(contenders) :])
+    return Evaluation(
+        original=subject.source.title,
+        data=samples.text,
+        preprocess=str(preprocess_of(chosen.preprocess)) if os.path.isdir(chosen.path) else None,
+        samples=samples.count,
+        labelled=samples.labels is not None,
+        skipped=samples.skipped,
+        models=tuple(ModelScores(one.title, score) for one, score in zip(contenders, scores, strict=False)),
+        stages=tuple(replace(stage, outputs=next(rest) if choices else ()) for stage, choices in stages)
+        if by_stage
+        else None,
+    )
+
+
+class Subject:
+    """A network, and how it is converted: as the marks of a converted model say, or a plan."""
+
+    def __init__(self, source: Source, others: Sequence[Source], types: dict[str, TensorType]) -> None:
+        self.source, self.others, self.types = source, others, types
+        self._kinds: Collection[str] = tuple(KINDS)
+        self._plan: Plan | None = None
+        self._selection = EVERYTHING
+        self._made: Preparation | None = None
+
+    @classmethod
+    def of(
+        cls,
+        original: ModelLike,
+        converted: ModelLike | Sequence[ModelLike],
+        plan: Plan | None,
+        selection: Selection,
+        input_shapes: InputShapes,
+        kinds: Collection[str],
+    ) -> Subject:
+        """Open the models. Raises `ModelError`, `UsageError`."""
+        source = open_model(original)
+        others = [open_model(one) for one in (converted if isinstance(converted, (list, tuple)) else [converted])]
+        if not others and plan is None:
+            raise UsageError("there is nothing to compare with the original: neither a converted model nor a plan")
+        if others and plan is not None:
+            raise UsageError("either converted models or a plan are compared with the original, not both")
+        made = cls(source, others, common_types([source, *others], input_shapes))
+        if plan is not None:
+            made._plan, made._selection, made._kinds = plan, selection, kinds
+        return made
+
+    @property
+    def made(self) -> Preparation:
+        """What becomes of each block."""
+        if self._made is None:
+            plan = self._plan or marks_of(self.others[0], self.source)
+            self._made = prepare(self.source, plan, self._bound(), self._kinds, selection=self._selection)
+        return self._made
+
+    def converted(self, reference: Contender, plan: Plan, title: str) -> Contender:
+        """The original, converted by another plan."""
+        result = convert(reference.model, plan=plan, input_shapes=self._bound(), kinds=self._kinds, verify=False)
+        return Contender(title, result.model, reference.folder)
+
+    def _bound(self) -> InputShapes:
+        """What differs from the dimensions that the original states."""
+        stated = {value.name: tensor_type(value.type.tensor_type).dims for value in fed_inputs(self.source)}
+        return {name: kind.dims for name, kind in self.types.items() if kind.dims and kind.dims != stated[name]}
+
+
+def marks_of(converted: Source, original: Source) -> Plan:
+    """The plan by which a model was converted, from what its blocks remember; blocks without marks stay as they are.
+
+    Raises `ModelError` where there are no marks, or blocks that the original has not.
+    """
+    choices = {block.name: block.tiled for block in analyse(converted, None, KINDS).blocks if block.tiled is not None}
+    if not choices:
+        raise ModelError(f"{converted.title} has no converted block that says how it was tiled; give a plan or --rows")
+    names = {block.name for block in analyse(original, None, KINDS).blocks}
+    strange = [name for name in choices if name not in names]
+    if strange:
+        raise ModelError(f"{converted.title} was not made of {original.title}, which has no block {quoted(strange[0])}")
+    return Plan(None, choices)
+
+
+def stages_of(made: Preparation) -> list[tuple[StageScores, Plan | None]]:
+    """The stages in data-flow order, not scored yet, each with the plan that converts it alone, or None where that
+    changes nothing."""
+    decisions = {decision.block.name: decision for decision in made.decisions if decision.status != REFUSED}
+    stages: dict[tuple[int, ...], list[Decision]] = {}
+    for block in in_data_flow(made.analysis.parts):
+        if block.name in decisions:
+            extents = tuple(extent or 0 for extent in decisions[block.name].block.extents)
+            stages.setdefault(extents, []).append(decisions[block.name])
+    found = []
+    for extents, of_stage in stages.items():
+        names = [decision.block.name for decision in of_stage]
+        totals = measure(of_stage).totals
+        stage = StageScores(extents, tuple(names), totals.converted, totals.before, totals.after, ())
+        changed = {one.block.name: made.plan.of(one.block) for one in of_stage if one.status == CONVERTED}
+        found.append((stage, Plan(None, changed) if changed else None))
+    return found

@@ -1,0 +1,1 @@
+"""Which block bears which tiles: measured on data, chosen for a budget."""

@@ -1,0 +1,173 @@
+"""A network on its samples: what was measured of it, and what is still to be."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from tse_onnx.data.samples import Feed, Samples
+from tse_onnx.passes.block import Block
+from tse_onnx.phases import phase
+from tse_onnx.tuning.batches import Batches
+from tse_onnx.tuning.choices import Choice, Combination
+from tse_onnx.tuning.figures import Figure, figure_of
+from tse_onnx.tuning.here import Here
+from tse_onnx.tuning.losses import TOP1, Loss, loss_named
+from tse_onnx.tuning.network import Facts, Network, facts_on
+from tse_onnx.tuning.result import BlockSensitivity, CandidateLoss, Sensitivity
+from tse_onnx.tuning.settings import ANY, NEVER, Settings
+from tse_onnx.tuning.statistics import Gate
+from tse_onnx.tuning.store import Store, default_folder, identity, model_identity
+from tse_onnx.tuning.work import Measured, only, weight
+from tse_onnx.version import VERSION
+
+_log = logging.getLogger(__name__)
+
+
+class Runner(Protocol):
+    """Carries measurements out."""
+
+    def measure(self, wanted: dict[Combination, frozenset[int]]) -> Iterator[Measured]:
+        """Measure every combination on its batches."""
+
+    def close(self) -> None:
+        """Let go of what was started."""
+
+
+class Bench:
+    """A network, the samples that it is measured on, and what was measured already."""
+
+    def __init__(
+        self, network: Network, batches: Batches, loss_name: str, settings: Settings, runner: Runner, store: Store
+    ) -> None:
+        self.network, self.batches, self.loss_name, self.settings = network, batches, loss_name, settings
+        self._runner, self._store = runner, store
+        self.figure: Figure = figure_of(settings.figure, network, settings.bits, settings.input_shapes)
+
+    def say(self, what: str, done: float, total: float) -> None:
+        """Tell the caller how far the work is."""
+        if self.settings.progress is not None:
+            self.settings.progress(what, done, total)
+
+    def measure(self, combinations: Iterable[Combination], what: str) -> None:
+        """Measure what was not measured yet."""
+        numbers = self.batches.numbers
+        wanted = {one: missing for one in combinations if one and (missing := self._store.missing(one, numbers))}
+        total = sum(weight(self.network, one) * len(those) for one, those in wanted.items())
+        done = 0.0
+        self.say(what, done, total)
+        with phase(_log, f"{what}: measuring {len(wanted)} combinations"):
+            for measured in self._runner.measure(wanted) if wanted else ():
+                self._store.add(measured)
+                done += weight(self.network, measured.combination)
+                self.say(what, done, total)
+
+    def losses(self, combination: Combination) -> np.ndarray:
+        """The losses of a combination that was measured, sample by sample."""
+        if not combination:
+            return np.zeros(self.batches.samples.count)
+        return np.array(self._store.losses(combination, self.batches.numbers))
+
+    def sensitivity(self) -> Sensitivity:
+        """What every choice for every block costs alone."""
+        network, opset = self.network, self.network.source.opset
+        facts = facts_on(network, self._told("watching gates and means"))
+        offered: list[tuple[Block, str, list[Choice]]] = []
+        for block in network.blocks:
+            fact = facts.get(block.name, Facts(None, None))
+            why, frozen = self._freezing(fact.gate)
+            tilings: list[Choice] = list(self.settings.menu.tilings(block, opset, fact.means))
+            gates: list[Choice] = [fact.gate.frozen] if fact.gate is not None and frozen else []
+            offered.append((block, why, [*tilings, *gates]))
+        self.measure((only(one, block.name) for block, _, own in offered for one in own), "measuring blocks")
+        before = self.figure.of(())
+        found = []
+        for block, why, own in offered:
+            candidates = [CandidateLoss(None, before, 0, 0.0, 0.0)]
+            for choice in own:
+                losses, held = self.losses(only(choice, block.name)), self.figure.of(only(choice, block.name))
+                candidates.append(CandidateLoss(choice, held, before - held, mean(losses), _error(losses)))
+            found.append(BlockSensitivity(block, facts.get(block.name, Facts(None, None)).gate, why, tuple(candidates)))
+        settings = self.settings
+        return Sensitivity(
+            network.source.title, self.batches.samples.text, self.loss_name, settings.figure, settings.bits, before,
+            tuple(found),
+        )  # fmt: skip
+
+    def _told(self, what: str) -> Iterator[Feed]:
+        """The batches, with a word on how far they are."""
+        for number, batch in enumerate(self.batches):
+            self.say(what, number, len(self.batches.numbers))
+            yield batch.feed
+
+    def _freezing(self, gate: Gate | None) -> tuple[str, bool]:
+        """Why a gate is, or is not, offered as a constant, and whether it is."""
+        if self.settings.freeze == NEVER:
+            return "no gate is to be frozen", False
+        if gate is None:
+            return "its gate does not show in a run of the model", False
+        moves = f"its gate moves by {100 * gate.moved:.2g} % of its size, by {gate.largest:.2g} at most"
+        if not gate.largest:
+            moves = "its gate never moves"
+        if self.settings.freeze == ANY:
+            return moves, True
+        return moves, gate.moved <= self.settings.still
+
+
+@contextlib.contextmanager
+def bench_of(network: Network, samples: Samples, settings: Settings) -> Iterator[Bench]:
+    """A bench that keeps what it measures, closed at the end."""
+    batches = Batches(samples)
+    (first,) = batches.read([0])
+    if isinstance(settings.loss, str):
+        name, loss = loss_named(settings.loss, network.original(first.feed), samples.labels)
+    else:
+        name, loss = getattr(settings.loss, "__name__", "function"), settings.loss
+    # Numbers of the user's own function are not kept: nothing tells when it changes.
+    folder = None
+    if isinstance(settings.loss, str) and settings.cache is not False:
+        folder = default_folder() if settings.cache is True else Path(settings.cache)
+    what = identity(
+        model=model_identity(network.source), samples=samples.digest(), batch=batches.size, loss=name,
+        labels=None if samples.labels is None or name != TOP1 else samples.labels.tolist(),
+        shapes={key: list(dims) for key, dims in network.analysis.bound.items()}, kinds=sorted(settings.kinds),
+        versions=[VERSION, onnx.__version__, onnxruntime.__version__],
+    )  # fmt: skip
+    with (
+        Store(folder, what) as store,
+        contextlib.closing(_runner(network, loss, batches, settings)) as runner,
+    ):
+        if store.found:
+            _log.info("%d measurements of an earlier run are taken from %s", store.found, store.path)
+        yield Bench(network, batches, name, settings, runner, store)
+
+
+def _runner(network: Network, loss: Loss, batches: Batches, settings: Settings) -> Runner:
+    if settings.workers is None and settings.scheduler is None:
+        return Here(network, loss, batches, settings.memory)
+    from tse_onnx.tuning.cluster import Cluster
+
+    return Cluster(
+        network, loss, batches, settings.memory, address=settings.scheduler, workers=settings.workers,
+        input_shapes=settings.input_shapes, kinds=frozenset(settings.kinds), threads=settings.threads,
+    )  # fmt: skip
+
+
+def mean(losses: np.ndarray) -> float:
+    """The mean loss of the samples."""
+    return float(np.mean(losses))
+
+
+def _error(losses: np.ndarray) -> float:
+    """The standard error of the mean; 0 where there is one sample, or no bound."""
+    if len(losses) < 2 or not np.isfinite(losses).all():
+        return 0.0
+    return float(np.std(losses, ddof=1) / math.sqrt(len(losses)))

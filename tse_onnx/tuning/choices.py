@@ -1,0 +1,104 @@
+"""What may become of a block, and of several at once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from tse_onnx.errors import UsageError
+from tse_onnx.passes.block import Block
+from tse_onnx.passes.frozen import Frozen
+from tse_onnx.passes.lowering import OLDEST_OPSET
+from tse_onnx.passes.tiling import RUNNING, TILE, Running, Tiling
+from tse_onnx.tuning.statistics import Means
+
+CALIBRATED = "calibrated"
+
+Choice = Tiling | Frozen | None
+"""A tiling, a frozen gate, or None for the global mean."""
+
+Combination = tuple[tuple[str, Choice], ...]
+"""Choices by block name, in the order of the blocks; a block that is not named keeps its global mean."""
+
+ROWS = (1, 2, 3, 4, 5, 6, 7, 10, 14)
+
+
+@dataclass(frozen=True)
+class Menu:
+    """Which tilings are offered to every block.
+
+    `rows` are the rows of a tile; `squeezes` are among `tile`, `running` and `calibrated`, a running squeeze that knows
+    what to expect; `steps` are the rows that a running squeeze goes on by.
+    """
+
+    rows: Sequence[int] = ROWS
+    squeezes: Sequence[str] = (CALIBRATED, RUNNING, TILE)
+    steps: Sequence[int] = (1,)
+
+    def __post_init__(self) -> None:
+        for what, numbers in (("rows", self.rows), ("steps", self.steps)):
+            if not numbers or min(numbers) < 1:
+                raise UsageError(f"the {what} to try are one or more whole numbers from 1 on")
+        if not self.squeezes or not set(self.squeezes) <= {TILE, RUNNING, CALIBRATED}:
+            raise UsageError(f"the squeezes to try are among {TILE}, {RUNNING} and {CALIBRATED}")
+
+    def tilings(self, block: Block, opset: int, means: Means | None = None) -> tuple[Tiling, ...]:
+        """The tilings that make a difference to `block`, by rising rows; `means` are those of its map on data, without
+        which there is nothing to calibrate by."""
+        extents = tuple(extent for extent in block.extents if extent is not None)
+        if opset < OLDEST_OPSET or len(extents) != len(block.extents) or 0 in extents or not extents:
+            return ()
+        found: dict[object, Tiling] = {}
+        for rows in sorted(set(self.rows)):
+            for tiling in self._of(rows, extents, means):
+                cover = tiling.cover(extents)
+                if not cover.covers_map:
+                    found.setdefault(cover, tiling)
+        return tuple(found.values())
+
+    def _of(self, rows: int, extents: tuple[int, ...], means: Means | None) -> Iterable[Tiling]:
+        if TILE in self.squeezes:
+            yield Tiling(rows)
+        for step in self.steps if rows < extents[0] else ():
+            plain = Tiling(rows, squeeze=RUNNING, step=min(step, rows))
+            if RUNNING in self.squeezes:
+                yield plain
+            cover = plain.cover(extents)
+            if CALIBRATED in self.squeezes and means is not None and isinstance(cover, Running):
+                yield replace(plain, calibration=means.calibration(cover))
+
+
+def combined(choices: Iterable[tuple[str, Choice]]) -> Combination:
+    """Choices as a combination: without the blocks that keep their global mean."""
+    return tuple((name, choice) for name, choice in choices if choice is not None)
+
+
+def label(choice: Choice) -> str:
+    """A choice in a word, for tables: 7 is a tile of 7 rows, r3 a running squeeze of 3, c3 a calibrated one."""
+    if choice is None:
+        return "keep"
+    if isinstance(choice, Frozen):
+        return "frozen"
+    if choice.squeeze == RUNNING:
+        kind = "c" if choice.calibration is not None else "r"
+        return f"{kind}{choice.rows}" + (f"/{choice.step}" if choice.step != 1 else "")
+    return str(choice.rows)
+
+
+def key(combination: Combination) -> str:
+    """A text that only this combination has, the same in every session."""
+    return ";".join(f"{name}={_exactly(choice)}" for name, choice in combination)
+
+
+def _exactly(choice: Choice) -> str:
+    if isinstance(choice, Frozen):
+        return f"frozen:{_digest(choice.gate)}"
+    if choice is not None and choice.calibration is not None:
+        return f"{label(choice)}:{_digest(choice.calibration.slopes, *choice.calibration.offsets)}"
+    return label(choice)
+
+
+def _digest(*rows: Sequence[float]) -> str:
+    numbers = ";".join(",".join(map(float.hex, row)) for row in rows)
+    return hashlib.sha256(numbers.encode()).hexdigest()[:16]

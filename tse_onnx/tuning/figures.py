@@ -1,0 +1,88 @@
+"""What a combination buffers, by one of the figures that a budget may be for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Protocol
+
+from tse_onnx.analysis import InputShapes, analyse
+from tse_onnx.errors import UsageError
+from tse_onnx.metric import measure
+from tse_onnx.passes.shapes import described
+from tse_onnx.plan import Plan, decide
+from tse_onnx.preparation import Preparation
+from tse_onnx.rewriting import forms_of, rewrite
+from tse_onnx.tuning.choices import Combination
+from tse_onnx.tuning.network import Network
+
+GATE, ASAP, MIN = "gate", "asap", "min"
+FIGURES: Mapping[str, str] = {
+    GATE: "what the scales of the blocks hold back: the paper's metric",
+    ASAP: "what every tensor of the network holds where each row is made as soon as it can be",
+    MIN: "the same, with rows made as late as they can be without a stall",
+}
+
+
+class Figure(Protocol):
+    """A figure of a network: bytes, for one image."""
+
+    def of(self, combination: Combination) -> int:
+        """What the network buffers with these choices made."""
+
+
+def figure_of(name: str, network: Network, bits: int | None = None, input_shapes: InputShapes | None = None) -> Figure:
+    """The figure called `name`, at the tensors' own types or at `bits` bits to an element.
+
+    Raises `UsageError` for a name that there is not, `ModelError` where the dataflow model cannot take the network.
+    """
+    if name == GATE:
+        return GateFigure(network, bits)
+    if name in (ASAP, MIN):
+        return StreamFigure(network, name, bits, input_shapes)
+    raise UsageError(f"there is no figure {name!r}; there are {', '.join(FIGURES)}")
+
+
+class GateFigure:
+    """The paper's metric, summed over the blocks."""
+
+    def __init__(self, network: Network, bits: int | None) -> None:
+        self._network, self._bits = network, bits
+
+    def of(self, combination: Combination) -> int:
+        """What the scales hold back."""
+        blocks = self._network.analysis.blocks
+        figures = measure(decide(blocks, Plan(None, dict(combination)), self._network.source.opset))
+        return sum(
+            -(-block.after * (self._bits or block.bits or 32) // 8)
+            for block in figures.blocks
+            if block.after is not None
+        )
+
+
+class StreamFigure:
+    """A total of the dataflow model over all tensors of the network."""
+
+    def __init__(self, network: Network, name: str, bits: int | None, input_shapes: InputShapes | None) -> None:
+        from tse_onnx.streaming.machine import Machine
+
+        self._name, self._machine = name, Machine(bits=bits)
+        # The model counts rows, so the network may be a copy without its weights, which is quicker to change.
+        self._source = replace(network.source, model=described(network.source.model))
+        self._analysis = analyse(
+            self._source, input_shapes, frozenset(block.kind for block in network.blocks) or {"se"}
+        )
+        self._known: dict[Combination, int] = {}
+
+    def of(self, combination: Combination) -> int:
+        """What the whole network holds."""
+        from tse_onnx.streaming.model import measured
+        from tse_onnx.streaming.network import network_of
+
+        if combination not in self._known:
+            analysis, plan = self._analysis, Plan(None, dict(combination))
+            made = Preparation(analysis, analysis, decide(analysis.blocks, plan, self._source.opset), plan)
+            changed, _ = rewrite(made, forms_of("resize", "matmul"), owned=False)
+            flow = measured(network_of(changed, analysis.bound), self._machine, "")
+            self._known[combination] = flow.totals[self._name].bytes
+        return self._known[combination]

@@ -1,0 +1,293 @@
+"""A network that is run again and again with some of its blocks changed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import onnx
+from onnx import ModelProto
+
+from tse_onnx.analysis import Analysis, InputShapes, analyse, need_sizes
+from tse_onnx.data.samples import Feed
+from tse_onnx.errors import ModelError
+from tse_onnx.passes.block import Anatomy, Block, convertible
+from tse_onnx.passes.excerpt import Excerpts
+from tse_onnx.passes.index import captured
+from tse_onnx.passes.lowering import freeze, lower
+from tse_onnx.passes.match import DEFAULT_KINDS
+from tse_onnx.passes.names import taken_names
+from tse_onnx.passes.shapes import TensorType
+from tse_onnx.passes.splice import Edit
+from tse_onnx.plan import Plan, decide
+from tse_onnx.preparation import Preparation
+from tse_onnx.rewriting import forms_of, rewrite
+from tse_onnx.source import Source
+from tse_onnx.tuning.choices import Choice, Combination
+from tse_onnx.tuning.statistics import Gate, Means, gate_of
+from tse_onnx.verification.session import Session
+from tse_onnx.verification.widen import has_narrow_type, widened, widened_feed
+
+Values = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A part of the network, opened: what it reads and what it makes."""
+
+    session: Session
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    def run(self, values: Values) -> Values:
+        """What it makes of `values`, which may hold more than it reads."""
+        return self.session.run({name: values[name] for name in self.inputs}, self.outputs) if self.outputs else {}
+
+
+class Network:
+    """A model with its blocks, and the cuts before each of them.
+
+    What stands before a block is the same whatever becomes of the block. The cut before it are the values that are
+    computed there and read later: everything behind runs on these alone.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        input_shapes: InputShapes | None = None,
+        kinds: Collection[str] = DEFAULT_KINDS,
+        threads: int = 0,
+    ) -> None:
+        self.narrow = has_narrow_type(source.model)
+        if self.narrow:
+            source = replace(source, model=widened(source.model))
+        self.analysis: Analysis = analyse(source, input_shapes, kinds)
+        need_sizes(self.analysis)
+        self.source, self._threads = source, threads
+        self.blocks: tuple[Block, ...] = convertible(self.analysis.blocks)
+        self._folder = source.path.parent if source.path is not None else None
+        self._observer: Session | None = None
+        self._main = {block.name: block for block in convertible(self.analysis.parts[0].blocks)}
+
+    @property
+    def outputs(self) -> list[str]:
+        """The names of the model's outputs."""
+        return [value.name for value in self.source.model.graph.output]
+
+    def cuttable(self, name: str) -> bool:
+        """Whether the block stands in the main graph, so that the network can be cut before it."""
+        return name in self._main
+
+    # The original.
+
+    @cached_property
+    def _original(self) -> Session:
+        return self._session(self.source.model)
+
+    def original(self, feed: Feed) -> Values:
+        """What the original makes of a batch."""
+        return self._original.run(self._fed(feed), self.outputs)
+
+    def observed(self, feed: Feed) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """The gates [samples, channels] and the means of each row [samples, channels, height] of one batch, by block
+        name."""
+        if not self._main:
+            return {}
+        index = self.analysis.main.index
+        wanted = [name for block in self._main.values() for name in _seen(block) if name not in index.inputs]
+        names = list(dict.fromkeys(wanted))
+        if self._observer is None:
+            self._observer = self._session(self.source.model, names)
+        fed = self._fed(feed)
+        values = {**fed, **self._observer.run(fed, names)}
+        return {name: (_gates(block, values), _row_means(block, values)) for name, block in self._main.items()}
+
+    def observe_no_more(self) -> None:
+        """Let the session go that shows what is inside."""
+        self._observer = None
+
+    def _fed(self, feed: Feed) -> Feed:
+        return widened_feed(feed) if self.narrow else feed
+
+    # With all its blocks.
+
+    def changed(self, combination: Combination) -> ModelProto:
+        """The model with these choices made."""
+        made = self._prepared(dict(combination), self.analysis)
+        return rewrite(made, forms_of("resize", "matmul"), owned=False)[0]
+
+    def _prepared(self, choices: Mapping[str, Choice], analysis: Analysis) -> Preparation:
+        plan = Plan(None, choices)
+        return Preparation(analysis, analysis, decide(analysis.blocks, plan, self.source.opset), plan)
+
+    def together(self, combination: Combination) -> Stretch:
+        """The whole model with these choices made, opened."""
+        session = self._session(self.changed(combination), title="the converted model")
+        inputs = tuple(self.analysis_inputs)
+        return Stretch(session, inputs, tuple(self.outputs))
+
+    @cached_property
+    def analysis_inputs(self) -> list[str]:
+        """The names of the inputs that are fed."""
+        from tse_onnx.analysis import fed_inputs
+
+        return [value.name for value in fed_inputs(self.source)]
+
+    def start(self, feed: Feed) -> Values:
+        """What the network is fed with."""
+        return dict(self._fed(feed))
+
+    # Cut before a block.
+
+    @cached_property
+    def _excerpts(self) -> Excerpts:
+        return Excerpts(self.source.model, self.analysis.main.index)
+
+    def place(self, name: str) -> int:
+        """Where in the order of execution a block begins."""
+        anatomy = _anatomy(self._main[name])
+        return min(self._excerpts.rank[position] for position in anatomy.squeeze.nodes)
+
+    @cached_property
+    def _lives(self) -> dict[str, tuple[int, int]]:
+        """For each value that is computed or fed: where it is made (-1: fed) and where it is read last."""
+        index, rank = self.analysis.main.index, self._excerpts.rank
+        made = dict.fromkeys(self.analysis_inputs, -1)
+        last: dict[str, int] = {}
+        for position, node in enumerate(index.nodes):
+            at = rank[position]
+            made.update((name, at) for name in node.output if name)
+            for name in (*node.input, *captured(node)):
+                last[name] = max(at, last.get(name, -1))
+        return {name: (at, last[name]) for name, at in made.items() if name in last}
+
+    def cut(self, name: str) -> tuple[str, ...]:
+        """The values that are computed before a block and read in it or later."""
+        at, index = self.place(name), self.analysis.main.index
+        return tuple(
+            value for value, (made, last) in self._lives.items() if made < at <= last and not index.is_constant(value)
+        )
+
+    def cut_bytes(self, name: str) -> int:
+        """Bytes of a cut for one sample, as far as types are known."""
+        types = self.analysis.main.types
+        return sum(_bytes(types[value]) for value in self.cut(name))
+
+    def share(self, name: str) -> float:
+        """How much of the network stands behind the cut before a block, by the elements that are made: 0 to 1."""
+        return 1 - self._shares.get(name, 0.0)
+
+    @cached_property
+    def _shares(self) -> dict[str, float]:
+        types, index = self.analysis.main.types, self.analysis.main.index
+        sizes = [0] * len(index.nodes)
+        for position, node in enumerate(index.nodes):
+            sizes[self._excerpts.rank[position]] = sum(_bytes(types[name]) for name in node.output if name)
+        sums = np.concatenate([[0], np.cumsum(sizes)])
+        return {name: float(sums[self.place(name)] / max(sums[-1], 1)) for name in self._main}
+
+    def between(self, values: Values, wanted: Sequence[str]) -> Stretch:
+        """The part of the original that makes `wanted` of `values`."""
+        return self._opened(values, [name for name in wanted if name not in values], None)
+
+    def block(self, name: str, choice: Choice, values: Values) -> Stretch:
+        """A block alone, with a choice made: from the cut before it to what it scales."""
+        return self._opened(values, [self.scaled(name)], self._edit(self._main[name], choice))
+
+    def scaled(self, name: str) -> str:
+        """The value that a block makes."""
+        scale = self._main[name].scale
+        assert scale is not None
+        return scale.output
+
+    def behind(self, name: str, values: Values) -> Stretch:
+        """Everything behind a block: from what it scales, and the cut before it, to the outputs that it reaches."""
+        return self._opened(values, [output for output in self.outputs if self._reaches(name, output)], None)
+
+    def _reaches(self, name: str, output: str) -> bool:
+        position = self.analysis.main.index.producer(output)
+        return position is not None and self._excerpts.rank[position] >= self.place(name)
+
+    def _edit(self, block: Block, choice: Choice) -> Edit | None:
+        (decision,) = decide((block,), Plan(None, {block.name: choice}), self.source.opset)
+        if decision.frozen is not None:
+            return freeze(block, decision.frozen, self.analysis.main, self._taken, folding=False)
+        if decision.cover is None or decision.tiling is None:
+            return None
+        return lower(block, decision.cover, self.analysis.main, self._taken)
+
+    @cached_property
+    def _taken(self) -> set[str]:
+        return taken_names(self.source.model)
+
+    def _opened(self, values: Values, wanted: Sequence[str], edit: Edit | None) -> Stretch:
+        given = {name: _type(array) for name, array in values.items()}
+        model, inputs = self._excerpts.between(given, wanted, edit)
+        if not wanted:
+            return Stretch(self._original, (), ())
+        return Stretch(self._session(model, title="a part of the model"), inputs, tuple(wanted))
+
+    def _session(self, model: ModelProto, extra: Iterable[str] = (), title: str = "the model") -> Session:
+        return Session(model, self._folder, extra, self._threads, title, way_out="")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What data say of one block, as far as a run of the model shows it."""
+
+    gate: Gate | None
+    means: Means | None
+
+
+def facts_on(network: Network, feeds: Iterable[Feed]) -> dict[str, Facts]:
+    """What data say of a network's blocks, by name: of those that stand in its main graph."""
+    seen: dict[str, list[np.ndarray]] = {}
+    means: dict[str, Means] = {}
+    for feed in feeds:
+        for name, (gate, rows) in network.observed(feed).items():
+            seen.setdefault(name, []).append(gate)
+            means.setdefault(name, Means(rows.shape[2], rows.shape[1])).add(rows)
+    network.observe_no_more()
+    return {name: Facts(gate_of(np.concatenate(gates)), means[name]) for name, gates in seen.items()}
+
+
+def _seen(block: Block) -> tuple[str, str]:
+    anatomy = _anatomy(block)
+    return anatomy.gate, anatomy.squeeze.input
+
+
+def _gates(block: Block, values: Values) -> np.ndarray:
+    """Whatever axes of extent one a gate has, its samples and channels."""
+    anatomy, channels = _anatomy(block), block.channels or 1
+    gate = np.asarray(values[anatomy.gate], np.float64)
+    samples = values[anatomy.squeeze.input].shape[0]
+    if gate.ndim == len(anatomy.map_axes):
+        gate = np.moveaxis(gate, [anatomy.map_axes.index("N"), anatomy.map_axes.index("C")], [0, 1])
+        gate = gate.reshape(*gate.shape[:2], -1).mean(axis=2)  # spread over the map, in some exports
+    return np.broadcast_to(gate.reshape(-1, gate.shape[-1]), (samples, channels))
+
+
+def _row_means(block: Block, values: Values) -> np.ndarray:
+    squeeze = _anatomy(block).squeeze
+    array = np.moveaxis(values[squeeze.input], (squeeze.channel, squeeze.spatial[0]), (1, 2))
+    means: np.ndarray = array.reshape(*array.shape[:3], -1).astype(np.float64).mean(axis=3)
+    return means
+
+
+def _anatomy(block: Block) -> Anatomy:
+    if block.anatomy is None:
+        raise ModelError(f"block {block.name} has no anatomy")
+    return block.anatomy
+
+
+def _type(array: np.ndarray) -> TensorType:
+    return TensorType(onnx.helper.np_dtype_to_tensor_dtype(array.dtype), (None,) * array.ndim)
+
+
+def _bytes(kind: TensorType) -> int:
+    size = 4
+    for dim in (kind.sizes or ())[1:]:
+        size *= dim or 1
+    return size

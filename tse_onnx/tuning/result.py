@@ -1,0 +1,121 @@
+"""What was measured and what was chosen, as frozen data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tse_onnx.evaluation.scores import Score
+from tse_onnx.passes.block import Block
+from tse_onnx.plan import Plan
+from tse_onnx.tuning.choices import Choice, Combination
+from tse_onnx.tuning.statistics import Gate
+
+
+@dataclass(frozen=True)
+class CandidateLoss:
+    """A choice for a block alone, all others as they are.
+
+    `bytes` is what the network then buffers by the budget's figure, `saved` what that is less than before; `loss` is
+    the mean over the samples, `error` its standard error.
+    """
+
+    choice: Choice
+    bytes: int
+    saved: int
+    loss: float
+    error: float
+
+
+@dataclass(frozen=True)
+class BlockSensitivity:
+    """What one block bears: `candidates` begin with the global mean, which saves and costs nothing.
+
+    `gate` says how its gate moves on the data; None where a run of the model does not show it. `why` tells why the gate
+    is, or is not, among the candidates as a constant.
+    """
+
+    block: Block
+    gate: Gate | None
+    why: str
+    candidates: tuple[CandidateLoss, ...]
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What every block of a model bears, on `samples`; `loss` and `figure` are the names of what was measured.
+
+    `before` are the bytes by the figure with every global mean in place.
+    """
+
+    model: str
+    samples: str
+    loss: str
+    figure: str
+    bits: int | None
+    before: int
+    blocks: tuple[BlockSensitivity, ...]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A combination with its bytes: `predicted` is the sum of what its blocks cost alone, `measured` what it costs."""
+
+    combination: Combination
+    bytes: int
+    predicted: float
+    measured: float | None
+
+    def of(self, block: str) -> Choice:
+        """What becomes of a block."""
+        return dict(self.combination).get(block)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A combination on samples that nothing was chosen by: `title` names it, `scores` are those of the outputs."""
+
+    title: str
+    point: Point
+    scores: tuple[Score, ...]
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """A plan for a budget, and how it came about.
+
+    * `plan`: what `convert` takes; `chosen`: the same as a point, with what it costs;
+    * `sensitivity`: what each block bears alone, on the samples to choose by;
+    * `pareto`: points from the smallest loss to the smallest buffer, the chosen one among them;
+    * `judged`: the chosen combination, and others with the same tiles for every block, on the held-out samples that
+      `held_out` describes;
+    * `budget`: the bytes that were allowed, None where the loss was; `max_loss`: the other way round;
+    * `least`: the bytes that no combination is below.
+    """
+
+    plan: Plan
+    chosen: Point
+    sensitivity: Sensitivity
+    pareto: tuple[Point, ...]
+    judged: tuple[Judged, ...]
+    held_out: str
+    budget: int | None
+    max_loss: float | None
+    least: int
+
+    @property
+    def reduction(self) -> float:
+        """The fraction of the buffer that is saved."""
+        before = self.sensitivity.before
+        return 1 - self.chosen.bytes / before if before else 0.0
+
+
+def share(part: int, whole: int) -> float:
+    """One as a fraction of the other; 0 of nothing."""
+    return part / whole if whole else 0.0
+
+
+def front(points: Sequence[Point]) -> tuple[Point, ...]:
+    """The points in the order of their bytes, the largest first, each combination once."""
+    found = {point.combination: point for point in points}
+    return tuple(sorted(found.values(), key=lambda point: (-point.bytes, point.predicted)))

@@ -1,0 +1,141 @@
+"""The library's two calls: what each block bears, and a plan for a budget."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tse_onnx.analysis import input_types
+from tse_onnx.data.choice import Data, PathLike
+from tse_onnx.data.samples import Samples
+from tse_onnx.errors import DataError, ModelError, UsageError
+from tse_onnx.passes.frozen import Frozen
+from tse_onnx.plan import Plan
+from tse_onnx.source import ModelLike, open_model
+from tse_onnx.tuning.bench import bench_of
+from tse_onnx.tuning.choices import Choice
+from tse_onnx.tuning.judging import judged
+from tse_onnx.tuning.network import Network
+from tse_onnx.tuning.result import Point, Sensitivity, TuneResult, front
+from tse_onnx.tuning.selections import Selections
+from tse_onnx.tuning.settings import Options, Settings
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+def sensitivity(model: ModelLike, data: PathLike | Data, **options: Unpack[Options]) -> Sensitivity:
+    """What every choice for every block of `model` costs alone, on `data`.
+
+    `model` is a path, an `onnx.ModelProto` or a `gs.Graph`; `data` a path, or a `Data` that says how to read what is
+    there; the options are those of `tse_onnx.tuning.settings.Options`. What was measured before is not measured again.
+
+    Raises `ModelError` where the model has no block to choose for, `DataError`, `UsageError`.
+    """
+    settings = Settings(**options)
+    chosen = data if isinstance(data, Data) else Data(data)
+    network, samples = _opened(model, chosen, settings)
+    with bench_of(network, _whole_batches(samples), settings) as bench:
+        return bench.sensitivity()
+
+
+def tune(
+    model: ModelLike,
+    data: PathLike | Data,
+    *,
+    budget: int | None = None,
+    reduce: float | None = None,
+    max_loss: float | None = None,
+    held_out: float = 0.5,
+    trials: int = 24,
+    points: int = 9,
+    **options: Unpack[Options],
+) -> TuneResult:
+    """A plan that loses least within a memory budget, chosen on one part of `data` and judged on the other.
+
+    Exactly one of these says what is wanted: `budget`, the bytes that the figure may reach; `reduce`, the fraction of
+    it to be saved; `max_loss`, the loss that is allowed, for which the smallest buffer is looked for. The fraction
+    `held_out` of the samples, drawn by `seed`, has no part in the choice. `trials` is how many combinations are
+    measured to improve on the one with the smallest sum of losses, `points` how many of the Pareto curve.
+
+    Everything else is as in `sensitivity`. Raises `UsageError` where no combination reaches what is wanted as well.
+    """
+    settings = Settings(**options)
+    given = [value for value in (budget, reduce, max_loss) if value is not None]
+    if len(given) != 1:
+        raise UsageError("exactly one of a budget, a reduction and a bound on the loss says what is wanted")
+    if not given[0] >= 0 or (reduce is not None and reduce > 1):
+        raise UsageError("a budget and a bound on the loss are zero or more, a reduction is a fraction from 0 to 1")
+    if not 0 < held_out < 1:
+        raise UsageError(f"the part that is held out is a fraction between 0 and 1, not {held_out}")
+    given_data = data if isinstance(data, Data) else Data(data)
+    network, samples = _opened(model, given_data, settings)
+    to_choose, to_judge = halves(samples, held_out, given_data.seed)
+    with bench_of(network, to_choose, settings) as bench:
+        found = bench.sensitivity()
+        selections = Selections(bench, found, trials)
+        if max_loss is not None:
+            selection, allowed = selections.smallest(max_loss), None
+        else:
+            allowed = budget if budget is not None else math.floor(found.before * (1 - (reduce or 0.0)) + 1e-6)
+            selection = selections.within(allowed)
+        chosen = selections.point(selection)
+        curve = front([*selections.curve(points), chosen])
+        verdicts = tuple(judged(bench, selections, chosen, allowed, to_judge))
+    plan = _plan(chosen, found)
+    return TuneResult(plan, chosen, found, curve, verdicts, to_judge.text, allowed, max_loss, selections.least)
+
+
+def _opened(model: ModelLike, data: Data, settings: Settings) -> tuple[Network, Samples]:
+    network = Network(open_model(model), settings.input_shapes, settings.kinds, settings.threads)
+    if not network.blocks:
+        tiled = any(block.tiled for block in network.analysis.blocks)
+        why = "its blocks are tiled already: restore it first" if tiled else "tse-onnx inspect says why"
+        raise ModelError(f"{network.source.title} has no squeeze-and-excite block to choose for; {why}")
+    return network, data.samples(input_types(network.analysis))
+
+
+def _whole_batches(samples: Samples) -> Samples:
+    """As many of the samples as make whole batches, where the model fixes their size."""
+    count = samples.count - (samples.count % samples.batch if samples.fixed else 0)
+    if not count:
+        raise DataError(f"the model takes batches of {samples.batch}; {samples.text} are too few")
+    return samples if count == samples.count else samples.subset(range(count))
+
+
+def halves(samples: Samples, held_out: float, seed: int) -> tuple[Samples, Samples]:
+    """The samples to choose by and those to judge by.
+
+    Neighbours are alike, as files of one class are, so both are spread evenly: of as many stretches of the samples as
+    there are to judge by, `seed` draws one sample each. Raises `DataError` where there are too few.
+    """
+    step = samples.batch if samples.fixed else 1
+    units = samples.count // step
+    if units < 2:
+        raise DataError(f"{samples.text} are too few: some to choose by are needed, and some to judge by")
+    count = min(max(1, round(units * held_out)), units - 1) * step
+    random = np.random.default_rng(seed)
+    bounds = np.linspace(0, units * step, count + 1).round().astype(int)
+    judge = [int(random.integers(start, stop)) for start, stop in pairwise(bounds)]
+    choose = sorted(set(range(units * step)) - set(judge))
+    parts = samples.subset(choose), samples.subset(judge)
+    if samples.fixed:
+        return parts
+    to_choose, to_judge = (part.by(min(samples.batch, part.count)) for part in parts)
+    return to_choose, to_judge
+
+
+def _plan(chosen: Point, found: Sensitivity) -> Plan:
+    """The plan of a point, with a note wherever a block is frozen or kept."""
+    choices: dict[str, Choice] = {}
+    notes = {}
+    for entry in found.blocks:
+        choice = choices[entry.block.name] = chosen.of(entry.block.name)
+        if isinstance(choice, Frozen):
+            notes[entry.block.name] = f"{entry.why} ({found.samples})"
+        elif choice is None:
+            notes[entry.block.name] = "kept: the budget has room for it"
+    return Plan(None, choices, notes)

@@ -1,0 +1,115 @@
+"""Selections of candidates: what they buffer and cost, and the best of them."""
+
+from __future__ import annotations
+
+import math
+
+from tse_onnx.errors import UsageError
+from tse_onnx.passes.tiling import Tiling
+from tse_onnx.tuning.bench import Bench, mean
+from tse_onnx.tuning.choices import Combination, combined
+from tse_onnx.tuning.choosing import Candidate, least_loss, most, most_saved
+from tse_onnx.tuning.refining import Selection, refined
+from tse_onnx.tuning.result import Point, Sensitivity, share
+
+
+class Selections:
+    """Selections of candidates, the bytes and losses that they have, and the best of them."""
+
+    def __init__(self, bench: Bench, found: Sensitivity, trials: int) -> None:
+        self._bench, self._found, self._trials = bench, found, trials
+        self.menus = [
+            [Candidate(entry.block.name, one.choice, one.saved, one.loss) for one in entry.candidates]
+            for entry in found.blocks
+        ]
+        self.least = self.bytes(tuple(max(menu, key=lambda one: (one.saved, -one.loss)) for menu in self.menus))
+
+    def bytes(self, selection: Selection) -> int:
+        """What a selection buffers, counted as a whole."""
+        return self._bench.figure.of(_combination(selection))
+
+    def loss(self, selection: Selection) -> float:
+        """What a selection costs, measured as a whole."""
+        combination = _combination(selection)
+        self._bench.measure([combination], "measuring combinations")
+        return mean(self._bench.losses(combination))
+
+    def point(self, selection: Selection) -> Point:
+        """A selection with its figures."""
+        predicted = sum(candidate.loss for candidate in selection)
+        return Point(_combination(selection), self.bytes(selection), predicted, self.loss(selection))
+
+    def within(self, budget: int) -> Selection:
+        """The selection with the smallest loss within a budget. Raises `UsageError` where there is none."""
+        start = self._fitting(budget)
+        if start is None:
+            raise UsageError(
+                f"no plan needs as little as {budget:,} bytes: the least is {self.least:,} of {self._found.before:,}, "
+                f"{100 * (1 - share(self.least, self._found.before)):.1f} % less than before"
+            )
+        found, _ = refined(start, self.menus, lambda one: self.bytes(one) <= budget, self.loss, self._trials)
+        return found
+
+    def smallest(self, max_loss: float) -> Selection:
+        """The selection with the smallest buffer whose measured loss is within a bound."""
+        best = tuple(menu[0] for menu in self.menus)
+        bound, low, high = max_loss, 0.0, math.inf
+        for _ in range(max(self._trials, 1)):
+            selection = most_saved(self.menus, bound)
+            if selection is None:
+                break
+            loss = self.loss(selection)
+            if loss <= max_loss:
+                low = bound
+                if self.bytes(selection) < self.bytes(best):
+                    best = selection
+            else:
+                high = bound
+            # What adds up to more than is measured, or to less, moves the bound on the sum.
+            bound = (low + high) / 2 if math.isfinite(high) else bound * 1.5
+            if bound <= 0 or (math.isfinite(high) and high - low < 0.02 * high) or selection == best == self._top():
+                break
+        return best
+
+    def _top(self) -> Selection:
+        return tuple(max(menu, key=lambda one: (one.saved, -one.loss)) for menu in self.menus)
+
+    def _fitting(self, budget: int) -> Selection | None:
+        """The smallest sum of losses within a budget. Where savings do not add up, more is asked for until they do."""
+        before, saving = self._found.before, self._found.before - budget
+        for _ in range(12):
+            selection = least_loss(self.menus, max(saving, 0))
+            if selection is None:
+                break
+            excess = self.bytes(selection) - budget
+            if excess <= 0:
+                return selection
+            saving = max(saving, before - budget) + excess
+            if saving > most(self.menus):
+                break
+        top = self._top()
+        return top if self.bytes(top) <= budget else None
+
+    def curve(self, points: int) -> list[Point]:
+        """Points of the Pareto curve: the smallest sums of losses for budgets between everything and the least."""
+        before = self._found.before
+        budgets = [round(before - (before - self.least) * number / max(points - 1, 1)) for number in range(points)]
+        selections = [found for budget in budgets if (found := self._fitting(budget)) is not None]
+        self._bench.measure(dict.fromkeys(map(_combination, selections)), "measuring the curve")
+        return [self.point(selection) for selection in dict.fromkeys(selections)]
+
+    def uniform(self, tiling: Tiling) -> Selection | None:
+        """The same tiling for every block that it makes a difference to, None where it is not among the candidates."""
+        selection = []
+        for menu in self.menus:
+            same = [candidate for candidate in menu if candidate.choice == tiling]
+            if not same:
+                offered = [one.choice.rows for one in menu if isinstance(one.choice, Tiling) and one.choice.rows]
+                if offered and (tiling.rows or 0) <= max(offered):
+                    return None
+            selection.append(same[0] if same else menu[0])
+        return tuple(selection) if any(candidate.choice is not None for candidate in selection) else None
+
+
+def _combination(selection: Selection) -> Combination:
+    return combined((candidate.block, candidate.choice) for candidate in selection)

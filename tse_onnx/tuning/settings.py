@@ -1,0 +1,89 @@
+"""What sensitivity and tuning are asked for, beside the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import TypedDict
+
+from tse_onnx.analysis import InputShapes
+from tse_onnx.data.choice import PathLike
+from tse_onnx.errors import UsageError
+from tse_onnx.passes.match import DEFAULT_KINDS
+from tse_onnx.tuning.choices import Menu
+from tse_onnx.tuning.figures import GATE
+from tse_onnx.tuning.losses import AUTO, Loss
+
+Progress = Callable[[str, float, float], None]
+"""Called with what is being done, how much of it is done and how much there is."""
+
+CONSTANT, ANY, NEVER = "constant", "any", "never"
+FREEZES = {
+    CONSTANT: "gates that hardly move on the data",
+    ANY: "every gate, at the loss that this has",
+    NEVER: "none",
+}
+MEMORY = 2**30
+
+
+class Options(TypedDict, total=False):
+    """The options that `sensitivity` and `tune` share.
+
+    * `input_shapes`, `kinds`: those of `find_blocks`;
+    * `loss`: kl, noise, top1, auto, or a function from the original's outputs, the changed network's and the labels of
+      a batch to a number, or to one for each of its samples;
+    * `figure` (gate, asap, min) and `bits`: what is counted as buffer;
+    * `menu`: which tilings are offered; `freeze`: which gates are offered as constants: `constant` those that move by
+      no more than the fraction `still` of their size, `any`, or `never`;
+    * `threads`: those of onnxruntime; `memory`: about how many bytes may be held where the network is cut;
+    * `cache`: the folder in which measurements are kept (True: the user's folder for caches; False: nowhere). Those of
+      a function are not kept;
+    * `workers`: how many processes to start; `scheduler`: the address of a Dask scheduler. Both need Dask, and give the
+      same numbers;
+    * `progress`: called while the work goes on.
+    """
+
+    input_shapes: InputShapes | None
+    kinds: Collection[str]
+    loss: str | Loss
+    figure: str
+    bits: int | None
+    menu: Menu
+    freeze: str
+    still: float
+    threads: int
+    memory: int
+    cache: PathLike | bool
+    workers: int | None
+    scheduler: str | None
+    progress: Progress | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The same with its defaults, checked. Raises `UsageError`."""
+
+    input_shapes: InputShapes | None = None
+    kinds: Collection[str] = DEFAULT_KINDS
+    loss: str | Loss = AUTO
+    figure: str = GATE
+    bits: int | None = None
+    menu: Menu = field(default_factory=Menu)
+    freeze: str = CONSTANT
+    still: float = 0.01
+    threads: int = 0
+    memory: int = MEMORY
+    cache: PathLike | bool = True
+    workers: int | None = None
+    scheduler: str | None = None
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        if self.freeze not in FREEZES:
+            raise UsageError(f"gates are frozen {', '.join(FREEZES)}, not {self.freeze!r}")
+        if self.workers is not None and self.scheduler is not None:
+            raise UsageError("workers are started here, or a scheduler has them; not both")
+        for name, least in (("workers", 1), ("bits", 1), ("memory", 1), ("threads", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UsageError(f"{name} is {least} or more, not {value}")

@@ -1,0 +1,158 @@
+"""Units of work: combinations on batches, and how they are carried out."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tse_onnx.data.samples import Feed
+from tse_onnx.tuning.choices import Choice, Combination
+from tse_onnx.tuning.losses import Loss, losses_of
+from tse_onnx.tuning.network import Network, Stretch, Values
+
+_KEPT_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples that run together: their number among the batches, what the model is fed with, and their labels."""
+
+    number: int
+    feed: Feed = field(repr=False)
+    labels: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def samples(self) -> int:
+        """How many samples there are."""
+        return next((len(array) for array in self.feed.values() if array.ndim), 1)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The losses of a combination on the samples of one batch."""
+
+    combination: Combination
+    batch: int
+    losses: Sequence[float]
+
+
+# As far as any processor's vectors reach.
+_ALIGNMENT = 64
+
+
+def aligned(array: np.ndarray) -> np.ndarray:
+    """The same array where its address does not decide in which order its numbers are added up.
+
+    What comes over a network lies anywhere, and vectorised sums begin at the next round address.
+    """
+    if array.ctypes.data % _ALIGNMENT == 0 and array.flags.c_contiguous:
+        return array
+    room = np.empty(array.nbytes + _ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    placed = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    placed[...] = array
+    return placed
+
+
+class References:
+    """What the original makes of the batches, kept while there is room: many combinations are compared with it."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._kept: OrderedDict[int, Values] = OrderedDict()
+        self._held = 0
+
+    def of(self, batch: Batch) -> Values:
+        """The original's outputs."""
+        found = self._kept.get(batch.number)
+        if found is None:
+            found = self._kept[batch.number] = self._network.original(batch.feed)
+            self._held += _size(found)
+            while self._held > _KEPT_BYTES and len(self._kept) > 1:
+                self._held -= _size(self._kept.popitem(last=False)[1])
+        return found
+
+
+def _size(values: Values) -> int:
+    return sum(array.nbytes for array in values.values() if isinstance(array, np.ndarray))
+
+
+def carried_out(
+    references: References,
+    network: Network,
+    loss: Loss,
+    batches: Sequence[Batch],
+    wanted: Mapping[Combination, frozenset[int]],
+) -> Iterator[Measured]:
+    """Measure every combination of `wanted` on its batches.
+
+    Combinations of one block run behind the cut before that block: the original goes from cut to cut once, and every
+    choice of the block starts from there. Others run whole. The numbers do not depend on what else is measured.
+    """
+    alone: dict[str, list[Combination]] = {}
+    whole: list[Combination] = []
+    for combination in wanted:
+        if len(combination) == 1 and network.cuttable(combination[0][0]):
+            alone.setdefault(combination[0][0], []).append(combination)
+        else:
+            whole.append(combination)
+    yield from _alone(references, network, loss, batches, wanted, alone)
+    for combination in whole:
+        changed = network.together(combination)
+        for batch in batches:
+            if batch.number in wanted[combination]:
+                outputs = changed.run(network.start(batch.feed))
+                yield _measured(references, loss, combination, batch, outputs)
+
+
+def _alone(
+    references: References,
+    network: Network,
+    loss: Loss,
+    batches: Sequence[Batch],
+    wanted: Mapping[Combination, frozenset[int]],
+    alone: Mapping[str, Sequence[Combination]],
+) -> Iterator[Measured]:
+    cuts: list[Values] = [network.start(batch.feed) for batch in batches]
+    for name in sorted(alone, key=network.place):
+        names = network.cut(name)
+        forward = network.between(cuts[0], names)
+        for number, values in enumerate(cuts):
+            made = forward.run(values)
+            cuts[number] = {value: made[value] if value in made else values[value] for value in names}
+        behind: Stretch | None = None
+        for combination in alone[name]:
+            block = network.block(name, combination[0][1], cuts[0])
+            for values, batch in zip(cuts, batches, strict=True):
+                if batch.number not in wanted[combination]:
+                    continue
+                known = {**values, **block.run(values)}
+                behind = behind or network.behind(name, known)
+                yield _measured(references, loss, combination, batch, behind.run(known))
+
+
+def _measured(references: References, loss: Loss, combination: Combination, batch: Batch, outputs: Values) -> Measured:
+    reference = references.of(batch)
+    changed = {**reference, **outputs}
+    return Measured(combination, batch.number, losses_of(loss, reference, changed, batch.labels, batch.samples))
+
+
+def weight(network: Network, combination: Combination) -> float:
+    """About how much of a run of the whole network a measurement takes."""
+    if len(combination) == 1 and network.cuttable(combination[0][0]):
+        return network.share(combination[0][0])
+    return 1.0
+
+
+def largest_part(network: Network, blocks: Sequence[str], memory: int, batch: int) -> int:
+    """How many batches may be on their way together, so that what is held at the cuts stays within `memory` bytes."""
+    held = max([network.cut_bytes(name) for name in blocks if network.cuttable(name)], default=1)
+    return max(1, memory // max(2 * held * batch, 1))
+
+
+def only(choice: Choice, block: str) -> Combination:
+    """The combination that changes one block."""
+    return ((block, choice),)
