@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import forms, latency, lowerings, sensitivity, startup, unverified, verified
+from benchmarks import forms, large, latency, lowerings, sensitivity, startup, unverified, verified
 from benchmarks.measure import Ratio
 
 BENCHMARKS: dict[str, Callable[[Path, int], list[Ratio]]] = {
@@ -19,8 +19,11 @@ BENCHMARKS: dict[str, Callable[[Path, int], list[Ratio]]] = {
     "latency": latency.run,
     "lowerings": lowerings.run,
     "forms": forms.run,
+    "large": large.run,
     "sensitivity": sensitivity.run,
 }
+
+HEADER = f"{'':68} {'median':>7} {'min':>6} {'max':>6} {'aim':>7}   {'ours':>8} {'floor':>8}"
 
 
 def main() -> int:
@@ -32,7 +35,7 @@ def main() -> int:
     unknown = [name for name in options.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"there is no benchmark called {unknown[0]}")
-    print(f"{'':68} {'median':>7} {'min':>6} {'max':>6} {'aim':>7}   {'ours':>8} {'floor':>8}")
+    print(HEADER)
     with tempfile.TemporaryDirectory() as folder:
         for name in options.names or BENCHMARKS:
             for ratio in BENCHMARKS[name](Path(folder), options.runs):

@@ -16,7 +16,9 @@ from tse_onnx.passes.index import element_count, int_attribute
 
 # Tensors of more elements hold no sizes.
 _LONG = 64
-# The operators that sizes are made with: plain arithmetic, none of which enlarges a tensor.
+# Results between may be longer, as where parts are joined; more than this, and they are no sizes.
+_LONGEST = 4096
+# The operators that sizes are made with: plain arithmetic, and nothing that fills a tensor.
 _ARITHMETIC = frozenset(
     {"Abs", "Add", "And", "Cast", "Ceil", "Clip", "Concat", "Div", "Equal", "Floor", "Gather", "Greater", "Identity",
      "Less", "Max", "Min", "Mod", "Mul", "Neg", "Not", "Or", "ReduceProd", "Relu", "Reshape", "Round", "Slice",
@@ -50,7 +52,7 @@ def _fold(graph: GraphProto, shapes: Mapping[str, Sizes], bare: ModelProto) -> l
     picked: list[TensorProto] = []
     sources: list[NodeProto] = []
     computed: list[NodeProto] = []
-    reached = set(known)
+    lengths = {name: element_count(tensor.dims) for name, tensor in known.items()}
     for node in graph.node:
         if node.domain not in ("", "ai.onnx") or len(node.output) != 1:
             continue
@@ -58,8 +60,8 @@ def _fold(graph: GraphProto, shapes: Mapping[str, Sizes], bare: ModelProto) -> l
         if node.op_type == "Constant":
             if _short(node):
                 sources.append(node)
-                reached.add(name)
                 known.update((name, attribute.t) for attribute in node.attribute if attribute.name == "value")
+                lengths[name] = element_count(known[name].dims) if name in known else _LONG
             continue
         sizes: Sizes | None = None
         if node.op_type == "Shape" and first in shapes:
@@ -71,12 +73,14 @@ def _fold(graph: GraphProto, shapes: Mapping[str, Sizes], bare: ModelProto) -> l
             values = np.array(sizes, np.int64)
             scalar = node.op_type == "Gather" and not known[node.input[1]].dims
             picked.append(numpy_helper.from_array(values.reshape(()) if scalar else values, name))
-            reached.add(name)
+            lengths[name] = len(sizes)
         elif (node.op_type in _ARITHMETIC or (node.op_type in _FILLING and _fills_little(shapes.get(name)))) and all(
-            not source or source in reached for source in node.input
+            not source or source in lengths for source in node.input
         ):
-            computed.append(node)
-            reached.add(name)
+            length = _length(node, shapes.get(name), [lengths[source] for source in node.input if source])
+            if length <= _LONGEST:
+                computed.append(node)
+                lengths[name] = length
     if not computed:
         return picked
     try:
@@ -93,9 +97,22 @@ def _holds_sizes(tensor: TensorProto) -> bool:
     return element_count(tensor.dims) <= _LONG and tensor.data_location != TensorProto.EXTERNAL
 
 
+def _length(node: NodeProto, sizes: Sizes | None, inputs: Sequence[int]) -> int:
+    """How many elements a node makes, or a bound of it, from those of its inputs."""
+    if sizes is not None and None not in sizes:
+        return element_count(size or 0 for size in sizes)
+    if node.op_type in _FILLING:
+        return _LONG
+    longer = [length for length in inputs if length > 1]
+    return sum(inputs) if node.op_type == "Concat" else element_count(longer)
+
+
 def _fills_little(sizes: Sizes | None) -> bool:
-    return sizes is None or (
-        len(sizes) <= 1 and None not in sizes and element_count(size or 0 for size in sizes) <= _LONG
+    return (
+        sizes is not None
+        and len(sizes) <= 1
+        and None not in sizes
+        and element_count(size or 0 for size in sizes) <= _LONG
     )
 
 

@@ -189,6 +189,11 @@ def _free_names(graph: GraphProto) -> Iterator[str]:
             yield value.name
 
 
+def takes_references(node: NodeProto) -> bool:
+    """Whether the node, in a function, takes attributes from the function's call: their values are not known here."""
+    return any(found.ref_attr_name for found in node.attribute)
+
+
 def attribute(node: NodeProto, name: str) -> AttributeProto | None:
     """The attribute called `name`, or None where the operator's default holds."""
     return next((found for found in node.attribute if found.name == name), None)

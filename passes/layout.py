@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from onnx import NodeProto, TensorProto
 
-from tse_onnx.passes.index import GraphIndex, int_attribute, ints_attribute
+from tse_onnx.passes.index import GraphIndex, int_attribute, ints_attribute, takes_references
 from tse_onnx.passes.shapes import Types
 
 _FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
@@ -44,7 +44,7 @@ def view(value: str, index: GraphIndex, types: Types) -> View:
     while (position := index.producer(value)) is not None:
         node = index.nodes[position]
         reader = _VIEWS.get(node.op_type) if node.domain in ("", "ai.onnx", "com.microsoft") else None
-        step = reader(node, index, types) if reader is not None else None
+        step = reader(node, index, types) if reader is not None and not takes_references(node) else None
         if step is None or node.input[0] in seen:
             break
         if step:

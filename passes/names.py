@@ -41,11 +41,17 @@ def _common(paths: Sequence[Sequence[str]]) -> list[str]:
 
 
 def fresh(wanted: str, taken: set[str]) -> str:
-    """`wanted`, or `wanted` with the first number that makes it new; remembered in `taken`."""
-    name, number = wanted, 1
-    while name in taken:
-        number += 1
-        name = f"{wanted}_{number}"
+    """`wanted`, or `wanted` with a number that makes it new, the first where the taken ones have no gaps; remembered
+    in `taken`."""
+    name = wanted
+    if name in taken:
+        low, high = 1, 2
+        while f"{wanted}_{high}" in taken:  # by doubling: a thousand nodes of one name are no million questions
+            low, high = high, 2 * high
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if f"{wanted}_{middle}" in taken else (low, middle)
+        name = f"{wanted}_{high}"
     taken.add(name)
     return name
 

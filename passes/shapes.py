@@ -15,11 +15,15 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, Valu
 
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.fold import fold_sizes
+from tse_onnx.passes.guard import guarded, sound
 from tse_onnx.passes.index import element_count
 from tse_onnx.passes.order import sort_nodes
 from tse_onnx.passes.standins import stand_in
 
 Dim = int | str | None
+
+# Nodes to infer, in all the runs that folding sizes may take.
+_BUDGET = 2_000_000
 
 # Tensors up to this many elements may steer shapes (Reshape targets, axes, scales) and stay in the weightless copy.
 _STEERING = 64
@@ -103,15 +107,30 @@ class Inference:
                     output.type.tensor_type.ClearField("shape")
             stand_in(bare.graph)
             self._done = inferred(bare)
-            while fold_sizes(bare, self._done.graph):
+            # What is behind one folded size may be another, to be found in the next run.
+            runs = _BUDGET // (len(bare.graph.node) + 1)
+            while runs > 0 and fold_sizes(bare, self._done.graph):
                 self._done = inferred(bare)
+                runs -= 1
         return self._done
 
 
 def inferred(model: ModelProto) -> ModelProto:
-    """The model with what onnx infers of its values' types. Raises `ModelError` where onnx gives up."""
+    """The model with what onnx infers of its values' types; its nodes are in topological order.
+
+    Raises `ModelError` where onnx gives up.
+    """
+    return guarded(model, _inferred)
+
+
+def inferable(model: ModelProto) -> bool:
+    """Whether onnx can infer a model without the guard, as its checker does. Raises what `inferred` raises."""
+    return sound(model, _inferred)
+
+
+def _inferred(model: ModelProto, sizes: bool) -> ModelProto:
     try:
-        return onnx.shape_inference.infer_shapes(model, check_type=False, strict_mode=False, data_prop=True)
+        return onnx.shape_inference.infer_shapes(model, check_type=False, strict_mode=False, data_prop=sizes)
     except Exception as error:  # onnx raises types of its own that are not exported everywhere
         raise ModelError(f"onnx cannot infer the shapes of this model: {first_line(error)}") from error
 
@@ -123,7 +142,7 @@ def model_types(model: ModelProto, bound: Mapping[str, tuple[Dim, ...]], inferen
     stated = tensor_types(graph.value_info)
     known = tensor_types(graph.input)
     for name, dims in bound.items():
-        known[name] = TensorType(known[name].dtype, dims)
+        known[name] = TensorType(known[name].dtype if name in known else TensorProto.UNDEFINED, dims)
     if not bound:
         known |= stated | tensor_types(graph.output)
     known |= weight_types(graph)
@@ -200,6 +219,24 @@ def weightless(model: ModelProto) -> ModelProto:
         if sparse.values.name not in present:
             kind = TensorType(sparse.values.data_type, tuple(sparse.dims))
             graph.input.append(value_info(sparse.values.name, kind))
+    return bare
+
+
+def described(model: ModelProto) -> ModelProto:
+    """A copy with every weight only described, by its name, type and dimensions; its inputs are as they were."""
+    bare = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
+    for field, value in model.graph.ListFields():
+        if field.name == "initializer":
+            bare.graph.initializer.extend(
+                tensor
+                if element_count(tensor.dims) <= _STEERING
+                else TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+                for tensor in value
+            )
+        elif field.name in ("name", "doc_string"):
+            setattr(bare.graph, field.name, value)
+        else:
+            getattr(bare.graph, field.name).extend(value)
     return bare
 
 

@@ -65,6 +65,9 @@ class Tiling:
     calibration: Calibration | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        for number in (self.rows, self.cols, self.step, self.axis):
+            if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
+                raise UsageError(f"a tiling is made of whole numbers, not of {number!r}")
         if self.calibration is not None and self.squeeze != RUNNING:
             raise UsageError("only a running squeeze takes a calibration")
         if self.squeeze not in SQUEEZES:

@@ -21,7 +21,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
-from tse_onnx.errors import ModelError, TseError
+from tse_onnx.errors import ModelError, TseError, UsageError
 from tse_onnx.passes.block import Block
 from tse_onnx.passes.frozen import FROZEN, Frozen
 from tse_onnx.passes.reasons import quoted
@@ -33,7 +33,14 @@ BLOCK, TILING, UNDO = "tse_onnx.block", "tse_onnx.tiling", "tse_onnx.undo"
 
 _FORMAT = 1
 _CALIBRATION = "calibration"
-_LARGEST = 2**28  # of a packed record: more is no record of ours
+# Records are nodes, which pack to some tenth. One that unpacks to much more was not made here.
+_LARGEST, _RATIO = 2**20, 64
+_MOST_STEPS = 64
+# What a story is made of: JSON can hold anything, and a model may come from anywhere.
+_STORY: dict[str, type | tuple[type, ...]] = {
+    "step": int, "digest": str, "kind": str, "scale": str, "input": str, "channel": int, "spatial": list,
+    "nodes": list, "types": list, "retyped": list, "weights": list, "dropped": list,
+}  # fmt: skip
 # Where the numbers of a tensor may lie, beside raw_data, and how.
 _TYPED = {"float_data": "<f4", "int32_data": "<u2", "double_data": "<f8"}
 
@@ -175,17 +182,35 @@ def record_of(node: NodeProto) -> Record | None:
     if len(found) != 3:
         return None
     try:
-        unpacker = zlib.decompressobj()
-        data = unpacker.decompress(base64.b64decode(found[UNDO], validate=True), _LARGEST)
-        replaced = GraphProto.FromString(data)
+        packed = base64.b64decode(found[UNDO], validate=True)
+        replaced = GraphProto.FromString(zlib.decompressobj().decompress(packed, max(_LARGEST, _RATIO * len(packed))))
         story = json.loads(replaced.doc_string)
         if story["format"] != _FORMAT:
             raise ModelError(
                 f"block {quoted(found[BLOCK])} was tiled by a version of tse-onnx that this one does not know"
             )
+        if not _told(story):
+            raise ValueError("no story of a block")
         return Record(found[BLOCK], _tiling(found[TILING]), story, replaced)
-    except (ValueError, KeyError, TypeError, zlib.error, DecodeError, RecursionError) as error:
+    except (UsageError, ValueError, KeyError, TypeError, zlib.error, DecodeError, RecursionError) as error:
         raise ModelError(f"what block {quoted(found[BLOCK])} remembers of its original is damaged") from error
+
+
+def _told(story: Mapping[str, Any]) -> bool:
+    """Whether a story has every part, each of its type, so that whoever reads it need not ask."""
+    if not all(type(story[key]) is kind for key, kind in _STORY.items()) or not 1 <= story["step"] <= _MOST_STEPS:
+        return False
+    places = (*story["spatial"], story["channel"], *story["types"], *story["dropped"])
+    places += tuple(position for position, _ in story["nodes"])
+    names = (*story["retyped"], *(name for _, made in story["nodes"] for name in made))
+    weights = [(name, field) for name, dims, transposed, field in story["weights"]
+               if type(transposed) is bool and all(type(dim) is int and dim >= 0 for dim in dims)]  # fmt: skip
+    return (
+        all(type(place) is int and place >= 0 for place in places)
+        and all(type(name) is str for name in names)
+        and len(weights) == len(story["weights"])
+        and all(type(name) is str and field in (*_TYPED, "raw_data") for name, field in weights)
+    )
 
 
 def restored(model: ModelProto) -> tuple[ModelProto, tuple[str, ...]]:
@@ -267,8 +292,11 @@ Entry = TypeVar("Entry")
 
 def _merged(others: Sequence[Entry], placed: Mapping[int, Entry]) -> Iterator[Entry]:
     """`placed` at their places, and the others in between in their order."""
+    count = len(others) + len(placed)
+    if any(place >= count for place in placed):
+        raise IndexError("a place behind the end")
     rest = iter(others)
-    for place in range(len(others) + len(placed)):
+    for place in range(count):
         yield placed[place] if place in placed else next(rest)
 
 
@@ -301,12 +329,15 @@ def _recorded(model: ModelProto) -> Iterator[tuple[Path, list[Record]]]:
 
 
 def _tiling(text: str) -> Tiling | Frozen:
-    stated = json.loads(text)
+    stated: Any = json.loads(text)
+    if not isinstance(stated, dict):
+        raise ValueError("no tiling")
     if stated.get("squeeze") == FROZEN:
         return Frozen(tuple(float(number) for number in stated["gate"]))
     if (numbers := stated.pop(_CALIBRATION, None)) is not None:
         stated[_CALIBRATION] = Calibration(tuple(numbers["slopes"]), tuple(map(tuple, numbers["offsets"])))
-    return Tiling(**({"rows": None} | stated))
+    whole: dict[str, Any] = {"rows": None, **stated}
+    return Tiling(**whole)
 
 
 def _tiling_text(tiling: Tiling | Frozen) -> str:

@@ -33,6 +33,19 @@ def newest_opset() -> int:
     return 18
 
 
+def fuses_doubles_rightly() -> bool:
+    """Whether this onnxruntime runs a MatMul of a Transpose in double precision: 1.20 fuses them to what it cannot run."""
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> g (double[2, 2] x) => (double[2, 2] y) '
+        "{ t = Transpose<perm = [1, 0]>(x) y = MatMul(t, x) }"
+    )
+    try:
+        session(model)
+    except Exception:
+        return False
+    return True
+
+
 def run(model: ModelProto | str, x: np.ndarray) -> np.ndarray:
     """The first output of a model for its first input."""
     opened = session(model)

@@ -19,6 +19,7 @@ from tests.command import tse_onnx as command
 from tests.graphs import network, se_weights, some_input, text_model
 from tests.running import run
 from tests.se_by_numpy import GATE, INNER, tiled_block
+from tse_onnx.passes.tiling import Calibration
 
 HEIGHTS = (28, 14, 7)
 
@@ -146,6 +147,24 @@ def _gate(means, number):
     weights = {name: array.astype(np.float64) for name, array in se_weights(8, seed=number).items()}
     reduced = INNER["Relu"](means @ weights["w1"][:, :, 0, 0].T + weights["b1"])
     return GATE["Sigmoid"](reduced @ weights["w2"][:, :, 0, 0].T + weights["b2"])
+
+
+def test_a_calibrated_running_squeeze_is_correlated_as_it_is_calibrated(tmp_path):
+    """Offsets that part the images' means from the whole maps' in every channel."""
+    model = network(14)
+    x = some_input(model, 5)
+    np.save(tmp_path / "x.npy", x)
+    slopes = (0.5, 2.0, 1.0)
+    offsets = np.random.default_rng(0).standard_normal((3, 8)) * np.array([[3.0], [1.0], [0.0]])
+    calibration = Calibration(slopes, tuple(map(tuple, offsets.tolist())))
+    plan = tse_onnx.Plan(tse_onnx.Tiling(5, squeeze="running", step=5, calibration=calibration))
+    (block,) = tse_onnx.correlate(model, data=tmp_path / "x.npy", plan=plan).blocks
+    whole = x.astype(np.float64).mean(axis=(2, 3))
+    for tile, end, slope, offset in zip(block.tiles, (5, 10, 14), slopes, offsets, strict=True):
+        mean = slope * x[:, :, :end].astype(np.float64).mean(axis=(2, 3)) + offset
+        assert tile.squeeze == pytest.approx(np.corrcoef(mean.ravel(), whole.ravel())[0, 1], abs=1e-6)
+        gates = np.corrcoef(_gate(mean, 0).ravel(), _gate(whole, 0).ravel())[0, 1]
+        assert tile.excite == pytest.approx(gates, abs=1e-5)
 
 
 def test_a_gate_that_does_not_vary_has_no_correlation(tmp_path):

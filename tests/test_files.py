@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import socket
 import stat
 import subprocess
 import sys
@@ -14,11 +15,12 @@ import pytest
 from onnx import TensorProto, external_data_helper
 
 import tse_onnx
+import tse_onnx.conversion
 from tests.command import refused
 from tests.command import tse_onnx as command
 from tests.graphs import network, plain_model, se_model, some_input
 from tests.running import run
-from tse_onnx import staging
+from tse_onnx import encode, source
 
 ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
@@ -36,6 +38,10 @@ def _tree(folder):
         else None if path.is_dir() else path.read_bytes()
         for path in sorted(Path(folder).rglob("*"))
     }  # fmt: skip
+
+
+def _names(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
 # One file
@@ -86,6 +92,17 @@ def test_permissions_of_the_file_that_is_replaced_are_kept(folder, mode):
     assert stat.S_IMODE(out.stat().st_mode) == mode
 
 
+@pytest.mark.skipif(not ROOT, reason="only root may give files away")
+@pytest.mark.parametrize("name", ["out.onnx", "se.onnx"])
+def test_the_owner_of_the_file_that_is_replaced_is_kept(folder, name):
+    (folder / name).touch()
+    os.chown(folder / name, 1234, 4321)
+    (folder / name).chmod(0o640)
+    assert command("convert", "se.onnx", name, cwd=folder).returncode == 0
+    there = (folder / name).stat()
+    assert (there.st_uid, there.st_gid, stat.S_IMODE(there.st_mode)) == (1234, 4321, 0o640)
+
+
 def test_a_new_file_has_the_permissions_of_any_new_file(folder):
     (folder / "plain").touch()
     assert command("convert", "se.onnx", "out.onnx", "--report", "r.json", cwd=folder).returncode == 0
@@ -114,16 +131,21 @@ def test_a_failure_at_any_moment_leaves_everything_as_it_was(folder, monkeypatch
         raise error
 
     if moment == "before writing":
-        monkeypatch.setattr(staging.os, "open", fail)
+        honest_open = os.open  # which removing a folder needs, too
+        monkeypatch.setattr(
+            os,
+            "open",
+            lambda path, flags, *rest, **more: (
+                (fail() if flags & os.O_CREAT else None) or honest_open(path, flags, *rest, **more)
+            ),
+        )
     elif moment == "while writing":
-        monkeypatch.setattr(staging.os, "fsync", fail)
+        monkeypatch.setattr(os, "fsync", fail)
     elif moment == "at the rename":
         monkeypatch.setattr(Path, "replace", fail)
     elif moment == "at the report":
-        honest, count = staging.os.fsync, []
-        monkeypatch.setattr(
-            staging.os, "fsync", lambda handle: (count.append(1), fail() if len(count) > 1 else honest(handle))
-        )
+        honest, count = os.fsync, []
+        monkeypatch.setattr(os, "fsync", lambda handle: (count.append(1), fail() if len(count) > 1 else honest(handle)))
     else:
         monkeypatch.setattr("tse_onnx.evaluation.scores.Meter.add", fail)
     done = command("convert", "se.onnx", "out.onnx", "--report", "r.json", cwd=folder)
@@ -148,12 +170,17 @@ def test_a_disk_that_is_really_full(folder, model):
     assert _tree(folder) == before
 
 
-@pytest.mark.parametrize("bad", ["a directory", "missing folder", "a device", "a name too long", "a null character"])
-def test_outputs_that_cannot_be(folder, bad):
+@pytest.mark.parametrize(
+    "bad", ["a directory", "missing folder", "a socket", "standard output", "a name too long", "a null character"]
+)
+def test_outputs_that_cannot_be(folder, monkeypatch, bad):
     (folder / "sub").mkdir()
-    before = _tree(folder)
-    name = {"a directory": "sub", "missing folder": "no/out.onnx", "a device": "/dev/null",
+    name = {"a directory": "sub", "missing folder": "no/out.onnx", "a socket": "socket", "standard output": "/dev/stdout",
             "a name too long": "n" * 300, "a null character": "a\0b"}[bad]  # fmt: skip
+    if bad == "a socket":
+        monkeypatch.chdir(folder)  # the path of a socket is short
+        socket.socket(socket.AF_UNIX).bind(name)
+    before = _tree(folder) if bad != "a socket" else None
     if bad == "a null character":
         with pytest.raises(tse_onnx.TseError):
             tse_onnx.convert(folder / "se.onnx", name)
@@ -161,7 +188,50 @@ def test_outputs_that_cannot_be(folder, bad):
             tse_onnx.find_blocks(name)
     else:
         refused(command("convert", "se.onnx", name, cwd=folder))
-    assert _tree(folder) == before
+        refused(command("convert", "se.onnx", "out.onnx", "--report", name, cwd=folder))
+    assert before is None or _tree(folder) == before
+    assert not (folder / "out.onnx").exists()
+
+
+def test_only_a_model_goes_to_standard_output(folder):
+    for command_line in (["convert", "se.onnx", "out.onnx", "--report", "-"], ["report", "se.onnx", "--csv", "-"]):
+        assert "standard output" in refused(command(*command_line, cwd=folder))
+    assert _names(folder) == ["se.onnx"]
+
+
+@pytest.mark.parametrize("model", ["se.onnx", "external/model.onnx"])
+def test_streams_get_the_model_when_everything_has_passed(folder, model):
+    """A pipe, as a shell's process substitution makes it, and the device that swallows everything."""
+    _external(folder / "external", se_model())
+    assert command("convert", model, "/dev/null", cwd=folder).returncode == 0
+    assert Path("/dev/null").is_char_device()
+    os.mkfifo(folder / "pipe")
+    for options, code in (((), 0), (("--report", "missing/r.json"), 2), (("--max-drift", "1e-9"), 1)):
+        reader = os.open(folder / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+        before = _names(folder)
+        assert command("convert", model, "pipe", *options, cwd=folder).returncode == code
+        with os.fdopen(reader, "rb") as file:
+            written = file.read()
+        expected = tse_onnx.convert(folder / model, rows=7).serialized()
+        assert written == (b"" if code else expected)
+        assert _names(folder) == before
+
+
+def test_a_report_that_was_written_is_taken_back_where_the_model_cannot_be(folder):
+    """The model goes to a pipe whose reader goes away before it can be filled."""
+    model = network(28, 14)
+    model.metadata_props.add(key="padding", value="x" * 200_000)
+    onnx.save(model, folder / "se.onnx")
+    os.mkfifo(folder / "pipe")
+    for existing in (False, True):
+        if existing:
+            (folder / "r.json").write_bytes(b"before")
+        before = _names(folder)
+        reader = subprocess.Popen(["head", "-c", "1", "pipe"], cwd=folder, stdout=subprocess.DEVNULL)
+        assert "pipe" in refused(command("convert", "se.onnx", "pipe", "--report", "r.json", cwd=folder))
+        reader.wait()
+        assert _names(folder) == before
+        assert not existing or (folder / "r.json").read_bytes() == b"before"
 
 
 def test_a_name_as_long_as_the_system_allows(folder):
@@ -201,6 +271,56 @@ def test_a_model_given_as_an_object_is_written(tmp_path):
     np.testing.assert_array_equal(
         run(str(tmp_path / "out.onnx"), some_input(model)), run(tse_onnx.convert(model).model, some_input(model))
     )
+
+
+# More than protobuf takes
+
+
+def test_a_file_that_is_longer_than_protobuf_reads(folder):
+    """A file of holes; it is refused by its length and not read."""
+    with (folder / "huge.onnx").open("wb") as file:
+        file.truncate(2**31)
+    for command_line in (
+        ["inspect", "huge.onnx"],
+        ["convert", "huge.onnx", "out.onnx"],
+        ["restore", "huge.onnx", "out.onnx"],
+    ):
+        line = refused(command(*command_line, cwd=folder))
+        assert "2,147,483,648 bytes" in line
+        assert "save_as_external_data" in line
+
+
+def test_a_stream_that_is_longer_than_protobuf_reads(folder, monkeypatch):
+    data = (folder / "se.onnx").read_bytes()
+    for module in (source, encode):
+        monkeypatch.setattr(module, "LONGEST", len(data) - 1)
+    assert "save_as_external_data" in refused(command("inspect", "-", cwd=folder, stdin=data))
+
+
+@pytest.mark.parametrize("out", ["out.onnx", "se.onnx", "-"])
+def test_a_model_that_would_be_longer_than_protobuf_writes(folder, monkeypatch, out):
+    """What the nodes of a tile add takes it over the limit."""
+    before = _tree(folder)
+    monkeypatch.setattr(encode, "LONGEST", len(before["se.onnx"]) + 10)
+    line = refused(command("convert", "se.onnx", out, "--no-verify", cwd=folder))
+    assert "save_as_external_data" in line
+    assert _tree(folder) == before
+
+
+@pytest.mark.parametrize("kind", ["changed", "gone"])
+def test_a_model_that_is_written_anew_while_it_is_read(folder, monkeypatch, kind):
+    """A model without blocks is written as it is: not as another process has just made it."""
+    onnx.save(plain_model(), folder / "plain.onnx")
+
+    def meanwhile(*arguments, **options):
+        (folder / "plain.onnx").unlink()
+        if kind == "changed":
+            onnx.save(se_model(), folder / "plain.onnx")
+
+    honest = tse_onnx.conversion.measure
+    monkeypatch.setattr(tse_onnx.conversion, "measure", lambda made: (meanwhile(), honest(made))[1])
+    refused(command("convert", "plain.onnx", "out.onnx", cwd=folder))
+    assert not (folder / "out.onnx").exists()
 
 
 # Weights in files of their own

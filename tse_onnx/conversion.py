@@ -14,6 +14,7 @@ from onnx import ModelProto
 
 from tse_onnx.analysis import Analysis, InputShapes, analyse, need_sizes
 from tse_onnx.data.presets import Preprocessing, preprocess_of
+from tse_onnx.encode import encoded
 from tse_onnx.errors import CheckFailed, UsageError
 from tse_onnx.external import check_locations, external_tensors, location
 from tse_onnx.metric import Buffering, measure
@@ -28,6 +29,7 @@ from tse_onnx.report.data import Report
 from tse_onnx.rewriting import forms_of, rewrite
 from tse_onnx.selection import EVERYTHING, Selection
 from tse_onnx.source import ModelLike, Source, open_model
+from tse_onnx.verification.deadline import Deadline
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
@@ -62,7 +64,7 @@ class ConvertResult:
 
     def serialized(self) -> bytes:
         """The bytes of the converted model: the input's own where nothing was changed."""
-        return self.model.SerializeToString() if self._bytes is None else self._bytes
+        return b"".join(encoded(self.model)) if self._bytes is None else self._bytes
 
     @property
     def blocks(self) -> tuple[Decision, ...]:
@@ -142,6 +144,7 @@ def convert(
     max_drift: float | None = None,
     expect: int | None = None,
     threads: int = 0,
+    time_limit: float | None = None,
     report: PathLike | None = None,
     certify: bool = False,
 ) -> ConvertResult:
@@ -160,13 +163,14 @@ def convert(
     The result is verified with onnxruntime unless `verify` is False: on `data` (an .npz, an .npy, or a folder of images
     prepared as `preprocess` says: a preset, a TOML file, or a `Preprocess`), or on noise drawn from `seed`. `max_drift`
     bounds the absolute difference of the model's outputs, `expect` fixes the number of converted blocks, `threads`
-    limits onnxruntime. `report` is a file for the report as JSON; it appears together with the model. With `certify`
-    the result is run row by row in the room that the dataflow model predicts; see docs/dataflow.md.
+    limits onnxruntime, `time_limit` the seconds that verification and certification may take together. `report` is a
+    file for the report as JSON; it appears together with the model. With `certify` the result is run row by row in the
+    room that the dataflow model predicts; see docs/dataflow.md.
 
     Raises `CheckFailed` where a check fails, `ModelError` for an unusable model or output, `DataError` for unusable
     data, `UsageError` for a bad option: all of them `TseError`, and in every case nothing is written.
     """
-    _check_options(verify, seed, max_drift, threads)
+    _check_options(verify, seed, max_drift, threads, time_limit)
     prepared = preprocess_of(preprocess)
     source = open_model(model)
     if retile:
@@ -189,19 +193,22 @@ def convert(
         converted, changes = rewrite(made, forms, owned=source.path is not None and not verify)
     unchanged = None if changes or made.written.bound else source.original()
 
+    deadline = Deadline(time_limit)
+
     def check(folder: Path | None, renamed: Mapping[str, str]) -> Verification | None:
         if not verify:
             return None
         folders = (base, folder)
         with phase(_log, "verifying"):
             found = _verify(
-                analysis, converted, decisions, changes, data, prepared, seed, max_drift, threads, folders, renamed
-            )
+                analysis, converted, decisions, changes, data, prepared, seed, max_drift, threads, deadline, folders,
+                renamed,
+            )  # fmt: skip
         if not found.passed:
             raise CheckFailed("; ".join(found.failures), found)
         return found
 
-    certificate = _certified(analysis, converted, data, prepared, seed) if certify else None
+    certificate = _certified(analysis, converted, data, prepared, seed, deadline) if certify else None
 
     def described(verification: Verification | None) -> Report:
         bound = dict(analysis.bound)
@@ -216,25 +223,30 @@ def convert(
         else:
             with phase(_log, f"writing what will be {quoted(str(target))}"):
                 renamed = model_stage.write(converted, base, unchanged)
-            verification = check(model_stage.out.parent, renamed)
+            verification = check(model_stage.folder, renamed)
         if report_stage is not None:
             from tse_onnx.report.json import report_text
 
             report_stage.write_bytes(report_text(described(verification)).encode())
-        for stage in (model_stage, report_stage):
+        for stage in (report_stage, model_stage):  # where there is a model, there is its report
             if stage is not None:
                 stage.commit()
     return ConvertResult(converted, described(verification), verification, target, unchanged)
 
 
 def _certified(
-    analysis: Analysis, converted: ModelProto, data: PathLike | None, preprocess: Preprocess, seed: int
+    analysis: Analysis,
+    converted: ModelProto,
+    data: PathLike | None,
+    preprocess: Preprocess,
+    seed: int,
+    deadline: Deadline,
 ) -> Certificate:
     from tse_onnx.streaming.session import certified
 
     with phase(_log, "certifying"):
         found = certified(
-            analysis.source, converted, analysis.bound, None if data is None else Path(data), preprocess, seed
+            analysis.source, converted, analysis.bound, None if data is None else Path(data), preprocess, seed, deadline
         )
     found.require()
     return found
@@ -259,7 +271,7 @@ def _check_report(report: Path, source: Source, out: Path | None) -> None:
         raise UsageError(f"the report would overwrite {report}, a file of the model")
 
 
-def _check_options(verify: bool, seed: int, max_drift: float | None, threads: int) -> None:
+def _check_options(verify: bool, seed: int, max_drift: float | None, threads: int, time_limit: float | None) -> None:
     if max_drift is not None and not verify:
         raise UsageError("a bound on the drift needs the verification that was turned off")
     if max_drift is not None and not max_drift >= 0:
@@ -267,7 +279,9 @@ def _check_options(verify: bool, seed: int, max_drift: float | None, threads: in
     if seed < 0:
         raise UsageError(f"a seed is zero or more, not {seed}")
     if not 0 <= threads <= _MOST_THREADS:
-        raise UsageError(f"threads are 0 (all cores) to {_MOST_THREADS}, not {threads}")
+        raise UsageError(f"threads are 0 (all processors) to {_MOST_THREADS}, not {threads}")
+    if time_limit is not None and not time_limit > 0:
+        raise UsageError(f"a time limit is more than zero seconds, not {time_limit}")
 
 
 def _chosen(rows: int, tiling: Tiling | None, plan: Plan | None) -> Plan:
@@ -286,6 +300,7 @@ def _verify(
     seed: int,
     max_drift: float | None,
     threads: int,
+    deadline: Deadline,
     folders: tuple[Path | None, Path | None],
     renamed: Mapping[str, str],
 ) -> Verification:
@@ -297,5 +312,5 @@ def _verify(
     inputs = samples_or_noise(types, None if data is None else Path(data), preprocess, seed)
     return verify(
         analysis, converted, decisions, changes, inputs,
-        folders=folders, renamed=renamed, max_drift=max_drift, threads=threads,
+        folders=folders, renamed=renamed, max_drift=max_drift, threads=threads, deadline=deadline,
     )  # fmt: skip

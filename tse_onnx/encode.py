@@ -13,7 +13,7 @@ from onnx import GraphProto, ModelProto
 from tse_onnx.errors import ModelError
 
 # What a protobuf reader takes: lengths are signed 32-bit numbers.
-_LONGEST = 2**31 - 1
+LONGEST = 2**31 - 1
 _GRAPH = ModelProto.DESCRIPTOR.fields_by_name["graph"].number
 _INITIALIZER = GraphProto.DESCRIPTOR.fields_by_name["initializer"].number
 
@@ -32,9 +32,17 @@ def encoded(model: ModelProto) -> list[bytes]:
         raise
     except Exception as error:
         raise ModelError(f"cannot write the model in one file: {error}") from error
-    if (size := sum(map(len, pieces))) > _LONGEST:
-        raise ModelError(f"cannot write the model in one file: it would take {size:,} bytes, the most is {_LONGEST:,}")
+    if (size := sum(map(len, pieces))) > LONGEST:
+        raise ModelError(f"cannot write the model in one file: {too_long(size)}")
     return pieces
+
+
+def too_long(size: int) -> str:
+    """What to say of a model that takes so many bytes."""
+    return (
+        f"it takes {size:,} bytes, and protobuf allows {LONGEST:,}; keep its weights in a file of their own: "
+        "onnx.save_model(model, path, save_as_external_data=True)"
+    )
 
 
 def _graph(graph: GraphProto) -> list[bytes]:

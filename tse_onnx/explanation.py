@@ -17,6 +17,9 @@ from tse_onnx.passes.reasons import label, quoted
 from tse_onnx.passes.scope import Scope
 from tse_onnx.source import ModelLike, open_model
 
+# How many names, and how long ones, are looked through for one that was meant: their comparison takes its time.
+_COMPARED, _LONGEST = 10_000, 200
+
 
 @dataclass(frozen=True)
 class Line:
@@ -47,7 +50,7 @@ def explain(model: ModelLike, node: str | None = None, *, input_shapes: InputSha
         chosen = [(scope, block) for scope, block in pairs if node in set(_names(scope.index, block))]
         if not chosen:
             names = [name for scope, block in pairs for name in _names(scope.index, block)]
-            near = get_close_matches(node, names, 1)
+            near = get_close_matches(node, [name for name in names[:_COMPARED] if len(name) <= _LONGEST], 1)
             hint = f"; did you mean {quoted(near[0])}?" if near else ""
             raise UsageError(f"no candidate is called {quoted(node)}, nor has such a node or tensor{hint}")
         pairs = chosen

@@ -9,6 +9,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, TensorProto
 
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.reasons import quoted
+from tse_onnx.passes.wellformed import bytes_of
 
 
 def external_tensors(model: ModelProto) -> Iterator[TensorProto]:
@@ -36,6 +37,11 @@ def _graph_tensors(graph: GraphProto) -> Iterator[TensorProto]:
 def _attribute_tensors(attribute: AttributeProto) -> Iterator[TensorProto]:
     if attribute.type == AttributeProto.TENSOR and attribute.t.data_location == TensorProto.EXTERNAL:
         yield attribute.t
+    elif attribute.type in (AttributeProto.TENSORS, AttributeProto.SPARSE_TENSOR, AttributeProto.SPARSE_TENSORS):
+        tensors = [*attribute.tensors]
+        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+            tensors += (sparse.values, sparse.indices)
+        yield from (tensor for tensor in tensors if tensor.data_location == TensorProto.EXTERNAL)
     elif attribute.type == AttributeProto.GRAPH:
         yield from _graph_tensors(attribute.g)
     elif attribute.type == AttributeProto.GRAPHS:
@@ -50,10 +56,33 @@ def location(tensor: TensorProto) -> str:
 
 def check_locations(model: ModelProto, folder: Path | None) -> None:
     """Raise `ModelError` unless every external file of `model` is there, in `folder` or below it."""
-    for where in {location(tensor) for tensor in external_tensors(model)}:
+    sizes: dict[str, int] = {}
+    for tensor in external_tensors(model):
         if folder is None:
             raise ModelError("the model's weights lie in other files: give its path, or load them into it first")
-        locate(folder, where)
+        where = location(tensor)
+        if where not in sizes:
+            sizes[where] = locate(folder, where).stat().st_size
+        _check_span(tensor, where, sizes[where])
+
+
+def _check_span(tensor: TensorProto, where: str, size: int) -> None:
+    """Raise `ModelError` unless the bytes of `tensor` lie within its file, which is `size` bytes long."""
+    stated = {entry.key: entry.value for entry in tensor.external_data if entry.key in ("offset", "length")}
+    span = {}
+    for key, text in stated.items():
+        if not (text.isdecimal() and text.isascii() and len(text) < 20):
+            raise ModelError(
+                f"external data of {quoted(tensor.name)} have {quoted(text)} for {key}, which is no number"
+            )
+        span[key] = int(text)
+    needed, offset = bytes_of(tensor), span.get("offset", 0)
+    length = span.get("length", 0) or needed  # without a length, or with 0: as much as the elements take
+    if length != needed:
+        raise ModelError(f"external data of {quoted(tensor.name)} have {length:,} bytes; its elements take {needed:,}")
+    if offset + length > size:
+        raise ModelError(f"external data of {quoted(tensor.name)} end at byte {offset + length:,} of {quoted(where)}, "
+                         f"which has {size:,}")  # fmt: skip
 
 
 def locate(folder: Path, where: str) -> Path:
@@ -62,6 +91,9 @@ def locate(folder: Path, where: str) -> Path:
     Raises `ModelError` where it is none, or lies outside the folder, by its own path or through a link.
     """
     path = Path(where)
+    # onnxruntime takes data at this "file" for an address in its own memory.
+    if "_ORT_MEM_ADDR_" in where:
+        raise ModelError(f"external data at {quoted(where)} are an address in memory: not followed")
     if not where or path.is_absolute() or ".." in path.parts or "\\" in where or not where.isprintable():
         raise ModelError(f"external data at {quoted(where)} would lie outside the model's folder: not followed")
     found = folder / path

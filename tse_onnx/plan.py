@@ -7,12 +7,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from onnx import TensorProto
+
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.block import Block
 from tse_onnx.passes.frozen import Frozen
 from tse_onnx.passes.lowering import OLDEST_OPSET
 from tse_onnx.passes.reasons import Refusal, quoted
-from tse_onnx.passes.tiling import TILE, Cover, OpenStrips, Tiling
+from tse_onnx.passes.tiling import TILE, Cover, OpenStrips, Running, Tiling
+
+# The means of a running squeeze are a constant matrix, its rows the descriptors and its columns the rows of the map.
+_MOST_MEANS = 2**24
+
+_FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
 
 CONVERTED, UNCHANGED, REFUSED = "converted", "unchanged", "refused"
 
@@ -118,7 +125,15 @@ def _tile(block: Block, tiling: Tiling, opset: int, dynamic: bool) -> Decision:
     try:
         cover = tiling.cover(extents)
     except UsageError as error:
+        if tiling.calibration is not None:
+            raise UsageError(
+                f"the plan calibrates {quoted(block.name)} at another size: {error}; tune it anew"
+            ) from None
         return _refused(block, str(error), "rank")
+    if isinstance(cover, Running) and block.dtype not in _FLOATS:
+        return _refused(block, f"the element type of {quoted(block.input)} is none that a running squeeze is made for")
+    if isinstance(cover, Running) and (numbers := cover.count * extents[cover.axis]) > _MOST_MEANS:
+        return _refused(block, f"{tiling} over {extents[cover.axis]:,} rows would take a matrix of {numbers:,} numbers")
     if tiling.calibration is not None and tiling.calibration.channels != block.channels:
         raise UsageError(
             f"the plan calibrates {quoted(block.name)} for {tiling.calibration.channels} channels; its map has "

@@ -7,8 +7,6 @@ the file has no character in it that does not print.
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from tse_onnx.passes.frozen import FROZEN, Frozen
 from tse_onnx.passes.reasons import printable, quoted
 from tse_onnx.passes.tiling import TILE, Calibration, Tiling
 from tse_onnx.plan import CONVERTED, REFUSED, Decision, Plan
+from tse_onnx.toml import need_keys, parse_toml, read_toml
 
 SCHEMA = "tse-onnx/plan/1"
 GLOBAL = "global"
@@ -122,33 +121,18 @@ def _string(text: str) -> str:
 
 def read_plan(path: Path) -> Plan:
     """The plan in a file. Raises `UsageError` where there is none."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is no plan: byte {error.start} is not UTF-8") from None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read the plan {path}: {getattr(error, 'strerror', None) or error}") from error
+    text = read_toml(path, "plan")
     return parse_plan(text, str(path))
 
 
 def parse_plan(text: str, title: str = "the plan") -> Plan:
     """The plan in a text, which messages call `title`. Raises `UsageError` where it is none."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-
-    try:
-        stated = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{title} is not TOML: {error}") from None
-    except RecursionError:
-        raise UsageError(f"{title} is not a plan: it nests too deep") from None
+    stated = parse_toml(text, title)
     schema = stated.pop("schema", None)
     if schema != SCHEMA:
         said = "has no schema" if schema is None else f"has the schema {schema!r}"
         raise UsageError(f'{title} {said}; a plan begins with schema = "{SCHEMA}"')
-    _known(stated, ("default", "blocks", _GATES, _CALIBRATIONS), title)
+    need_keys(stated, ("default", "blocks", _GATES, _CALIBRATIONS), title)
     measured = _Measured(
         {
             name: _frozen(numbers, f"{title}: the gate of block {quoted(name)}")
@@ -196,7 +180,7 @@ def _frozen(stated: object, where: str) -> Frozen:
 def _calibration(stated: object, where: str) -> Calibration:
     if not isinstance(stated, dict):
         raise UsageError(f"{where} is {_kind(stated)}, not a table")
-    _known(stated, ("slopes", "offsets"), where)
+    need_keys(stated, ("slopes", "offsets"), where)
     offsets = stated.get("offsets", [])
     if not isinstance(offsets, list):
         raise UsageError(f"{where}: offsets is {_kind(offsets)}, not a list of lists")
@@ -227,7 +211,7 @@ def _read_choice(
     if not isinstance(value, dict):
         raise UsageError(f"{where} is {_kind(value)}, not a table as {{ rows = 7 }}")
     given = dict(value)
-    _known(given, (*_KEYS, "note"), where)
+    need_keys(given, (*_KEYS, "note"), where)
     note = given.pop("note", "")
     if not isinstance(note, str):
         raise UsageError(f"{where}: note is {_kind(note)}, not a string")
@@ -261,14 +245,6 @@ def _of(found: Mapping[str, Numbers], table: str, name: str | None, where: str) 
     if name not in found:
         raise UsageError(f"{where} needs numbers, but [{table}] has none for it")
     return found[name]
-
-
-def _known(table: Mapping[str, Any], keys: tuple[str, ...], where: str) -> None:
-    for key in table:
-        if key not in keys:
-            near = difflib.get_close_matches(key, keys, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(keys)}"
-            raise UsageError(f"{where}: there is no key {quoted(key)}; {hint}")
 
 
 def _kind(value: object) -> str:

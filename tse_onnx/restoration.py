@@ -9,6 +9,7 @@ from pathlib import Path
 
 from onnx import ModelProto
 
+from tse_onnx.encode import encoded
 from tse_onnx.external import check_locations
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.undo import restored
@@ -33,7 +34,7 @@ class RestoreResult:
 
     def serialized(self) -> bytes:
         """The bytes of the restored model: the input's own where nothing was changed."""
-        return self.model.SerializeToString() if self._bytes is None else self._bytes
+        return b"".join(encoded(self.model)) if self._bytes is None else self._bytes
 
 
 def restore(model: ModelLike, out: str | os.PathLike[str] | None = None) -> RestoreResult:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Union
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import ModelProto
 
+from tse_onnx.encode import LONGEST, encoded, too_long
 from tse_onnx.errors import ModelError, UsageError
 from tse_onnx.passes.reasons import printable, quoted
+from tse_onnx.passes.wellformed import check
 from tse_onnx.phases import phase
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class Source:
     data: bytes | None = field(default=None, repr=False)
     """The model's own bytes, where they came from a stream and cannot be read again."""
     name: str = ""
+    stamp: tuple[int, int, int] | None = field(default=None, repr=False)
+    """What would not be the same had the file changed since."""
 
     @property
     def title(self) -> str:
@@ -47,7 +50,12 @@ class Source:
         """The bytes that the model was read from, or the serialised form of one that was given as an object."""
         if self.data is not None:
             return self.data
-        return self.path.read_bytes() if self.path is not None else self.model.SerializeToString()
+        if self.path is None:
+            return b"".join(encoded(self.model))
+        data = read(self.path)
+        if _stamp(self.path) != self.stamp:
+            raise ModelError(f"{self.path} changed while it was read")
+        return data
 
     @property
     def opset(self) -> int:
@@ -65,9 +73,10 @@ def open_model(model: ModelLike) -> Source:
     if isinstance(model, (str, os.PathLike)):
         path = Path(model)
         with phase(_log, f"loading {quoted(str(path))}"):
-            data = read(path)
+            stamp, data = _stamp(path), read(path)
             # What is no file (a pipe, a process substitution) gives its bytes once.
-            source = Source(_checked(parse(data, str(path)), str(path)), path, None if path.is_file() else data)
+            kept = None if path.is_file() else data
+            source = Source(_checked(parse(data, str(path)), str(path)), path, kept, stamp=stamp)
         return _logged(source, len(data))
     if isinstance(model, ModelProto):
         return _logged(Source(_checked(model, "the model")))
@@ -101,19 +110,33 @@ def _logged(source: Source, size: int | None = None) -> Source:
 def read(path: Path) -> bytes:
     """The bytes of a model file; its external weights are not read."""
     try:
+        size = path.stat().st_size
+        if size > LONGEST:
+            raise ModelError(f"cannot read {path}: {too_long(size)}")
         return path.read_bytes()
     except (OSError, ValueError) as error:  # a path with a null character is a ValueError
         raise ModelError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        there = path.stat()
+    except (OSError, ValueError):
+        return None
+    return there.st_ino, there.st_size, there.st_mtime_ns
 
 
 def parse(data: bytes, title: str) -> ModelProto:
     """Parse the bytes of a model; `title` stands in the messages."""
     if not data:
         raise ModelError(f"{title} is empty")
+    if len(data) > LONGEST:
+        raise ModelError(f"cannot read {title}: {too_long(len(data))}")
     try:
         return onnx.load_model_from_string(data)
-    except DecodeError:
-        raise ModelError(f"{title} is not an ONNX model, or is cut short") from None
+    except DecodeError as error:
+        deep = "; its messages nest deeper than protobuf reads" if "MaxDepth" in str(error) else ", or is cut short"
+        raise ModelError(f"{title} is not an ONNX model{deep}") from None
 
 
 def _checked(model: ModelProto, title: str) -> ModelProto:
@@ -122,42 +145,8 @@ def _checked(model: ModelProto, title: str) -> ModelProto:
         raise ModelError(f"{title} is not an ONNX model: it has no graph, IR version or opset")
     if not model.graph.node:
         raise ModelError(f"{title} has a graph without nodes")
-    # Protobuf hands out text that is not UTF-8 as bytes.
-    strange = next((name for name in _texts(model) if not isinstance(name, str)), None)
-    if strange is not None:
-        raise ModelError(f"{title} is not a valid ONNX model: the name {strange!r} is not UTF-8")
+    try:
+        check(model)
+    except ModelError as error:
+        raise ModelError(f"{title} is not a valid ONNX model: {error}") from None
     return model
-
-
-def _texts(model: ModelProto) -> Iterator[str]:
-    """Every name in a model that anything here reads."""
-    yield from (entry.domain for entry in model.opset_import)
-    yield from _graph_texts(model.graph)
-    for function in model.functions:
-        yield from (function.name, function.domain, *function.input, *function.output)
-        yield from _node_texts(function.node)
-
-
-def _graph_texts(graph: GraphProto) -> Iterator[str]:
-    yield graph.name
-    yield from (value.name for value in graph.value_info)
-    for value in (*graph.input, *graph.output):
-        yield value.name
-        yield from (dim.dim_param for dim in value.type.tensor_type.shape.dim)
-    for tensor in (*graph.initializer, *(sparse.values for sparse in graph.sparse_initializer)):
-        yield tensor.name
-        if tensor.data_location == TensorProto.EXTERNAL:
-            yield from (entry.value for entry in tensor.external_data)
-    yield from _node_texts(graph.node)
-
-
-def _node_texts(nodes: Iterable[NodeProto]) -> Iterator[str]:
-    for node in nodes:
-        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
-        yield from (entry.value for entry in node.metadata_props)
-        for attribute in node.attribute:
-            if attribute.type == AttributeProto.GRAPH:
-                yield from _graph_texts(attribute.g)
-            elif attribute.type == AttributeProto.GRAPHS:
-                for graph in attribute.graphs:
-                    yield from _graph_texts(graph)

@@ -1,34 +1,35 @@
 """Write a model so that it appears whole or not at all.
 
-A staged model lies under a temporary name in the folder of its output; only `commit` gives it its name, by a rename.
-Whatever goes wrong before leaves the folder as it was.
+A staged model lies in a hidden folder beside its output; only `commit` gives it its name, by a rename. Whatever goes
+wrong before leaves the output's folder as it was, and so does a kill at any moment, once the next run has swept up.
 """
 
 from __future__ import annotations
 
 import contextlib
-import filecmp
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from onnx import ModelProto
 
+from tse_onnx.copying import identical
 from tse_onnx.encode import encoded
 from tse_onnx.errors import ModelError
 from tse_onnx.external import external_tensors, locate, location
+from tse_onnx.scratch import Scratch
 
 
 class Stage:
-    """The output of one conversion before it has its name."""
+    """The output of one conversion before it has its name. A stream (a pipe, `/dev/null`) gets its bytes on commit."""
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
-        self._temporaries: list[Path] = []
-        self._carried: list[Path] = []
-        self._folders: list[Path] = []
-        self._staged: Path | None = None
+    def __init__(self, out: Path, title: str, *, is_stream: bool = False) -> None:
+        self.out, self.title = out, title
+        self.folder: Path | None = None
+        """Where the staged model's external weights lie."""
+        self._is_stream = is_stream
+        self._pieces: tuple[bytes, ...] = ()
+        self._scratch = Scratch(out.parent)
 
     def write(self, model: ModelProto, folder: Path | None, unchanged: bytes | None = None) -> dict[str, str]:
         """Stage `model`, and carry the external weights from `folder`. The model's references are renamed only where
@@ -36,44 +37,44 @@ class Stage:
 
         `unchanged` are the model's own bytes where it is to stay as it is: they are staged unless a reference changed.
         """
-        renamed = self._carry(model, folder)
-        if unchanged is not None and not renamed:
-            self.write_bytes(unchanged)
-            return renamed
-        self.write_bytes(*encoded(model))
+        with _telling(self.title):
+            if self._is_stream:  # which has no folder: what reads it has to find the weights by itself
+                self.folder, renamed = folder, {}
+            else:
+                self._scratch.begin()
+                self.folder, renamed = self.out.parent, self._carry(model, folder)
+            self._put((unchanged,) if unchanged is not None and not renamed else tuple(encoded(model)))
         return renamed
 
     def write_bytes(self, *pieces: bytes) -> None:
-        """Stage the bytes of a model, in one piece or in several."""
-        self._staged = self._temporary(self.out)
-        with self._staged.open("wb") as file:
-            file.writelines(pieces)
-            file.flush()
-            os.fsync(file.fileno())
+        """Stage the bytes of a file, in one piece or in several."""
+        with _telling(self.title):
+            if not self._is_stream:
+                self._scratch.begin()
+            self._put(pieces)
+
+    def _put(self, pieces: tuple[bytes, ...]) -> None:
+        if self._is_stream:
+            self._pieces = pieces
+        else:
+            self._scratch.write(pieces)
 
     def commit(self) -> None:
-        """Give the staged model its name."""
-        assert self._staged is not None, "nothing is staged"
-        _copy_mode(self.out, self._staged)
-        self._staged.replace(self.out)
-        self._temporaries.remove(self._staged)
-        self._carried.clear()
-        self._folders.clear()
+        """Give the staged file its name. Until the end of `staging` an error takes that back."""
+        with _telling(self.title):
+            if self._is_stream:
+                with self.out.open("wb") as file:
+                    file.writelines(self._pieces)
+            else:
+                self._scratch.publish(self.out)
 
-    def discard(self) -> None:
+    def revert(self) -> None:
+        """Make the output what it was before `commit`."""
+        self._scratch.revert(self.out)
+
+    def end(self) -> None:
         """Remove whatever was staged and not committed."""
-        for path in (*self._temporaries, *self._carried):
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
-        for folder in reversed(self._folders):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-
-    def _temporary(self, beside: Path) -> Path:
-        path = beside.with_name(f".{beside.name[:40]}.{os.urandom(8).hex()}.tmp")
-        self._temporaries.append(path)  # before it is there: an interrupt may come at any time
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        return path
+        self._scratch.end()
 
     def _carry(self, model: ModelProto, folder: Path | None) -> dict[str, str]:
         tensors = list(external_tensors(model))
@@ -81,6 +82,7 @@ class Stage:
             return {}
         if folder is None:
             raise ModelError("the model's weights lie in other files: give its path, or load them into it first")
+        same_folder = folder.resolve() == self.out.parent.resolve()
         names: dict[str, str] = {}
         for tensor in tensors:
             where = location(tensor)
@@ -88,63 +90,92 @@ class Stage:
                 source = locate(folder, where)
                 if source.resolve() == self.out:
                     raise ModelError(f"cannot write {self.out}: the model's weights lie there")
-                same_folder = folder.resolve() == self.out.parent.resolve()
                 names[where] = where if same_folder else self._carry_file(source, where)
             if names[where] != where:
                 next(entry for entry in tensor.external_data if entry.key == "location").value = names[where]
         return {where: name for where, name in names.items() if name != where}
 
     def _carry_file(self, source: Path, where: str) -> str:
-        """Copy a weight file below the output's folder; its location there."""
+        """Copy a weight file below the output's folder, unless it is there; its location."""
         home = self.out.parent
-        name, number = where, 1
-        while (target := home / name) == self.out or target.exists() or target.is_symlink():
-            if (
-                target != self.out
-                and target.is_file()
-                and not target.is_symlink()
-                and filecmp.cmp(source, target, shallow=False)
-            ):
+        name, number, copied = where, 1, ""
+        while True:
+            target = home / name
+            if not target.parent.resolve().is_relative_to(home.resolve()):
+                raise ModelError(f"external data at {where!r} would be written outside the output's folder")
+            free = target != self.out
+            if free and not os.path.lexists(target):
+                if not copied:
+                    self._scratch.carry(source, name)
+                elif copied != name:
+                    self._scratch.rename(copied, name)
+                copied = name
+                with contextlib.suppress(FileExistsError):  # another run was faster: look at what it made
+                    self._scratch.give(name)
+                    return name
+            elif free and self._holds(target, source):
                 return name
-            number += 1
-            name = str(Path(where).with_name(f"{Path(where).stem}_{number}{Path(where).suffix}"))
-        if not target.parent.resolve().is_relative_to(home.resolve()):
-            raise ModelError(f"external data at {where!r} would be written outside the output's folder")
-        for missing in reversed([above for above in target.parents if not above.exists()]):
-            missing.mkdir(exist_ok=True)
-            self._folders.append(missing)
-        temporary = self._temporary(target)
-        shutil.copyfile(source, temporary)
-        _copy_mode(source, temporary)
-        temporary.replace(target)
-        self._temporaries.remove(temporary)
-        self._carried.append(target)
-        return name
+            elif not free or os.path.lexists(target):
+                number += 1
+                name = str(Path(where).with_name(f"{Path(where).stem}_{number}{Path(where).suffix}"))
+
+    def _holds(self, target: Path, source: Path) -> bool:
+        """Whether a file that is there already has the bytes of `source`, and is there to stay."""
+        try:
+            return (
+                target.is_file()
+                and not target.is_symlink()
+                and identical(source, target)
+                and not self._scratch.pending(target)
+                and target.is_file()  # a run that fails takes its file away first, and then what says it was pending
+            )
+        except FileNotFoundError:
+            return False
 
 
 @contextlib.contextmanager
 def staging(out: Path) -> Iterator[Stage]:
     """Stage an output at `out`; what was not committed is removed. `OSError` becomes `ModelError`."""
+    if str(out) == "-":
+        raise ModelError("cannot write a file called -: standard output is for a model, and for --format json")
     try:
         if out.is_dir():
             raise ModelError(f"cannot write {out}: it is a directory")
-        if out.exists() and not out.is_file():
-            raise ModelError(f"cannot write {out}: it is not a regular file (use - for standard output)")
+        if _is_standard_output(out):
+            raise ModelError(
+                f"cannot write {out}: it is standard output, which has the report; a model goes there with -"
+            )
+        is_stream = out.exists() and not out.is_file()
+        if is_stream and not (out.is_fifo() or out.is_char_device()):
+            raise ModelError(f"cannot write {out}: it is neither a file nor a stream")
         if not out.parent.is_dir():
             raise ModelError(f"cannot write {out}: there is no directory {out.parent}")
         # Through a link the file it points to is replaced, as a plain write would do.
-        stage = Stage(resolved(out))
+        stage = Stage(out if is_stream else resolved(out), str(out), is_stream=is_stream)
         if not stage.out.parent.is_dir():
             raise ModelError(f"cannot write {out}: it links to {stage.out}, and there is no such directory")
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot write {out}: {getattr(error, 'strerror', None) or error}") from error
     try:
-        yield stage
-    except OSError as error:
-        culprit = f" ({error.filename})" if error.filename and Path(error.filename).parent != stage.out.parent else ""
-        raise ModelError(f"cannot write {out}: {error.strerror or error}{culprit}") from error
+        with _telling(stage.title):
+            yield stage
+    except BaseException:
+        stage.revert()
+        raise
     finally:
-        stage.discard()
+        stage.end()
+
+
+@contextlib.contextmanager
+def _telling(title: str) -> Iterator[None]:
+    """Say what could not be written instead of only why."""
+    try:
+        yield
+    except OSError as error:
+        name = error.filename if isinstance(error.filename, str) else ""
+        elsewhere = name and Path(name).parent != Path(title).resolve().parent and ".tse-onnx-" not in name
+        culprit = f" ({name})" if elsewhere else ""
+        raise ModelError(f"cannot write {title}: {error.strerror or error}{culprit}") from error
 
 
 def resolved(path: Path) -> Path:
@@ -155,12 +186,10 @@ def resolved(path: Path) -> Path:
         raise ModelError(f"cannot follow {path}: its links lead in a circle") from error
 
 
-def _copy_mode(like: Path, path: Path) -> None:
-    """Give `path` the permissions of `like`, or those of any new file where there is none."""
+def _is_standard_output(path: Path) -> bool:
+    """Whether a write to `path` would mix with what is printed."""
     try:
-        mode = like.stat().st_mode & 0o777
-    except FileNotFoundError:
-        mask = os.umask(0)
-        os.umask(mask)
-        mode = 0o666 & ~mask
-    path.chmod(mode)
+        there = path.stat()
+        return os.path.samestat(there, os.fstat(1)) and not os.path.samestat(there, os.stat(os.devnull))
+    except OSError:
+        return False

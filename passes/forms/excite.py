@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tse_onnx.passes.forms import mixers, norms, pointwise, views
 from tse_onnx.passes.forms.act import Act, Form, Site
+from tse_onnx.passes.index import takes_references
 from tse_onnx.passes.reasons import Refusal, refuse
 
 FORMS: tuple[Form, ...] = (*pointwise.FORMS, *mixers.FORMS, *norms.FORMS, *views.FORMS)
@@ -25,4 +26,9 @@ def act(site: Site) -> Act | Refusal:
             text = "is quantised as a whole (QOperator); export or quantise the model with Q/DQ pairs instead"
             return refuse("quantised", text, node)
         return refuse("operator", "is not known to act on each descriptor alone", node)
-    return form.rule(site)
+    if takes_references(node):
+        return refuse("operator", "takes an attribute from the call of its function", node)
+    try:
+        return form.rule(site)
+    except (LookupError, ValueError, ArithmeticError):  # an axis that is not there, pads for another rank
+        return refuse("operator", "does not fit the descriptor", node)

@@ -9,7 +9,7 @@ import numpy as np
 from onnx import NodeProto
 
 from tse_onnx.passes.descriptor import Descriptor
-from tse_onnx.passes.index import GraphIndex, element_count, int_attribute, ints_attribute
+from tse_onnx.passes.index import GraphIndex, element_count, int_attribute, ints_attribute, takes_references
 from tse_onnx.passes.reasons import Refusal, quoted, refuse
 from tse_onnx.passes.shapes import Types
 
@@ -44,6 +44,8 @@ def squeeze_at(position: int, index: GraphIndex, types: Types) -> Found:
         return None
     if node.domain not in ("", "ai.onnx") and node.op_type != "QLinearGlobalAveragePool":
         return None
+    if takes_references(node):
+        return refuse("axes", "takes an attribute from the call of its function", node)
     return reader(position, node, index, types)
 
 

@@ -8,12 +8,18 @@ by SIGTERM), 141 the reader of the output went away. An error is one line on sta
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import io
+import math
 import os
 import signal
 import sys
 import threading
+import time
+import warnings
+from collections.abc import Iterator
+from types import FrameType
 from typing import Any, NoReturn
 
 import click
@@ -44,8 +50,52 @@ class _Terminated(BaseException):
     """SIGTERM, as a job that took too long gets it: what is staged has to be removed first."""
 
 
-def _terminate(number: int, frame: object) -> NoReturn:
-    raise _Terminated
+_HANDLED = {
+    signal.SIGINT: (signal.default_int_handler, KeyboardInterrupt),
+    signal.SIGTERM: (signal.SIG_DFL, _Terminated),
+}
+_MOMENT = 5.0
+"""Seconds in which a second signal, as of an impatient user, does not disturb the removal of what was staged."""
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[BaseException]]:
+    """Raise for SIGINT and SIGTERM, where nobody else has taken or switched off these; what was raised is in the list.
+
+    Once there is something in it the process ends, and does so undisturbed.
+    """
+    raised: list[BaseException] = []
+    last = -math.inf
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal last
+        if _importing(frame):  # native modules turn what is raised in them into an ImportError, and stay half made
+            again = threading.Timer(0.1, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+            return
+        last, before = time.monotonic(), last
+        if last - before > _MOMENT:
+            raised.append(_HANDLED[signal.Signals(number)][1]())
+            raise raised[-1]
+
+    ours = threading.current_thread() is threading.main_thread()
+    taken = {number: usual for number, (usual, _) in _HANDLED.items() if ours and signal.getsignal(number) == usual}
+    for number in taken:
+        signal.signal(number, stop)
+    try:
+        yield raised
+    finally:
+        for number, usual in taken.items():
+            signal.signal(number, signal.SIG_IGN if raised else usual)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 class _Group(click.Group):
@@ -60,26 +110,24 @@ class _Group(click.Group):
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # a terminal without × shows ?, and is no reason to fail
-        ours = threading.current_thread() is threading.main_thread()
-        catches = ours and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-        if catches:
-            signal.signal(signal.SIGTERM, _terminate)
         log = ctx.ensure_object(Log)
         log.show(verbosity(ctx))
-        try:
-            result = super().invoke(ctx)
-            sys.stdout.flush()
-            return result
-        except click.exceptions.Exit:
-            raise
-        except (Exception, KeyboardInterrupt, _Terminated) as error:
-            if debugging(ctx):
-                print_traceback(error)
-            _report(error)
-        finally:
-            log.close()
-            if catches:
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        with _signals() as raised:
+            try:
+                with warnings.catch_warnings():
+                    if not sys.warnoptions:  # numpy's, of models that compute what is no number: no line of ours
+                        warnings.simplefilter("ignore")
+                    result = super().invoke(ctx)
+                sys.stdout.flush()
+                return result
+            except click.exceptions.Exit:
+                raise
+            except (Exception, KeyboardInterrupt, _Terminated) as error:
+                if debugging(ctx):
+                    print_traceback(error)
+                _report(raised[0] if raised and isinstance(error, Exception) else error)
+            finally:
+                log.close()
 
 
 def _report(error: BaseException) -> NoReturn:
@@ -87,7 +135,7 @@ def _report(error: BaseException) -> NoReturn:
     match error:
         case KeyboardInterrupt() | _Terminated():
             click.echo(f"Interrupted: {error}." if str(error) else "Interrupted: nothing was written.", err=True)
-            sys.exit(130 if isinstance(error, KeyboardInterrupt) else 143)
+            _leave(130 if isinstance(error, KeyboardInterrupt) else 143)
         case TseError():
             _fail(str(error), 1 if isinstance(error, CheckFailed) else 2)
         case click.UsageError():
@@ -108,6 +156,16 @@ def _report(error: BaseException) -> NoReturn:
 
 def _fail(text: str, code: int) -> NoReturn:
     click.echo(f"Error: {printable(text)}", err=True)
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit; at once, where native code that cannot be stopped would crash in an interpreter that ends around it."""
+    from tse_onnx.verification.deadline import abandoned
+
+    if abandoned():
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 

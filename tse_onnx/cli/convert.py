@@ -23,6 +23,7 @@ from tse_onnx.cli.options import (
     print_json,
     seed_option,
     threads_option,
+    time_limit_option,
 )
 from tse_onnx.cli.tiling import tiling_options
 
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
 )
 @click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Fail unless N blocks are converted.")
 @threads_option
+@time_limit_option
 @click.option(
     "--report", "report_path", type=click.Path(path_type=Path), metavar="FILE", help="Write the report as JSON."
 )
@@ -102,6 +104,7 @@ def convert(
     max_drift: float | None,
     expect: int | None,
     threads: int,
+    time_limit: float | None,
     report_path: Path | None,
     certify: bool,
     form: str,
@@ -149,6 +152,7 @@ def convert(
             max_drift=max_drift,
             expect=expect,
             threads=threads,
+            time_limit=time_limit,
             certify=certify,
             report=report_path,
         )

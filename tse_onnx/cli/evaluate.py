@@ -17,6 +17,7 @@ from tse_onnx.cli.options import (
     parse_kinds,
     parse_shapes,
     print_json,
+    threads_option,
 )
 from tse_onnx.cli.progress import progress_bar
 from tse_onnx.cli.tiling import OPTION_NAMES, tiling_options
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 @click.argument("converted", type=click.Path(path_type=Path), nargs=-1)
 @data_options
 @input_shape_option
-@click.option("--threads", type=click.IntRange(0, 1024), default=0, help="Threads of onnxruntime; 0 for all cores.")
+@threads_option
 @click.option("--by-stage", is_flag=True, help="Also convert the blocks of each resolution alone, one after the other.")
 @click.option(
     "--correlation",

@@ -49,6 +49,10 @@ threads_option = click.option(
     "--threads", type=click.IntRange(0, 1024), default=0, show_default=True, metavar="N",
     help="Threads of onnxruntime; 0 for as many as there are processors that may be used.",
 )  # fmt: skip
+time_limit_option = click.option(
+    "--time-limit", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+    help="Fail where the checks take longer than this.",
+)  # fmt: skip
 format_option = click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
     help="What to print on standard output.",

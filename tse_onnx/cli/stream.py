@@ -18,6 +18,7 @@ from tse_onnx.cli.options import (
     preprocess_option,
     print_json,
     seed_option,
+    time_limit_option,
 )
 from tse_onnx.cli.streaming_options import (
     back_to_back_option,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 )
 @preprocess_option
 @seed_option
+@time_limit_option
 @click.option(
     "--tolerance", type=click.FloatRange(min=0), default=1e-4, show_default=True, metavar="X",
     help="Largest difference from onnxruntime's outputs, relative to their largest value.",
@@ -74,6 +76,7 @@ def stream(
     data: Path | None,
     preprocess: str,
     seed: int,
+    time_limit: float | None,
     tolerance: float,
     grain: str,
     storage: str,
@@ -112,6 +115,7 @@ def stream(
         data=data,
         preprocess=preprocess,
         seed=seed,
+        time_limit=time_limit,
         tolerance=tolerance,
         progress=_progress() if execute else None,
     )

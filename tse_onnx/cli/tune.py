@@ -301,8 +301,8 @@ class _kept:  # noqa: N801 - reads as a word
         """Nothing to do."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, KeyboardInterrupt) and self._keeps:
-            raise KeyboardInterrupt("what was measured is kept, and the same command goes on from there") from None
+        if isinstance(error, BaseException) and not isinstance(error, Exception) and self._keeps:
+            error.args = ("what was measured is kept, and the same command goes on from there",)
 
 
 def parse_size(text: str, option: str) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tse_onnx.data.element import element_type
-from tse_onnx.data.samples import Feed
+from tse_onnx.data.feed import Feed
 from tse_onnx.errors import DataError
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.shapes import TensorType, first_line

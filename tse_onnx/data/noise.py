@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from tse_onnx.data.element import element_type
+from tse_onnx.data.feed import Feed
 from tse_onnx.data.preprocess import Preprocess
-from tse_onnx.data.samples import Feed, Samples, samples_of
+from tse_onnx.data.samples import Samples, samples_of
 from tse_onnx.errors import DataError
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.shapes import TensorType

@@ -10,13 +10,13 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
-import sys
 from pathlib import Path
 from typing import Union
 
 from tse_onnx.data.preprocess import Preprocess
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.reasons import quoted
+from tse_onnx.toml import need_keys, parse_toml, read_toml
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -50,31 +50,14 @@ def preprocess_of(value: Preprocessing) -> Preprocess:
         raise UsageError(
             f"images are prepared as {', '.join(PRESETS)}, or by a .toml file, not as {quoted(str(value))}{hint}"
         )
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} does not say how to prepare images: byte {error.start} is not UTF-8") from None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    text = read_toml(path, "preprocessing")
     return parse_preprocess(text, str(path))
 
 
 def parse_preprocess(text: str, title: str = "the preprocessing") -> Preprocess:
     """The preprocessing in the text of a TOML file, which messages call `title`. Raises `UsageError`."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-
-    try:
-        stated = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UsageError(f"{title} is not TOML: {error}") from None
-    for key in stated:
-        if key not in (*_FIELDS, "preset"):
-            near = difflib.get_close_matches(key, (*_FIELDS, "preset"), 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are preset, {', '.join(_FIELDS)}"
-            raise UsageError(f"{title}: there is no key {quoted(key)}; {hint}")
+    stated = parse_toml(text, title)
+    need_keys(stated, ("preset", *_FIELDS), title)
     base = stated.pop("preset", "unit")
     if not isinstance(base, str) or base not in PRESETS:
         raise UsageError(f"{title}: preset is {', '.join(PRESETS)}, not {base!r}")

@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
+from tse_onnx.data.feed import Content, Feed
 from tse_onnx.data.preprocess import Preprocess
 from tse_onnx.errors import DataError
 from tse_onnx.passes.shapes import TensorType
 
-Feed = Mapping[str, np.ndarray]
-
 # Samples in one run where the batch is dynamic: enough to keep the processor busy, few enough to bound the memory.
 BATCH = 8
-
-
-class Content(Protocol):
-    """What samples are made of, by number."""
-
-    def feed(self, chosen: Sequence[int]) -> Feed:
-        """One batch: an array [samples, ...] for each input of the model. Raises `DataError`."""
-
-    def identity(self, chosen: Sequence[int]) -> Iterable[bytes]:
-        """What these samples are, in pieces: two sequences of samples are equal where these are."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,8 @@
 """How well the mean of a tile stands for the mean of the whole map: Figure 4 of the paper.
 
 For each block Pearson's correlation, over all channels of all images, of what a tile gives with what the whole map
-gives: before the excite (the means) and after it (the gates). The network itself is the original throughout.
+gives: before the excite (the means, calibrated where a running squeeze is) and after it (the gates). The network itself
+is the original throughout.
 
 Vosco, Shenkler, Grobman, "Tiled Squeeze-and-Excite: Channel Attention With Local Spatial Context", 2021.
 """
@@ -23,7 +24,7 @@ from tse_onnx.evaluation.run import Contender, Progress, Runner, batches
 from tse_onnx.passes.block import Anatomy, Block
 from tse_onnx.passes.index import GraphIndex
 from tse_onnx.passes.match import DEFAULT_KINDS
-from tse_onnx.passes.tiling import Cover, Region
+from tse_onnx.passes.tiling import Cover, Region, Running
 from tse_onnx.plan import CONVERTED, Plan
 from tse_onnx.selection import EVERYTHING, Selection
 from tse_onnx.source import ModelLike
@@ -127,6 +128,7 @@ class _BlockMeter:
         self._block, self._tiling = block, tiling
         self._anatomy: Anatomy = block.anatomy
         self._regions = [source for source, _ in cover.pieces()]
+        self._calibration = cover.calibration if isinstance(cover, Running) else None
         self._sizes = size_probes(block, cover, index)
         self._original = Original(model, index, reference.folder)
         self._excite: Session | None = None
@@ -142,8 +144,11 @@ class _BlockMeter:
         x, whole, gate = values[squeeze.input], values[squeeze.output], values[self._anatomy.gate]
         axes = tuple(squeeze.spatial)
         mean = x.mean(axis=axes, dtype=np.float64)
-        for region, means, gates in zip(self._regions, self._means, self._gates, strict=True):
+        for number, region in enumerate(self._regions):
+            means, gates = self._means[number], self._gates[number]
             tile = x[self._slices(region, x.ndim)].mean(axis=axes, dtype=np.float64)
+            if self._calibration is not None:
+                tile = self._calibration.slopes[number] * tile + np.array(self._calibration.offsets[number])
             means.add(mean, tile)
             if self._runs_alone:
                 given = {squeeze.output: tile.astype(whole.dtype).reshape(whole.shape)}

@@ -10,8 +10,9 @@ import numpy as np
 from onnx import ModelProto
 
 from tse_onnx.analysis import InputShapes, bind, fed_inputs
+from tse_onnx.data.feed import Feed
 from tse_onnx.data.labels import check_range
-from tse_onnx.data.samples import Feed, Samples
+from tse_onnx.data.samples import Samples
 from tse_onnx.errors import DataError, ModelError
 from tse_onnx.evaluation.scores import Meter, Score, looks_like_classes
 from tse_onnx.external import check_locations

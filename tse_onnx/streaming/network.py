@@ -13,13 +13,14 @@ from tse_onnx.errors import ModelError
 from tse_onnx.passes.index import GraphIndex, captured
 from tse_onnx.passes.order import in_order
 from tse_onnx.passes.reasons import label, printable, quoted
-from tse_onnx.passes.shapes import Dim, Inference, Types, model_types
+from tse_onnx.passes.shapes import Dim, Inference, TensorType, Types, first_line, model_types
 from tse_onnx.source import DEFAULT_DOMAINS
 from tse_onnx.streaming.axis import COLUMNS, ROWS, Axis
 from tse_onnx.streaming.constants import Constants
 from tse_onnx.streaming.needs import flow_of, known
 from tse_onnx.streaming.rows import Need, everything, listed
 from tse_onnx.streaming.view import Flow, Operand, View
+from tse_onnx.validity import complaint
 
 _LOOPS = frozenset({"Loop", "Scan", "If"})
 
@@ -129,6 +130,11 @@ def network_of(model: ModelProto, bound: Mapping[str, tuple[Dim, ...]] | None = 
     opset = next((entry.version for entry in model.opset_import if entry.domain in DEFAULT_DOMAINS), 0)
     _refuse_loops(index.nodes)
     dims, dtypes = _types(model, index, dict(bound or {}))
+    # The rows that an operator needs follow from its attributes and shapes, which have to fit each other.
+    kinds = {name: TensorType(dtypes[name], dims[name]) for name in dims}
+    sized = all(output.name in kinds for output in model.graph.output)  # else that is what the builder says
+    if sized and (said := complaint(model, kinds)) is not None:
+        raise ModelError(f"the model is not valid: {said.rstrip('.')}")
     constants = Constants(index, dims, opset)
     return _Builder(model.graph, index, dims, dtypes, constants, opset).build()
 
@@ -139,7 +145,10 @@ def inlined(model: ModelProto) -> ModelProto:
         return model
     from onnx.inliner import inline_local_functions
 
-    return inline_local_functions(model)
+    try:
+        return inline_local_functions(model)
+    except Exception as error:  # onnx raises types of its own that are not exported everywhere
+        raise ModelError(f"onnx cannot inline the functions of this model: {first_line(error)}") from error
 
 
 def _sorted_index(graph: GraphProto) -> GraphIndex:
@@ -216,7 +225,7 @@ class _Builder:
         constants: Constants,
         opset: int,
     ) -> None:
-        self._rows = 0
+        self._rows = self._columns = 0
         self._graph, self._index, self._dims, self._dtypes = graph, index, dims, dtypes
         self._constants, self._opset = constants, opset
         self._tensors: dict[str, Tensor] = {}
@@ -258,9 +267,11 @@ class _Builder:
         leaves = name in self._index.outputs
         self._tensors[name] = Tensor(name, dims, self._dtypes[name], rows, columns, source, leaves)
         self._rows += self._tensors[name].row_count
-        if self._rows > _MOST_ROWS:
+        self._columns += self._tensors[name].column_count
+        if max(self._rows, self._columns) > _MOST_ROWS:
+            what = f"{self._rows:,} rows" if self._rows > _MOST_ROWS else f"{self._columns:,} columns"
             raise ModelError(
-                f"the tensors up to {quoted(name)} have {self._rows:,} rows, more than the dataflow model follows "
+                f"the tensors up to {quoted(name)} have {what}, more than the dataflow model follows "
                 f"({_MOST_ROWS:,}); bind a smaller input"
             )
 
@@ -287,7 +298,16 @@ class _Builder:
         self, node: NodeProto, slots: list[str], shapes: tuple[tuple[int, ...], ...], slot: int, direction: int
     ) -> Flow:
         operands = tuple(self._operand(name, direction) if name else None for name in slots)
-        return flow_of(View(node, operands, shapes, slot, self._opset, self._constants.value), direction)
+        try:
+            flow = flow_of(View(node, operands, shapes, slot, self._opset, self._constants.value), direction)
+            for operand, need in zip(operands, flow.needs, strict=True):
+                if need is not None and max(need.ready, default=-1) >= need.size:
+                    raise IndexError("a row that is not there")
+                if need is not None and operand is not None and direction == ROWS and need.size != operand.tokens:
+                    raise IndexError("rows of another number")
+            return flow
+        except (LookupError, ValueError, ArithmeticError, AssertionError) as error:
+            raise ModelError(f"{label(node)} does not fit the shapes of its tensors") from error
 
     def _operand(self, name: str, direction: int) -> Operand:
         tensor = self._tensors.get(name)
@@ -361,7 +381,7 @@ def _input_axes(name: str, index: GraphIndex, dims: Mapping[str, tuple[int, ...]
             after = order
             if node.op_type == "Transpose":
                 perm = next((tuple(each.ints) for each in node.attribute if each.name == "perm"), order[::-1])
-                after = tuple(order[axis] for axis in perm) if len(perm) == rank else order
+                after = tuple(order[axis] for axis in perm) if sorted(perm) == list(range(rank)) else order
             for output in node.output:
                 if output and output not in seen and len(dims.get(output, ())) == rank:
                     seen.add(output)

@@ -11,6 +11,7 @@ from onnx import ModelProto
 
 from tse_onnx.analysis import bind
 from tse_onnx.errors import UsageError
+from tse_onnx.external import check_locations
 from tse_onnx.passes.shapes import Dim, TensorType
 from tse_onnx.source import ModelLike, Source, open_model
 from tse_onnx.streaming.machine import ROW, Machine
@@ -18,10 +19,11 @@ from tse_onnx.streaming.model import measured
 from tse_onnx.streaming.network import Network, network_of
 from tse_onnx.streaming.occupancy import Occupancy, occupancy
 from tse_onnx.streaming.result import Dataflow
+from tse_onnx.verification.deadline import Deadline
 
 if TYPE_CHECKING:
+    from tse_onnx.data.feed import Feed
     from tse_onnx.data.presets import Preprocessing
-    from tse_onnx.data.samples import Feed
     from tse_onnx.streaming.execute.certificate import Certificate, Progress
 
 
@@ -48,17 +50,21 @@ def stream(
     preprocess: Preprocessing = "unit",
     seed: int = 0,
     tolerance: float = 1e-4,
+    time_limit: float | None = None,
     progress: Progress | None = None,
 ) -> Session:
     """The figures of `model` as `tse_onnx.dataflow` gives them, and with `execute` their proof by a run on the first
     sample of `data`, or on noise drawn from `seed`.
 
-    Raises what `dataflow` raises, `UsageError` for a run by pixels, and `DataError` where the data do not fit.
+    Raises what `dataflow` raises, `UsageError` for a run by pixels, `DataError` where the data do not fit, and
+    `CheckFailed` where the run takes longer than the seconds of `time_limit`.
     """
     machine = machine or Machine()
     if execute and machine.grain != ROW:
         raise UsageError("the run stores rows, not pixels: add --no-run")
     source = open_model(model)
+    if execute:
+        check_locations(source.model, source.path.parent if source.path is not None else None)
     network = network_of(source.model, bind(source, input_shapes or {}))
     figures = measured(network, machine, source.title)
     certificate = None
@@ -72,6 +78,7 @@ def stream(
             machine=machine,
             folder=source.path.parent if source.path is not None else None,
             tolerance=tolerance,
+            deadline=Deadline(time_limit),
             progress=progress,
         )
     return Session(figures, certificate, network)
@@ -84,13 +91,14 @@ def certified(
     data: Path | None,
     preprocess: Preprocessing = "unit",
     seed: int = 0,
+    deadline: Deadline | None = None,
 ) -> Certificate:
     """The certificate of what became of a model, on the first sample of `data` or on noise."""
     from tse_onnx.streaming.execute.certificate import certify
 
     network = network_of(converted, bound)
     folder = source.path.parent if source.path is not None else None
-    return certify(converted, network, feed_of(network, data, preprocess, seed), folder=folder)
+    return certify(converted, network, feed_of(network, data, preprocess, seed), folder=folder, deadline=deadline)
 
 
 def feed_of(network: Network, data: Path | None, preprocess: Preprocessing = "unit", seed: int = 0) -> Feed:

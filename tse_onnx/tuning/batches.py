@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
 from tse_onnx.data.samples import Samples
-from tse_onnx.tuning.work import Batch
+from tse_onnx.tuning.work import Batch, aligned
 
 _KEPT_BYTES = 512 * 2**20
 
@@ -44,7 +44,9 @@ class Batches:
             part = self.samples.subset(chosen)
             part = part if part.fixed else part.by(len(chosen))
             (feed,) = part.feeds()
-            found = self._kept[number] = Batch(number, feed, part.labels)
+            found = self._kept[number] = Batch(
+                number, {name: aligned(array) for name, array in feed.items()}, part.labels
+            )
             self._held += _bytes(found)
             while self._held > _KEPT_BYTES and len(self._kept) > 1:
                 self._held -= _bytes(self._kept.popitem(last=False)[1])

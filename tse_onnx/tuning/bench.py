@@ -13,7 +13,8 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from tse_onnx.data.samples import Feed, Samples
+from tse_onnx.data.feed import Feed
+from tse_onnx.data.samples import Samples
 from tse_onnx.passes.block import Block
 from tse_onnx.phases import phase
 from tse_onnx.tuning.batches import Batches
@@ -90,7 +91,8 @@ class Bench:
         self.measure((only(one, block.name) for block, _, own in offered for one in own), "measuring blocks")
         before = self.figure.of(())
         found = []
-        for block, why, own in offered:
+        for number, (block, why, own) in enumerate(offered):
+            self.say("counting buffers", number, len(offered))
             candidates = [CandidateLoss(None, before, 0, 0.0, 0.0)]
             for choice in own:
                 losses, held = self.losses(only(choice, block.name)), self.figure.of(only(choice, block.name))

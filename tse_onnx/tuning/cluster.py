@@ -12,6 +12,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from tse_onnx.tuning.batches import Batches
 from tse_onnx.tuning.choices import Combination
 from tse_onnx.tuning.losses import Loss
 from tse_onnx.tuning.network import Network
-from tse_onnx.tuning.work import Batch, Measured, References, carried_out, largest_part
+from tse_onnx.tuning.work import Batch, Measured, References, aligned, carried_out, largest_part
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -194,6 +195,7 @@ def _work(
     digest, shapes, kinds, threads = setting
     bound = tuple(sorted((name, tuple(dims)) for name, dims in shapes.items()))
     network = _network(_Model(data, digest), bound, kinds, threads)
+    batches = [replace(batch, feed={name: aligned(array) for name, array in batch.feed.items()}) for batch in batches]
     return list(carried_out(References(network), network, loss, batches, wanted))
 
 

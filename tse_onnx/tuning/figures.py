@@ -9,7 +9,7 @@ from typing import Protocol
 from tse_onnx.analysis import InputShapes, analyse
 from tse_onnx.errors import UsageError
 from tse_onnx.metric import measure
-from tse_onnx.passes.shapes import weightless
+from tse_onnx.passes.shapes import described
 from tse_onnx.plan import Plan, decide
 from tse_onnx.preparation import Preparation
 from tse_onnx.rewriting import forms_of, rewrite
@@ -68,7 +68,7 @@ class StreamFigure:
 
         self._name, self._machine = name, Machine(bits=bits)
         # The model counts rows, so the network may be a copy without its weights, which is quicker to change.
-        self._source = replace(network.source, model=weightless(network.source.model))
+        self._source = replace(network.source, model=described(network.source.model))
         self._analysis = analyse(
             self._source, input_shapes, frozenset(block.kind for block in network.blocks) or {"se"}
         )

@@ -11,7 +11,7 @@ import onnx
 from onnx import ModelProto
 
 from tse_onnx.analysis import Analysis, InputShapes, analyse, need_sizes
-from tse_onnx.data.samples import Feed
+from tse_onnx.data.feed import Feed
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.block import Anatomy, Block, convertible
 from tse_onnx.passes.excerpt import Excerpts
@@ -84,7 +84,7 @@ class Network:
 
     @cached_property
     def _original(self) -> Session:
-        return Session(self.source.model, self._folder, (), self._threads)
+        return self._session(self.source.model)
 
     def original(self, feed: Feed) -> Values:
         """What the original makes of a batch."""
@@ -93,11 +93,13 @@ class Network:
     def observed(self, feed: Feed) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """The gates [samples, channels] and the means of each row [samples, channels, height] of one batch, by block
         name."""
+        if not self._main:
+            return {}
         index = self.analysis.main.index
         wanted = [name for block in self._main.values() for name in _seen(block) if name not in index.inputs]
         names = list(dict.fromkeys(wanted))
         if self._observer is None:
-            self._observer = Session(self.source.model, self._folder, names, self._threads)
+            self._observer = self._session(self.source.model, names)
         fed = self._fed(feed)
         values = {**fed, **self._observer.run(fed, names)}
         return {name: (_gates(block, values), _row_means(block, values)) for name, block in self._main.items()}
@@ -122,7 +124,7 @@ class Network:
 
     def together(self, combination: Combination) -> Stretch:
         """The whole model with these choices made, opened."""
-        session = Session(self.changed(combination), self._folder, (), self._threads, "the converted model")
+        session = self._session(self.changed(combination), title="the converted model")
         inputs = tuple(self.analysis_inputs)
         return Stretch(session, inputs, tuple(self.outputs))
 
@@ -225,7 +227,10 @@ class Network:
         model, inputs = self._excerpts.between(given, wanted, edit)
         if not wanted:
             return Stretch(self._original, (), ())
-        return Stretch(Session(model, self._folder, (), self._threads, "a part of the model"), inputs, tuple(wanted))
+        return Stretch(self._session(model, title="a part of the model"), inputs, tuple(wanted))
+
+    def _session(self, model: ModelProto, extra: Iterable[str] = (), title: str = "the model") -> Session:
+        return Session(model, self._folder, extra, self._threads, title, way_out="")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tse_onnx.data.samples import Feed
+from tse_onnx.data.feed import Feed
 from tse_onnx.tuning.choices import Choice, Combination
 from tse_onnx.tuning.losses import Loss, losses_of
 from tse_onnx.tuning.network import Network, Stretch, Values
@@ -37,6 +37,24 @@ class Measured:
     combination: Combination
     batch: int
     losses: Sequence[float]
+
+
+# As far as any processor's vectors reach.
+_ALIGNMENT = 64
+
+
+def aligned(array: np.ndarray) -> np.ndarray:
+    """The same array where its address does not decide in which order its numbers are added up.
+
+    What comes over a network lies anywhere, and vectorised sums begin at the next round address.
+    """
+    if array.ctypes.data % _ALIGNMENT == 0 and array.flags.c_contiguous:
+        return array
+    room = np.empty(array.nbytes + _ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    placed = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    placed[...] = array
+    return placed
 
 
 class References:

@@ -3,9 +3,10 @@
 It follows from the definition of a tile and shares nothing with the rewrite: no pooling, no resizing, no cropping of a
 gate. Two ways, by what the block's nodes allow:
 
-* the block runs on the crop of its input that is the tile, and the results are stitched;
-* where its nodes hold the size of the map fast (an Expand to it, a kernel as large as it), a map of that size in which
-  every pixel is the tile's mean, taken by numpy in double precision, gives the gate of the tile.
+* the block runs on the crop of its input that is the tile;
+* where the mean is over other pixels than those that the gate scales, or where its nodes hold the size of the map fast
+  (an Expand to it, a kernel as large as it), a map in which every pixel is the tile's mean, taken by numpy in double
+  precision, gives the gate of the tile.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
-from tse_onnx.data.samples import Feed
+from tse_onnx.data.feed import Feed
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.block import Anatomy, Block
 from tse_onnx.passes.folding import fold_of
@@ -28,7 +30,8 @@ from tse_onnx.passes.index import GraphIndex
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.scope import Scope
 from tse_onnx.passes.shapes import TensorType, value_info
-from tse_onnx.passes.tiling import Cover, Running, Tile
+from tse_onnx.passes.tiling import Cover, Region, Running, Tile
+from tse_onnx.verification.deadline import Deadline
 from tse_onnx.verification.result import BlockCheck
 from tse_onnx.verification.session import Session
 
@@ -52,6 +55,7 @@ class Original:
     folder: Path | None
     arguments: Feed = field(default_factory=dict)
     """Values that the block reads from outside: the arguments of the function that it stands in."""
+    deadline: Deadline = field(default_factory=Deadline)
 
 
 def probes(block: Block, how: Cover | Frozen, index: GraphIndex) -> tuple[str, ...]:
@@ -94,10 +98,30 @@ def check_block(original: Original, block: Block, how: Cover | Frozen, values: F
     anatomy = _anatomy(block)
     if tuple(y.shape[anatomy.map_axes.index(letter)] for letter in _letters(anatomy)) != cover.extents:
         return BlockCheck(block.name, float("inf"), 0.0)
-    by_crop = _croppable(anatomy, original.index, cover)
-    reference = (_by_crops if by_crop else _by_means)(original, block, cover, values)
-    error = float(np.max(np.abs(_widened(y) - _widened(reference)), initial=0.0))
-    return BlockCheck(block.name, error, _tolerance(block, original.index, reference))
+    by_crop = isinstance(cover, Tile) and _takes_any_size(anatomy, original.index)
+    error = _Error(y.dtype)
+    seen = np.zeros(cover.extents, bool)
+    for target, reference in (_by_crops if by_crop else _by_means)(original, block, cover, values):
+        original.deadline.check()
+        error.add(y[_slices(anatomy.map_axes, anatomy, target)], reference)
+        seen[target] = True
+    largest = error.largest if seen.all() else float("inf")
+    return BlockCheck(block.name, largest, _tolerance(block, original.index, error))
+
+
+class _Error:
+    """The largest difference from a reference and the largest value of it, added up tile by tile: no more is held."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self.dtype = dtype
+        self.largest = self.magnitude = 0.0
+
+    def add(self, values: np.ndarray, reference: np.ndarray) -> None:
+        """Take a tile into account; not a number stays so."""
+        one, two = _widened(values), _widened(reference)
+        difference = float(np.max(np.abs(one - two), initial=0.0)) if one.shape == two.shape else float("inf")
+        self.largest = float(np.maximum(self.largest, difference))
+        self.magnitude = float(np.maximum(self.magnitude, np.max(np.abs(two), initial=0.0)))
 
 
 def _check_frozen(original: Original, block: Block, frozen: Frozen, values: Feed) -> BlockCheck:
@@ -107,20 +131,18 @@ def _check_frozen(original: Original, block: Block, frozen: Frozen, values: Feed
     shape = [-1 if axis == "C" else 1 for axis in anatomy.map_axes]
     feed = {source: given, anatomy.gate: np.array(frozen.gate, given.dtype).reshape(shape), **original.arguments}
     alone = excerpt(original, feed, target)
-    reference = Session(alone, original.folder, threads=1, as_written=True).run(feed, [target])[target]
-    error = float("inf")
-    if made.shape == reference.shape:
-        error = float(np.max(np.abs(_widened(made) - _widened(reference)), initial=0.0))
-    return BlockCheck(block.name, error, _tolerance(block, original.index, reference))
+    reference = Session(alone, original.folder, threads=1, alone=True).run(feed, [target])[target]
+    error = _Error(made.dtype)
+    error.add(made, reference)
+    return BlockCheck(block.name, error.largest, _tolerance(block, original.index, error))
 
 
-def _tolerance(block: Block, index: GraphIndex, reference: np.ndarray) -> float:
+def _tolerance(block: Block, index: GraphIndex, error: _Error) -> float:
     """The absolute error that rounding explains, for an output of this type and magnitude."""
-    largest = float(np.max(np.abs(_widened(reference)), initial=0.0))
-    relative = _RELATIVE.get(onnx.helper.np_dtype_to_tensor_dtype(reference.dtype), 2e-5)
+    relative = _RELATIVE.get(onnx.helper.np_dtype_to_tensor_dtype(error.dtype), 2e-5)
     if any(index.nodes[step.position].op_type == "QuantizeLinear" for step in _anatomy(block).steps):
         relative = max(relative, _QUANTISED)
-    return relative * max(largest, 1e-3)
+    return relative * float(np.maximum(error.magnitude, 1e-3))
 
 
 def _widened(values: np.ndarray) -> np.ndarray:
@@ -137,11 +159,10 @@ def _letters(anatomy: Anatomy) -> str:
     return "".join(anatomy.input_axes[axis] for axis in anatomy.squeeze.spatial)
 
 
-def _croppable(anatomy: Anatomy, index: GraphIndex, cover: Cover) -> bool:
-    """Whether the block can run on a descriptor's own pixels: its nodes take a smaller map, and they are what it
-    scales."""
+def _takes_any_size(anatomy: Anatomy, index: GraphIndex) -> bool:
+    """Whether the nodes of a block take a smaller map: a descriptor's own pixels, or its mean alone."""
     squeeze = index.nodes[anatomy.squeeze.nodes[0]]
-    if not isinstance(cover, Tile) or squeeze.input[0] != anatomy.squeeze.input:
+    if squeeze.input[0] != anatomy.squeeze.input:
         return False
     if squeeze.op_type not in ("GlobalAveragePool", "ReduceMean"):
         return False
@@ -160,42 +181,40 @@ def _size_operands(index: GraphIndex, position: int) -> Iterator[str]:
         yield node.input[slot]
 
 
-def _by_crops(original: Original, block: Block, cover: Cover, values: Feed) -> np.ndarray:
-    """The original block on every tile of its input, stitched."""
+def _by_crops(original: Original, block: Block, cover: Cover, values: Feed) -> Iterator[tuple[Region, np.ndarray]]:
+    """The original block on every tile of its input: the tile, and what it makes there."""
     assert block.scale is not None
     anatomy = _anatomy(block)
     x = values[anatomy.root]
     alone = excerpt(original, {anatomy.root: x, **original.arguments}, block.scale.output)
-    session = Session(alone, original.folder, threads=1, as_written=True)
-    stitched = np.empty_like(values[block.scale.output])
+    session = Session(alone, original.folder, threads=1, alone=True)
     for source, target in cover.pieces():
-        crop, place = _slices(anatomy.root_axes, anatomy, source), _slices(anatomy.map_axes, anatomy, target)
+        crop = _slices(anatomy.root_axes, anatomy, source)
         feed = {anatomy.root: np.ascontiguousarray(x[crop]), **original.arguments}
-        stitched[place] = session.run(feed, [block.scale.output])[block.scale.output]
-    return stitched
+        yield target, session.run(feed, [block.scale.output])[block.scale.output]
 
 
-def _by_means(original: Original, block: Block, cover: Cover, values: Feed) -> np.ndarray:
-    """The gates that the original block gives for maps of each tile's mean, times what they scale."""
+def _by_means(original: Original, block: Block, cover: Cover, values: Feed) -> Iterator[tuple[Region, np.ndarray]]:
+    """The gates that the original block gives for each tile's mean, times what they scale there. The block is fed with
+    a map that is that mean everywhere: of one pixel, where its nodes do not want the whole size."""
     anatomy = _anatomy(block)
     x, scaled = values[anatomy.squeeze.input], values[anatomy.map]
     sizes = {name: values[name] for name in size_probes(block, cover, original.index)} | dict(original.arguments)
     alone = excerpt(original, {anatomy.squeeze.input: x, **sizes}, anatomy.gate)
-    session = Session(alone, original.folder, threads=1, as_written=True)
-    stitched = np.empty_like(scaled)
+    session = Session(alone, original.folder, threads=1, alone=True)
+    one_pixel = _takes_any_size(anatomy, original.index)
     for number, (source, target) in enumerate(cover.pieces()):
-        crop = x[_slices(anatomy.input_axes, anatomy, source)].astype(np.float64)
-        mean = crop.mean(axis=anatomy.squeeze.spatial, keepdims=True)
+        crop = x[_slices(anatomy.input_axes, anatomy, source)]
+        mean = crop.mean(axis=anatomy.squeeze.spatial, keepdims=True, dtype=np.float64)
         if isinstance(cover, Running) and cover.calibration is not None:
             shape = [-1 if axis == anatomy.squeeze.channel else 1 for axis in range(x.ndim)]
             offsets = np.array(cover.calibration.offsets[number]).reshape(shape)
             mean = cover.calibration.slopes[number] * mean + offsets
         mean = mean.astype(x.dtype)
-        feed = {anatomy.squeeze.input: np.ascontiguousarray(np.broadcast_to(mean, x.shape)), **sizes}
-        gate = np.broadcast_to(session.run(feed, [anatomy.gate])[anatomy.gate], scaled.shape)
+        given = mean if one_pixel else np.ascontiguousarray(np.broadcast_to(mean, x.shape))
+        gate = session.run({anatomy.squeeze.input: given, **sizes}, [anatomy.gate])[anatomy.gate]
         place = _slices(anatomy.map_axes, anatomy, target)
-        stitched[place] = scaled[place] * gate[place]
-    return stitched
+        yield target, scaled[place] * np.broadcast_to(gate, scaled.shape)[place]
 
 
 def _slices(axes: str, anatomy: Anatomy, region: tuple[slice, ...]) -> tuple[slice, ...]:
@@ -275,7 +294,8 @@ def check_inner(
         (converted, [name for name in probes(block, how, original.index) if name not in feeds]),
     ):
         if names:
-            values |= Session(excerpt(source, feeds, *names), source.folder, threads=threads).run(feeds, names)
+            session = Session(excerpt(source, feeds, *names), source.folder, threads=threads, deadline=source.deadline)
+            values |= session.run(feeds, names)
     arguments = {name: array for name, array in feeds.items() if name != anatomy.root}
     return check_block(replace(original, arguments=arguments), block, how, values)
 

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import onnxruntime as ort
 from onnx import ModelProto, ValueInfoProto
 
-from tse_onnx.data.samples import Feed
+from tse_onnx.data.feed import Feed
 from tse_onnx.encode import encoded
-from tse_onnx.errors import ModelError
+from tse_onnx.errors import ModelError, TseError
 from tse_onnx.external import external_tensors
 from tse_onnx.passes.shapes import first_line
+from tse_onnx.verification.deadline import Deadline
+
+T = TypeVar("T")
+
+_NEVER = Deadline()
 
 _FOLDER = "session.model_external_initializers_file_folder_path"
 _FATAL_ONLY = 4  # what goes wrong is raised as well, and said once
@@ -25,9 +31,10 @@ _WAY_OUT = "; --no-verify converts without running it"
 class Session:
     """A model in onnxruntime on the processor, with `extra` values as further outputs.
 
-    `folder` is where the weights lie that are in files of their own; `title` is how messages call the model;
-    `as_written` runs the nodes that the model has, without onnxruntime's fusions; `way_out` ends the messages. Raises
-    `ModelError` where onnxruntime refuses.
+    `folder` is where the weights lie that are in files of their own; `title` is how messages call the model, `way_out`
+    ends them. A block `alone` runs as it is written, without onnxruntime's fusions, and too shortly to be interrupted.
+    Raises `ModelError` where onnxruntime refuses, `CheckFailed` where the `deadline` passes. `large` values are
+    allocated one by one: onnxruntime's arena is faster, but grows to twice what is needed.
     """
 
     def __init__(
@@ -38,15 +45,20 @@ class Session:
         threads: int = 0,
         title: str = "the model",
         *,
-        as_written: bool = False,
+        alone: bool = False,
+        large: bool = False,
         way_out: str = _WAY_OUT,
+        deadline: Deadline | None = None,
     ) -> None:
         self._title, self._way_out = title, way_out
+        self._deadline = deadline or _NEVER
         options = ort.SessionOptions()
         options.log_severity_level = _FATAL_ONLY
         options.intra_op_num_threads = threads or _usable_processors()
-        if as_written:
+        self._alone = alone
+        if alone:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.enable_cpu_mem_arena = not large
         if folder is not None:
             options.add_session_config_entry(_FOLDER, str(folder))
         self._extra = [name for name in extra if name not in {value.name for value in model.graph.output}]
@@ -55,18 +67,36 @@ class Session:
         outputs.graph.output.extend(ValueInfoProto(name=name) for name in self._extra)
         data = b"".join([*encoded(model), *([outputs.SerializeToString()] if self._extra else [])])
         try:
-            self._session = _opened(data, options, folder, model)
+            self._session = self._awaited(
+                lambda: _opened(data, options, folder, model), lambda: _give_up_loading(options)
+            )
+        except TseError:
+            raise
         except Exception as error:  # onnxruntime's own types are not exported in every release
             raise ModelError(f"onnxruntime does not take {title}: {first_line(error)}{way_out}") from error
         self.outputs = [value.name for value in model.graph.output]
 
     def run(self, feed: Feed, names: Sequence[str]) -> dict[str, np.ndarray]:
         """The values of `names` for one feed."""
+        options = ort.RunOptions()
         try:
-            values = self._session.run(list(names), dict(feed))
+            values = self._awaited(
+                lambda: self._session.run(list(names), dict(feed), options),
+                lambda: setattr(options, "terminate", True),
+            )
+        except TseError:
+            raise
         except Exception as error:
             raise ModelError(f"onnxruntime cannot run {self._title}: {first_line(error)}{self._way_out}") from error
         return dict(zip(names, values, strict=True))
+
+    def _awaited(self, work: Callable[[], T], stop: Callable[[], object]) -> T:
+        return work() if self._alone else self._deadline.awaited(work, stop)
+
+
+def _give_up_loading(options: ort.SessionOptions) -> None:
+    if hasattr(options, "set_load_cancellation_flag"):  # not in older releases: there it is loaded to its end
+        options.set_load_cancellation_flag(True)
 
 
 def _usable_processors() -> int:
@@ -84,7 +114,9 @@ def _opened(data: bytes, options: ort.SessionOptions, folder: Path | None, model
     """A session for the bytes of a model whose external weights, if it has any, lie in `folder`."""
     providers = ["CPUExecutionProvider"]
     try:
-        return ort.InferenceSession(data, options, providers=providers)
+        session = ort.InferenceSession(data, options, providers=providers)
+        session._model_bytes = None  # kept to start anew on other providers: a whole copy of the model
+        return session
     except Exception:
         if folder is None or not any(True for _ in external_tensors(model)):
             raise

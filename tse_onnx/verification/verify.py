@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -11,19 +12,21 @@ import onnx
 from onnx import ModelProto
 
 from tse_onnx.analysis import Analysis
+from tse_onnx.data.feed import Feed
 from tse_onnx.data.samples import Samples
 from tse_onnx.errors import CheckFailed, ModelError
 from tse_onnx.evaluation.scores import Meter
+from tse_onnx.passes.block import Block
 from tse_onnx.passes.frozen import Frozen
 from tse_onnx.passes.index import GraphIndex
-from tse_onnx.passes.order import sort_nodes
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.scope import scopes
-from tse_onnx.passes.shapes import first_line, weightless
 from tse_onnx.passes.splice import Change
 from tse_onnx.passes.tiling import Cover, Tiling
 from tse_onnx.phases import phase
 from tse_onnx.plan import CONVERTED, Decision, Plan, decide
+from tse_onnx.validity import complaint
+from tse_onnx.verification.deadline import Deadline
 from tse_onnx.verification.drift import drift_of
 from tse_onnx.verification.oracle import Original, check_block, check_inner, probes, size_probes
 from tse_onnx.verification.outside import outside_differences
@@ -32,6 +35,12 @@ from tse_onnx.verification.session import Session
 from tse_onnx.verification.widen import has_narrow_type, widened, widened_feed
 
 _log = logging.getLogger(__name__)
+
+Tiled = tuple[Block, "Cover | Frozen"]
+Group = tuple[Tiled, ...]
+
+# Bytes of maps, feeds and outputs that are held at once, as far as a single one leaves the choice.
+_ROOM = 256 * 2**20
 
 
 def verify(
@@ -45,13 +54,16 @@ def verify(
     renamed: Mapping[str, str] | None = None,
     max_drift: float | None = None,
     threads: int = 0,
+    deadline: Deadline | None = None,
 ) -> Verification:
     """Check `converted` against the model it was made from.
 
     `folders` are where the external weights of the original and of the converted model lie, `renamed` the weight files
     that bear another name there; `max_drift` bounds the largest absolute difference of any output. Raises `ModelError`
-    where the original itself is not valid or does not run, `CheckFailed` where only the converted model does not.
+    where the original itself is not valid or does not run, `CheckFailed` where only the converted model does not, or
+    where the `deadline` passes.
     """
+    deadline = deadline or Deadline()
     with phase(_log, "comparing everything outside the edit"):
         checks = [_outside(analysis, converted, changes, renamed), _full_rows(analysis)]
     with phase(_log, "onnx's checker"):
@@ -61,7 +73,8 @@ def verify(
     if not changes and not analysis.bound:  # the same bytes: nothing can differ, whether or not onnxruntime runs them
         same = tuple(Drift(output.name, 0.0, None, None) for output in converted.graph.output)
         return Verification("not run: the model is unchanged", 0, tuple(checks), (), same)
-    blocks, drift = _numbers(analysis, converted, decisions, inputs, folders, threads)
+    deadline.check()
+    blocks, drift = _numbers(analysis, converted, decisions, inputs, folders, threads, deadline)
     if max_drift is not None:
         checks.append(_bounded(drift, max_drift))
     text = inputs.text + ", in single precision" * has_narrow_type(analysis.source.model)
@@ -87,24 +100,13 @@ def _full_rows(analysis: Analysis) -> Check:
 
 
 def _valid(analysis: Analysis, converted: ModelProto) -> Check:
-    complaint = _complaint(converted)
-    if complaint is None:
+    said = complaint(converted)
+    if said is None:
         return Check("checker", True, "onnx.checker accepts the output, shapes included")
-    own = _complaint(analysis.source.model)
+    own = complaint(analysis.source.model)
     if own is not None:
         raise ModelError(f"the model is not valid: {own.rstrip('.')}; --no-verify converts it as it is")
-    return Check("checker", False, f"onnx.checker refuses the output: {complaint}")
-
-
-def _complaint(model: ModelProto) -> str | None:
-    """What onnx's checker says against a model, or None."""
-    try:
-        bare = weightless(model)
-        sort_nodes(bare.graph)  # the order of nodes is the input's own affair, and runtimes do not need it
-        onnx.checker.check_model(bare, full_check=True)
-    except Exception as error:
-        return first_line(error)
-    return None
+    return Check("checker", False, f"onnx.checker refuses the output: {said}")
 
 
 def _numbers(
@@ -114,9 +116,14 @@ def _numbers(
     inputs: Samples,
     folders: tuple[Path | None, Path | None],
     threads: int,
+    deadline: Deadline,
 ) -> tuple[tuple[BlockCheck, ...], tuple[Drift, ...]]:
-    """Run both models on every feed, and the blocks on the first one."""
-    source, index, blocks = analysis.source.model, analysis.main.index, tuple[BlockCheck, ...]()
+    """Run both models on every feed, and the blocks on the first one.
+
+    Only one of the models is open at a time: a window of feeds goes through the original first. Of the blocks, as many
+    are looked at in one run of the converted model as leave room for their maps.
+    """
+    source, index = analysis.source.model, analysis.main.index
     narrow = has_narrow_type(source)
     if narrow:
         source, converted = widened(source), widened(converted)
@@ -127,29 +134,98 @@ def _numbers(
         if decision.status == CONVERTED and (how := decision.frozen or decision.cover) is not None
     }
     tiled = [(block, covers[block.name]) for block in analysis.parts[0].blocks if block.name in covers]
-    probed = _computed(index, (name for block, how in tiled for name in probes(block, how, index)))
     sizes = _computed(index, (name for block, how in tiled for name in size_probes(block, how, index)))
-    feeds = inputs.feeds()
-    before = Session(source, folders[0], sizes, threads)
-    original = Original(source, index, folders[0])
-    try:
-        after = Session(converted, folders[1], probed, threads, "the converted model")
-    except ModelError as error:  # the original runs, so this is a fault of the conversion
-        raise CheckFailed(str(error)) from error
-    meter = Meter(before.outputs)
-    for number, given in enumerate(feeds):
-        first, feed = number == 0, widened_feed(given) if narrow else given
-        reference = before.run(feed, _distinct(before.outputs, sizes if first else ()))
+    original = Original(source, index, folders[0], deadline=deadline)
+    outputs = [value.name for value in source.graph.output]
+    meter, checks = Meter(outputs), list[BlockCheck]()
+
+    def before() -> Session:
+        return Session(source, folders[0], sizes, threads, deadline=deadline, large=large)
+
+    def after(probed: Sequence[str] = ()) -> Session:
         try:
-            values = after.run(feed, _distinct(after.outputs, probed if first else ()))
+            title = "the converted model"
+            return Session(converted, folders[1], probed, threads, title, deadline=deadline, large=large)
+        except ModelError as error:  # the original runs, so this is a fault of the conversion
+            raise CheckFailed(str(error)) from error
+
+    def look(session: Session, group: Group, feed: Feed, reference: Feed, wanted: Iterable[str] = ()) -> Feed:
+        """Check the blocks of a group in a run of the converted model, from which `wanted` are needed as well."""
+        try:
+            values = session.run(feed, _distinct(wanted, _probed(group, index)))
         except ModelError as error:
             raise CheckFailed(str(error)) from error
-        if first:
-            known = {**feed, **{name: reference[name] for name in sizes}, **values}
-            blocks = tuple(check_block(original, block, how, known) for block, how in tiled)
-            blocks += tuple(_inner(analysis, source, converted, covers, folders, threads))
-        meter.add(reference, values)
-    return blocks, drift_of(meter.result())
+        known = {**feed, **{name: reference[name] for name in sizes}, **values}
+        for block, how in group:
+            checks.append(check_block(original, block, how, known))
+            _log_check(checks[-1])
+        return values
+
+    def compare(window: Sequence[tuple[Feed, Feed]], groups: Sequence[Group]) -> None:
+        for group in groups[:-1]:
+            look(after(_probed(group, index)), group, *window[0])
+        session = after(_probed(groups[-1], index))
+        for at, (feed, reference) in enumerate(window):
+            meter.add(reference, look(session, () if at else groups[-1], feed, reference, outputs))
+
+    feeds = (widened_feed(given) if narrow else given for given in inputs.feeds())
+    first = next(feeds)
+    groups = _groups(tiled, index, first)
+    large = len(groups) > 1
+    _log.info("running both models, blocks looked at in %d groups", len(groups))
+    for number, window in enumerate(_windows(before, chain([first], feeds), _distinct(outputs, sizes))):
+        compare(window, groups if number == 0 else [()])
+    for check in _inner(analysis, source, converted, covers, folders, threads, deadline):
+        checks.append(check)
+        _log_check(check)
+    return tuple(checks), drift_of(meter.result())
+
+
+def _windows(
+    opened: Callable[[], Session], feeds: Iterable[Feed], names: Sequence[str]
+) -> Iterator[list[tuple[Feed, Feed]]]:
+    """The feeds and what the original makes of them, as many at a time as there is room for; it is closed by then."""
+    rest = iter(feeds)
+    feed = next(rest, None)
+    while feed is not None:
+        session, window, held = opened(), list[tuple[Feed, Feed]](), 0
+        while feed is not None and held < _ROOM:
+            reference = session.run(feed, names)
+            window.append((feed, reference))
+            held += sum(getattr(value, "nbytes", 0) for value in (*feed.values(), *reference.values()))
+            feed = next(rest, None)
+        del session
+        yield window
+
+
+def _groups(tiled: Iterable[Tiled], index: GraphIndex, feed: Feed) -> list[Group]:
+    """The blocks in groups whose maps there is room for at once; at least one group."""
+    batch = max((len(array) for array in feed.values() if array.ndim), default=1)
+    groups: list[list[Tiled]] = [[]]
+    held = 0
+    for block, how in tiled:
+        size = _map_bytes(block, batch) * len(set(probes(block, how, index)))
+        if groups[-1] and held + size > _ROOM:
+            groups.append([])
+            held = 0
+        groups[-1].append((block, how))
+        held += size
+    return [tuple(group) for group in groups]
+
+
+def _map_bytes(block: Block, batch: int) -> int:
+    """The size of the map that a block scales, for a dynamic batch that is `batch`."""
+    shape = (*(block.shape or ())[:1], block.channels, *block.extents)
+    elements = math.prod(size or (1 if axis else batch) for axis, size in enumerate(shape))
+    return elements * onnx.helper.tensor_dtype_to_np_dtype(block.dtype).itemsize
+
+
+def _probed(group: Group, index: GraphIndex) -> tuple[str, ...]:
+    return _computed(index, (name for block, how in group for name in probes(block, how, index)))
+
+
+def _log_check(check: BlockCheck) -> None:
+    _log.debug("%s: largest error %.3g, tolerance %.3g", quoted(check.name), check.max_error, check.tolerance)
 
 
 def _inner(
@@ -159,13 +235,15 @@ def _inner(
     covers: Mapping[str, Cover | Frozen],
     folders: tuple[Path | None, Path | None],
     threads: int,
+    deadline: Deadline,
 ) -> Iterator[BlockCheck]:
     """The checks of the blocks in bodies and functions."""
     if not any(block.name in covers for part in analysis.parts[1:] for block in part.blocks):
         return
     scopes_before, scopes_after = (scopes(model, analysis.bound) for model in (source, converted))
     for part, was, now in zip(analysis.parts[1:], scopes_before[1:], scopes_after[1:], strict=True):
-        before, after = Original(source, was.index, folders[0]), Original(converted, now.index, folders[1])
+        before = Original(source, was.index, folders[0], deadline=deadline)
+        after = Original(converted, now.index, folders[1], deadline=deadline)
         for block in part.blocks:
             if block.name in covers:
                 yield check_inner(before, after, was, block, covers[block.name], seed=0, threads=threads)

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
-from tse_onnx.data.samples import Feed
+from tse_onnx.data.feed import Feed
 
 _NARROW, _WIDE = TensorProto.BFLOAT16, TensorProto.FLOAT
 # Attributes that name an element type.

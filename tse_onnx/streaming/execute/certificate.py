@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from onnx import ModelProto
 
-from tse_onnx.data.samples import Feed
+from tse_onnx.data.feed import Feed
 from tse_onnx.errors import CheckFailed, ModelError
 from tse_onnx.passes.reasons import label, quoted
+from tse_onnx.passes.shapes import first_line
 from tse_onnx.streaming.capacity import minimal
 from tse_onnx.streaming.execute.kernel import Absorber, Kernel, Site
 from tse_onnx.streaming.execute.kernels import absorber_of, kernel_of
@@ -22,6 +23,7 @@ from tse_onnx.streaming.machine import PER_READER, ROW, Machine
 from tse_onnx.streaming.network import Network, inlined
 from tse_onnx.streaming.pipeline import pipeline_of
 from tse_onnx.streaming.simulate import simulate
+from tse_onnx.verification.deadline import Deadline
 
 Progress = Callable[[str, int, int], None]
 _TOLERANCE = 1e-4
@@ -87,26 +89,36 @@ def certify(
     machine: Machine | None = None,
     folder: Path | None = None,
     tolerance: float = _TOLERANCE,
+    deadline: Deadline | None = None,
     progress: Progress | None = None,
 ) -> Certificate:
     """Run `network`, made of `model`, row by row on `feed` and compare with the model's figures and with onnxruntime.
 
     `folder` is where weights lie that are in files of their own. Raises `ModelError` where onnxruntime cannot run a
-    node by itself, and where the machine does not work in rows.
+    node by itself, and where the machine does not work in rows; `CheckFailed` where the `deadline` passes.
     """
+    limit = deadline or Deadline()
     machine = machine or Machine()
     if machine.grain != ROW:
         raise ModelError("the executor stores rows: certify without the pixel raster")
-    tell = progress or (lambda what, done, of: None)
+
+    def tell(what: str, done: int, of: int) -> None:
+        limit.check()
+        if progress is not None:
+            progress(what, done, of)
+
     streamer = streamer_of(model, network, private=machine.storage == PER_READER, folder=folder)
     peaks, least = predicted(network, machine)
     begun = time.perf_counter()
-    bounded = streamer.run(least, feed, lambda done, of: tell("rows in the predicted room", done, of))
+    try:
+        bounded = streamer.run(least, feed, lambda done, of: tell("rows in the predicted room", done, of))
+    except (LookupError, ValueError, TypeError, ArithmeticError) as cause:  # numpy's, where numbers do not fit shapes
+        raise ModelError(f"the network cannot be run row by row: {first_line(cause)}") from cause
     seconds = time.perf_counter() - begun
-    free = streamer.run()
+    free = streamer.run(progress=lambda done, of: limit.check())
     deadlocks, alive = _tightness(streamer, least, tell)
     begun = time.perf_counter()
-    error, worst, reference_seconds = _compared(model, feed, bounded, folder)
+    error, worst, reference_seconds = _compared(model, feed, bounded, folder, limit)
     proofs = (
         Proof("completes", bounded.halt is None, _completion(bounded, least)),
         Proof("peaks", free.peaks == peaks, _peaks(free, peaks)),
@@ -136,7 +148,7 @@ def streamer_of(model: ModelProto, network: Network, *, private: bool = False, f
         try:
             absorbers.append(absorber_of(site) if stage.absorbs else None)
             kernels.append(None if stage.absorbs else kernel_of(site))
-        except (AssertionError, KeyError, ValueError, NotImplementedError) as error:
+        except (AssertionError, LookupError, ValueError, TypeError, ArithmeticError, NotImplementedError) as error:
             raise ModelError(f"{label(stage.node)} cannot be run row by row: {error}") from error
     return Streamer(network, kernels, absorbers, private=private)
 
@@ -175,12 +187,14 @@ def _tightness(
     return tuple(deadlocks), tuple(alive)
 
 
-def _compared(model: ModelProto, feed: Feed, run: Streamed, folder: Path | None) -> tuple[float, str, float]:
+def _compared(
+    model: ModelProto, feed: Feed, run: Streamed, folder: Path | None, deadline: Deadline
+) -> tuple[float, str, float]:
     from tse_onnx.verification.session import Session
 
     if run.halt is not None:
         return float("inf"), "", 0.0
-    session = Session(model, folder, threads=1)
+    session = Session(model, folder, threads=1, deadline=deadline)
     names = [name for name in session.outputs if name in run.outputs]
     session.run(feed, names)
     begun = time.perf_counter()

@@ -10,9 +10,10 @@ import onnxruntime as ort
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from tse_onnx.errors import ModelError
+from tse_onnx.passes.reasons import label
 from tse_onnx.passes.shapes import first_line
 
-_ERRORS_ONLY = 3
+_FATAL_ONLY = 4  # what goes wrong is raised as well, and said once
 
 
 class Single:
@@ -38,9 +39,9 @@ class Single:
         )  # fmt: skip
         model = ModelProto(ir_version=8, graph=graph)
         model.opset_import.extend(opsets)
-        self._output = output
+        self._output, self._label = output, label(node)
         options = ort.SessionOptions()
-        options.log_severity_level = _ERRORS_ONLY
+        options.log_severity_level = _FATAL_ONLY
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         # A row is short: what a larger graph would gain by preparing costs more here than it saves.
@@ -50,14 +51,15 @@ class Single:
         try:
             self._session = ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own types are not exported in every release
-            raise ModelError(
-                f"onnxruntime cannot run {node.op_type} {node.name!r} row by row: {first_line(error)}"
-            ) from error
+            raise ModelError(f"{self._label} cannot be run row by row: {first_line(error)}") from error
         self._names = [self._output]
 
     def __call__(self, feed: Mapping[str, np.ndarray]) -> np.ndarray:
         """The node's output."""
-        result: np.ndarray = self._session.run(self._names, feed)[0]
+        try:
+            result: np.ndarray = self._session.run(self._names, feed)[0]
+        except Exception as error:  # as above
+            raise ModelError(f"{self._label} cannot be run row by row: {first_line(error)}") from error
         return result
 
 

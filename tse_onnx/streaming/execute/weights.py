@@ -13,6 +13,8 @@ from onnx.external_data_helper import load_external_data_for_model, uses_externa
 
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.order import in_order
+from tse_onnx.passes.reasons import quoted
+from tse_onnx.passes.shapes import first_line
 from tse_onnx.streaming.network import Network
 
 
@@ -24,11 +26,18 @@ def weights_of(model: ModelProto, network: Network, folder: Path | None) -> dict
     wanted = {name for stage in network.stages for name in stage.node.input if name and name not in network.tensors}
     if any(uses_external_data(tensor) for tensor in model.graph.initializer):
         model = _loaded(model, folder)
-    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer if tensor.name in wanted}
+    found = {tensor.name: _numbers(tensor) for tensor in model.graph.initializer if tensor.name in wanted}
     computed = wanted - set(found)
     if computed:
         found.update(_computed(model, network, computed))
     return found
+
+
+def _numbers(tensor: TensorProto) -> np.ndarray:
+    try:
+        return numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"cannot read initializer {quoted(tensor.name)}: {first_line(error)}") from error
 
 
 def _loaded(model: ModelProto, folder: Path | None) -> ModelProto:
@@ -37,7 +46,7 @@ def _loaded(model: ModelProto, folder: Path | None) -> ModelProto:
     try:
         load_external_data_for_model(whole, str(folder or "."))
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
-        raise ModelError(f"cannot read the model's weights: {error}") from error
+        raise ModelError(f"cannot read the model's weights: {first_line(error)}") from error
     return whole
 
 
@@ -60,13 +69,13 @@ def _computed(model: ModelProto, network: Network, wanted: set[str]) -> dict[str
     )
     folded = ModelProto(ir_version=max(model.ir_version, 8), graph=graph, opset_import=model.opset_import)
     options = ort.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4
     options.intra_op_num_threads = 1
     try:
         session = ort.InferenceSession(folded.SerializeToString(), options, ["CPUExecutionProvider"])
         values: Iterable[np.ndarray] = session.run(sorted(wanted), {})
     except Exception as error:  # onnxruntime's own types are not exported in every release
-        raise ModelError(f"the model's constants cannot be computed: {error}") from error
+        raise ModelError(f"the model's constants cannot be computed: {first_line(error)}") from error
     return dict(zip(sorted(wanted), values, strict=True))
 
 

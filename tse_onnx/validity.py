@@ -1,0 +1,28 @@
+"""What onnx's checker says of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx
+from onnx import ModelProto
+
+from tse_onnx.passes.order import sort_nodes
+from tse_onnx.passes.shapes import TensorType, first_line, inferable, value_info, weightless
+
+
+def complaint(model: ModelProto, types: Mapping[str, TensorType] | None = None) -> str | None:
+    """What onnx's checker says against a model, its stated shapes included, or None.
+
+    It wants a shape for every output; those without get theirs from `types`.
+    """
+    try:
+        bare = weightless(model)
+        for output in bare.graph.output:
+            if types is not None and output.name in types and not output.type.tensor_type.HasField("shape"):
+                output.CopyFrom(value_info(output.name, types[output.name]))
+        sort_nodes(bare.graph)  # the order of nodes is the input's own affair, and runtimes do not need it
+        onnx.checker.check_model(bare, full_check=inferable(bare))
+    except Exception as error:
+        return first_line(error)
+    return None
