@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 ModelLike = Union[str, "os.PathLike[str]", ModelProto, "gs.Graph", "Source"]
 
+# What protobuf reads: lengths are signed numbers of 32 bits.
+_LONGEST = 2**31 - 1
 # Domains whose operators onnx itself defines; others are kept as they are, and nothing in them is converted.
 DEFAULT_DOMAINS = ("", "ai.onnx")
 
@@ -74,7 +76,7 @@ def open_model(model: ModelLike) -> Source:
 def from_stream(stream: BinaryIO, name: str) -> Source:
     """Read a model from an open stream, which messages and reports call `name`."""
     try:
-        data = stream.read()
+        data = _all_of(stream, name)
     except OSError as error:
         raise ModelError(f"cannot read {name}: {error.strerror or error}") from error
     return Source(_checked(parse(data, name), name), None, data, name)
@@ -83,9 +85,23 @@ def from_stream(stream: BinaryIO, name: str) -> Source:
 def read(path: Path) -> bytes:
     """The bytes of a model file; its external weights are not read."""
     try:
-        return path.read_bytes()
+        if path.is_file():
+            return path.read_bytes()
+        with path.open("rb") as stream:
+            return _all_of(stream, str(path))
     except (OSError, ValueError) as error:  # a path with a null character is a ValueError
         raise ModelError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _all_of(stream: BinaryIO, name: str) -> bytes:
+    """What a stream gives, which may be a device that never ends."""
+    pieces, left = list[bytes](), _LONGEST
+    while piece := stream.read(1 << 20):
+        pieces.append(piece)
+        left -= len(piece)
+        if left < 0:
+            raise ModelError(f"{name} is longer than a model can be ({_LONGEST:,} bytes)")
+    return b"".join(pieces)
 
 
 def parse(data: bytes, title: str) -> ModelProto:
