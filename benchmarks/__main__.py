@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import forms, large, latency, lowerings, startup, unverified, verified
+from benchmarks import forms, large, latency, lowerings, sensitivity, startup, unverified, verified
 from benchmarks.measure import Ratio
 
 BENCHMARKS: dict[str, Callable[[Path, int], list[Ratio]]] = {
@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, Callable[[Path, int], list[Ratio]]] = {
     "lowerings": lowerings.run,
     "forms": forms.run,
     "large": large.run,
+    "sensitivity": sensitivity.run,
 }
 
 HEADER = f"{'':68} {'median':>7} {'min':>6} {'max':>6} {'aim':>7}   {'ours':>8} {'floor':>8}"

@@ -69,9 +69,10 @@ def test_every_reason_is_documented_and_no_other():
     assert sorted(rows) == sorted(CODES)
 
 
-@pytest.mark.parametrize("schema", ["inspect", "report", "evaluate"])
+@pytest.mark.parametrize("schema", ["inspect", "report", "evaluate", "sensitivity", "tune"])
 def test_every_field_of_the_schemas_is_documented(schema):
-    text = "".join((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in ("report", "dataflow"))
+    pages = ("tune",) if schema in ("sensitivity", "tune") else ("report", "dataflow")
+    text = "".join((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in pages)
     objects = [json.loads((ROOT / "docs" / f"{schema}.schema.json").read_text(encoding="utf-8"))]
     objects += objects[0]["$defs"].values()
     fields = {field for one in objects for field in one.get("properties", {})}
