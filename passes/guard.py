@@ -25,7 +25,8 @@ from tse_onnx.errors import ModelError
 from tse_onnx.passes.index import element_count, int_attribute, ints_attribute
 from tse_onnx.passes.reasons import quoted
 
-_HIDDEN = "tse_onnx.hidden"
+# The domain of an operator that nobody knows: nothing is inferred of it.
+HIDDEN = "tse_onnx.hidden"
 _DEFAULT_DOMAINS = ("", "ai.onnx")
 # Numbers that inference may carry along for one value. Sizes are as long as a rank.
 _MOST_NUMBERS = 4096
@@ -108,8 +109,8 @@ def _planned(model: ModelProto) -> _Plan:
     if plan.slices or plan.unsafe or plan.doubling:
         parts: list[ModelProto | FunctionProto] = [model, *model.functions]
         for part in parts:
-            if not any(entry.domain == _HIDDEN for entry in part.opset_import):
-                part.opset_import.add(domain=_HIDDEN, version=1)
+            if not any(entry.domain == HIDDEN for entry in part.opset_import):
+                part.opset_import.add(domain=HIDDEN, version=1)
     return plan
 
 
@@ -118,7 +119,7 @@ def _without(nodes: Sequence[NodeProto]) -> Iterator[None]:
     """Let nodes be operators that nobody knows."""
     domains = [node.domain for node in nodes]
     for node in nodes:
-        node.domain = _HIDDEN
+        node.domain = HIDDEN
     try:
         yield
     finally:
@@ -253,15 +254,16 @@ def _bodies(node: NodeProto) -> Iterable[GraphProto]:
             yield from attribute.graphs
 
 
-def _graphs(graph: GraphProto) -> Iterable[GraphProto]:
+def graphs_of(graph: GraphProto) -> Iterable[GraphProto]:
+    """A graph and the bodies in it, at any depth."""
     yield graph
     for node in graph.node:
         for body in _bodies(node):
-            yield from _graphs(body)
+            yield from graphs_of(body)
 
 
 def _values(graph: GraphProto) -> Iterable[ValueInfoProto]:
-    for part in _graphs(graph):
+    for part in graphs_of(graph):
         yield from (*part.input, *part.value_info, *part.output)
 
 

@@ -15,8 +15,8 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, Valu
 
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.fold import fold_sizes
-from tse_onnx.passes.guard import guarded, sound
-from tse_onnx.passes.index import element_count
+from tse_onnx.passes.guard import HIDDEN, graphs_of, guarded, sound
+from tse_onnx.passes.index import attribute, element_count
 from tse_onnx.passes.order import sort_nodes
 from tse_onnx.passes.standins import stand_in
 
@@ -219,6 +219,7 @@ def weightless(model: ModelProto) -> ModelProto:
         if sparse.values.name not in present:
             kind = TensorType(sparse.values.data_type, tuple(sparse.dims))
             graph.input.append(value_info(sparse.values.name, kind))
+    _hide_external(bare)
     return bare
 
 
@@ -238,6 +239,22 @@ def described(model: ModelProto) -> ModelProto:
         else:
             getattr(bare.graph, field.name).extend(value)
     return bare
+
+
+def _hide_external(bare: ModelProto) -> None:
+    """Let Constants whose data lie in other files be operators that nobody knows, whose types are stated: native code
+    would look for the files, and in whatever folder it runs."""
+    found = False
+    for graph in graphs_of(bare.graph):
+        for node in graph.node:
+            value = attribute(node, "value") if node.op_type == "Constant" else None
+            if value is not None and value.t.data_location == TensorProto.EXTERNAL:
+                found, node.domain = True, HIDDEN
+                kind = TensorType(value.t.data_type, tuple(value.t.dims))
+                graph.value_info.append(value_info(node.output[0], kind))
+                del node.attribute[:]
+    if found:
+        bare.opset_import.add(domain=HIDDEN, version=1)
 
 
 def first_line(error: BaseException) -> str:

@@ -85,6 +85,19 @@ def _check_span(tensor: TensorProto, where: str, size: int) -> None:
                          f"which has {size:,}")  # fmt: skip
 
 
+def loaded(tensor: TensorProto, folder: Path) -> TensorProto:
+    """A copy of an external tensor that holds its data, which `check_locations` has found to be there."""
+    offset = next((int(entry.value) for entry in tensor.external_data if entry.key == "offset"), 0)
+    made = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+    try:
+        with locate(folder, location(tensor)).open("rb") as file:
+            file.seek(offset)
+            made.raw_data = file.read(bytes_of(tensor))
+    except OSError as error:
+        raise ModelError(f"cannot read the weights of {quoted(tensor.name)}: {error.strerror or error}") from error
+    return made
+
+
 def locate(folder: Path, where: str) -> Path:
     """The file at `where` below `folder`.
 
@@ -97,10 +110,18 @@ def locate(folder: Path, where: str) -> Path:
     if not where or path.is_absolute() or ".." in path.parts or "\\" in where or not where.isprintable():
         raise ModelError(f"external data at {quoted(where)} would lie outside the model's folder: not followed")
     found = folder / path
-    if not found.resolve().is_relative_to(folder.resolve()):
+    try:
+        inside, there = found.resolve().is_relative_to(folder.resolve()), found.is_file()
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # a name that is too long; links in a circle, as Python before 3.13 says it
+        text = getattr(error, "strerror", None) or "its links lead in a circle"
+        raise ModelError(f"external data at {quoted(where)} cannot be followed: {text}") from error
+    if not inside:
         raise ModelError(
             f"external data at {quoted(where)} lead outside the model's folder through a link: not followed"
         )
-    if not found.is_file():
+    if not there:
         raise ModelError(f"external data at {quoted(where)} are missing: no such file beside the model")
     return found

@@ -90,7 +90,7 @@ def open_model(model: ModelLike) -> Source:
 def from_stream(stream: BinaryIO, name: str) -> Source:
     """Read a model from an open stream, which messages and reports call `name`."""
     try:
-        data = stream.read()
+        data = _all_of(stream, name)
     except OSError as error:
         raise ModelError(f"cannot read {name}: {error.strerror or error}") from error
     return _logged(Source(_checked(parse(data, name), name), None, data, name), len(data))
@@ -110,6 +110,9 @@ def _logged(source: Source, size: int | None = None) -> Source:
 def read(path: Path) -> bytes:
     """The bytes of a model file; its external weights are not read."""
     try:
+        if not path.is_file():
+            with path.open("rb") as stream:
+                return _all_of(stream, str(path))
         size = path.stat().st_size
         if size > LONGEST:
             raise ModelError(f"cannot read {path}: {too_long(size)}")
@@ -124,6 +127,17 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     except (OSError, ValueError):
         return None
     return there.st_ino, there.st_size, there.st_mtime_ns
+
+
+def _all_of(stream: BinaryIO, name: str) -> bytes:
+    """What a stream gives, which may be a device that never ends."""
+    pieces, left = list[bytes](), LONGEST
+    while piece := stream.read(1 << 20):
+        pieces.append(piece)
+        left -= len(piece)
+        if left < 0:
+            raise ModelError(f"{name} is longer than a model can be ({LONGEST:,} bytes)")
+    return b"".join(pieces)
 
 
 def parse(data: bytes, title: str) -> ModelProto:

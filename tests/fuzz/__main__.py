@@ -17,6 +17,7 @@ from pathlib import Path
 
 _STEP = 200  # inputs to a child, which then makes room for a fresh one
 _MEMORY = 8 << 30
+_STARTING = 30.0  # seconds more for the first input, which waits for the imports as well
 _FINDS_SHOWN = 3
 
 
@@ -126,8 +127,7 @@ def _batch(given: argparse.Namespace, start: int, step: int) -> tuple[int, list[
         waiting.register(child.stdout, selectors.EVENT_READ)
         text = b""
         while True:
-            # The first input waits for the imports as well.
-            left = given.seconds + (30 if at == start else 0) - (time.monotonic() - last)
+            left = given.seconds + (_STARTING if at == start else 0) - (time.monotonic() - last)
             if left <= 0 or not waiting.select(left):
                 child.kill()
                 finds.append({"number": at, "why": f"hangs: more than {given.seconds:g} s"})

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import random
+import zlib
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
 import onnx
 from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, helper
 
 from tse_onnx.passes.forms import excite
 from tse_onnx.passes.forms.squeeze import _READERS
+from tse_onnx.passes.undo import TILING, UNDO
 
 _INTEGERS = (0, 1, -1, 2, 3, 7, 10, 64, 65, 255, 2**16, 2**31 - 1, 2**31, -(2**31), 2**40, 2**62, 2**63 - 1, -(2**63))
 _FLOATS = (0.0, -0.0, 1.0, -1.0, 1e38, -1e38, 1e-45, float("nan"), float("inf"), -float("inf"))
@@ -326,6 +330,36 @@ def _nest(model: ModelProto, rng: random.Random) -> None:
     graph.node.insert(place, outer)
 
 
+def _forge(model: ModelProto, rng: random.Random) -> None:
+    """Change what a converted model remembers of its original."""
+    entries = [entry for graph in _graphs(model) for node in graph.node for entry in node.metadata_props]
+    entries = [entry for entry in entries if entry.key in (TILING, UNDO)]
+    if not entries:
+        return
+    entry = rng.choice(entries)
+    if entry.key == TILING:
+        entry.value = json.dumps(_forged(json.loads(entry.value), rng))
+        return
+    try:
+        kept = GraphProto.FromString(zlib.decompress(base64.b64decode(entry.value)))
+        kept.doc_string = json.dumps(_forged(json.loads(kept.doc_string), rng))
+    except (ValueError, zlib.error, DecodeError):
+        return  # forged before
+    entry.value = base64.b64encode(zlib.compress(kept.SerializeToString())).decode()
+
+
+def _forged(value: Any, rng: random.Random) -> Any:
+    """A JSON value with one of its parts exchanged."""
+    if isinstance(value, (dict, list)) and value and rng.random() < 0.9:
+        made = value.copy()
+        place = rng.choice(list(made)) if isinstance(made, dict) else rng.randrange(len(made))
+        made[place] = _forged(made[place], rng)
+        return made
+    return rng.choice(
+        (*_INTEGERS, 0.5, float("nan"), None, True, "", "x", ESCAPES, [], {}, [[]], [[1, ["d"]]], "raw_data")
+    )
+
+
 _CHANGES: dict[Callable[[ModelProto, random.Random], None], float] = {
-    _any_field: 8, _rewire: 3, _operator: 3, _attribute: 3, _move: 2, _insert: 2, _rename: 1, _resize: 2, _nest: 0.7,
+    _any_field: 8, _rewire: 3, _operator: 3, _attribute: 3, _move: 2, _insert: 2, _rename: 1, _resize: 2, _nest: 0.7, _forge: 0.7,
 }  # fmt: skip

@@ -6,12 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
-from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 
 from tse_onnx.errors import ModelError
+from tse_onnx.external import check_locations, external_tensors, loaded
 from tse_onnx.passes.order import in_order
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.shapes import first_line
@@ -24,7 +23,7 @@ def weights_of(model: ModelProto, network: Network, folder: Path | None) -> dict
     Raises `ModelError` where they cannot be read.
     """
     wanted = {name for stage in network.stages for name in stage.node.input if name and name not in network.tensors}
-    if any(uses_external_data(tensor) for tensor in model.graph.initializer):
+    if any(True for _ in external_tensors(model)):
         model = _loaded(model, folder)
     found = {tensor.name: _numbers(tensor) for tensor in model.graph.initializer if tensor.name in wanted}
     computed = wanted - set(found)
@@ -41,12 +40,11 @@ def _numbers(tensor: TensorProto) -> np.ndarray:
 
 
 def _loaded(model: ModelProto, folder: Path | None) -> ModelProto:
+    check_locations(model, folder)
     whole = ModelProto()
     whole.CopyFrom(model)
-    try:
-        load_external_data_for_model(whole, str(folder or "."))
-    except (OSError, ValueError, onnx.checker.ValidationError) as error:
-        raise ModelError(f"cannot read the model's weights: {first_line(error)}") from error
+    for tensor in external_tensors(whole):
+        tensor.CopyFrom(loaded(tensor, folder or Path()))
     return whole
 
 
