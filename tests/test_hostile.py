@@ -558,8 +558,8 @@ def test_a_forged_record_restores_nothing_it_should_not(tmp_path, name):
 
 
 def test_a_device_that_never_ends_is_no_model(monkeypatch):
-    monkeypatch.setattr("tse_onnx.source._LONGEST", 10**7)
-    assert "longer than a model can be" in refused(command("inspect", "/dev/zero"))
+    monkeypatch.setattr("tse_onnx.source.LONGEST", 10**7)
+    assert "it takes 10,485,760 bytes, and protobuf allows" in refused(command("inspect", "/dev/zero"))
 
 
 # Weights in other files: what the entries of a tensor say, and the error; "" where all is well.

@@ -136,7 +136,7 @@ def _all_of(stream: BinaryIO, name: str) -> bytes:
         pieces.append(piece)
         left -= len(piece)
         if left < 0:
-            raise ModelError(f"{name} is longer than a model can be ({LONGEST:,} bytes)")
+            raise ModelError(f"cannot read {name}: {too_long(LONGEST - left)}")
     return b"".join(pieces)
 
 

@@ -31,7 +31,7 @@ def parse_toml(text: str, title: str) -> dict[str, Any]:
 
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOML's own, and that of a number with thousands of digits
         raise UsageError(f"{title} is not TOML: {error}") from None
     except RecursionError:
         raise UsageError(f"{title} nests too deep") from None

@@ -11,6 +11,7 @@ gate. Two ways, by what the block's nodes allow:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -211,10 +212,21 @@ def _by_means(original: Original, block: Block, cover: Cover, values: Feed) -> I
             offsets = np.array(cover.calibration.offsets[number]).reshape(shape)
             mean = cover.calibration.slopes[number] * mean + offsets
         mean = mean.astype(x.dtype)
-        given = mean if one_pixel else np.ascontiguousarray(np.broadcast_to(mean, x.shape))
+        given = mean if one_pixel else _with_mean(mean, x.shape, anatomy.squeeze.spatial)
         gate = session.run({anatomy.squeeze.input: given, **sizes}, [anatomy.gate])[anatomy.gate]
         place = _slices(anatomy.map_axes, anatomy, target)
         yield target, scaled[place] * np.broadcast_to(gate, scaled.shape)[place]
+
+
+def _with_mean(mean: np.ndarray, shape: tuple[int, ...], spatial: tuple[int, ...]) -> np.ndarray:
+    """A map of this shape and mean: all of it in one pixel, so that a sum in single precision of thousands of pixels is
+    exact. In half precision that would overflow, and every pixel is the mean."""
+    if mean.dtype not in (np.float32, np.float64):
+        return np.ascontiguousarray(np.broadcast_to(mean, shape))
+    made = np.zeros(shape, mean.dtype)
+    corner = tuple(slice(0, 1) if axis in spatial else slice(None) for axis in range(len(shape)))
+    made[corner] = mean * math.prod(shape[axis] for axis in spatial)
+    return made
 
 
 def _slices(axes: str, anatomy: Anatomy, region: tuple[slice, ...]) -> tuple[slice, ...]:
