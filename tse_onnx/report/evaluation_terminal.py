@@ -129,7 +129,7 @@ def _accuracy(heading: str, name: str) -> list[_Column]:
 
     def change(score: Score) -> str:
         now, was = value(score, name), value(score, f"original_{name}")
-        return "" if now is None or was is None else _points(100 * (now - was))
+        return "" if now is None or was is None else points(100 * (now - was))
 
     original = f"original_{name}"
     return [
@@ -138,7 +138,7 @@ def _accuracy(heading: str, name: str) -> list[_Column]:
     ]
 
 
-def _points(value: float) -> str:
+def points(value: float) -> str:
     """Percentage points with a sign, none where that is nothing."""
     shown = f"{value:+.1f}".replace("-", "−")
     return "0.0" if shown in ("+0.0", "−0.0") else shown

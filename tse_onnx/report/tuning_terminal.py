@@ -9,6 +9,7 @@ from tse_onnx.evaluation.scores import Score
 from tse_onnx.passes.frozen import Frozen
 from tse_onnx.passes.reasons import printable
 from tse_onnx.passes.tiling import RUNNING, TILE, Tiling
+from tse_onnx.report.evaluation_terminal import points
 from tse_onnx.report.page import Table
 from tse_onnx.report.stream_terminal import size
 from tse_onnx.tuning.choices import Choice
@@ -95,17 +96,26 @@ def _print_verdict(page: Page, found: TuneResult) -> None:
     """How the plan does on samples that it was not chosen by, beside one tiling for all."""
     before = found.sensitivity.before
     rows: list[tuple[Sequence[str], str]] = []
-    accurate = any(score.accuracy for verdict in found.judged for score in verdict.scores)
+    scores = [score for verdict in found.judged for score in verdict.scores]
+    accurate, several = any(score.accuracy for score in scores), len({score.output for score in scores}) > 1
     for verdict in found.judged:
         for score in verdict.scores:
-            output = printable(score.output) if len(verdict.scores) > 1 else ""
+            output = (printable(score.output),) if several else ()
             saved = f"{100 * (1 - share(verdict.point.bytes, before)):.1f} %"
             title = "the plan" if verdict.title == "chosen" else verdict.title
-            cells = [title, output, saved, *_scored(score), *(_accuracy(score) if accurate else ())]
+            cells = [title, *output, saved, *_scored(score), *(_accuracy(score) if accurate else ())]
             rows.append((cells, "bold" if verdict.title == "chosen" else ""))
     _say(page, f"\nOn samples that nothing was chosen by ({found.held_out}):")
-    headings = ("", "output", "saved", "agreement", "KL", "SQNR", *(("top-1", "change") if accurate else ()))
-    page.print(Table(headings, rows, right=tuple(range(2, len(headings)))))
+    headings = (
+        "",
+        *(("output",) if several else ()),
+        "saved",
+        "agreement",
+        "KL",
+        "SQNR",
+        *(("top-1", "change") if accurate else ()),
+    )
+    page.print(Table(headings, rows, right=tuple(range(1 + several, len(headings)))))
 
 
 def _scored(score: Score) -> tuple[str, str, str]:
@@ -120,7 +130,7 @@ def _accuracy(score: Score) -> tuple[str, str]:
     if score.accuracy is None:
         return "", ""
     change = score.accuracy.top1 - score.accuracy.original_top1
-    return f"{100 * score.accuracy.top1:.1f} %", f"{100 * change:+.1f}"
+    return f"{100 * score.accuracy.top1:.1f} %", points(100 * change)
 
 
 def _words(choice: Choice) -> str:

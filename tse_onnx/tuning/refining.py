@@ -14,6 +14,8 @@ from tse_onnx.tuning.choosing import Candidate
 Selection = tuple[Candidate, ...]
 
 _NEAR = 4
+# By what part of the loss another selection has to be better: less is rounding, and not worth a change.
+_BETTER = 1e-3
 
 
 def refined(
@@ -40,7 +42,7 @@ def refined(
             seen.add(neighbour)
             used += 1
             loss = measured(neighbour)
-            if loss < least:
+            if loss < least * (1 - _BETTER):
                 best, least, better = neighbour, loss, True
                 break
         if not better:
