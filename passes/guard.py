@@ -8,7 +8,7 @@ knows, until a run without it has shown that what it reads is sound; such a Conc
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from onnx import (
     AttributeProto,
@@ -73,12 +73,13 @@ def guarded(model: ModelProto, infer: Infer) -> ModelProto:
             return _run(model, plan, infer)
 
 
-def sound(model: ModelProto, infer: Infer) -> bool:
+def sound(model: ModelProto, infer: Infer, trusted: Collection[str] = ()) -> bool:
     """Whether every Slice of the model is safe to infer, as it has to be for onnx's checker.
 
-    Raises `ModelError` where a value comes out with a negative size.
+    `trusted` are values of Slices that are known to be: each of them is a run less. Raises `ModelError` where a value
+    comes out with a negative size.
     """
-    plan = _planned(model)
+    plan = _planned(model, trusted)
     with _without(plan.doubling):
         return not _unshown(model, plan, infer)
 
@@ -93,14 +94,16 @@ def _unshown(model: ModelProto, plan: _Plan, infer: Infer) -> list[NodeProto]:
     return [*plan.unsafe, *(node for run, node in plan.slices if run not in shown)]
 
 
-def _planned(model: ModelProto) -> _Plan:
+def _planned(model: ModelProto, trusted: Collection[str] = ()) -> _Plan:
     _forget_negative(model.graph)
-    plan = _Plan()
+    plan = _Plan(trusted=trusted)
     plan.graph(model.graph)
     runs = max(plan.phases.values(), default=0) // _PHASES
     for function in model.functions:
         # What comes out inside of a function is not told, so only what comes in can be looked at.
-        inner = _Plan(dict.fromkeys(function.input, runs * _PHASES + _ANY), dict.fromkeys(function.input, _RANK))
+        inner = _Plan(
+            dict.fromkeys(function.input, runs * _PHASES + _ANY), dict.fromkeys(function.input, _RANK), trusted
+        )
         inner.nodes(function.node)
         plan.unsafe += [node for run, node in inner.slices if run > runs + 1]
         plan.slices += [(run, node) for run, node in inner.slices if run == runs + 1]
@@ -156,9 +159,15 @@ class _Plan:
     negative of it. A Slice along such an axis waits for one run more, which shows what it reads.
     """
 
-    def __init__(self, phases: dict[str, int] | None = None, numbers: dict[str, int] | None = None) -> None:
-        """`phases` of inputs, and the most `numbers` that inference knows of them."""
-        self.phases, self._numbers = phases or {}, numbers or {}
+    def __init__(
+        self,
+        phases: dict[str, int] | None = None,
+        numbers: dict[str, int] | None = None,
+        trusted: Collection[str] = (),
+    ) -> None:
+        """`phases` of inputs, the most `numbers` that inference knows of them, and values of Slices that are `trusted`
+        to read what is sound."""
+        self.phases, self._numbers, self._trusted = phases or {}, numbers or {}, trusted
         self._axes: dict[str, TensorProto] = {}
         self.slices: list[tuple[int, NodeProto]] = []
         self.unsafe: list[NodeProto] = []
@@ -207,6 +216,8 @@ class _Plan:
     def _phase(self, node: NodeProto, operator: str, phase: int) -> int:
         runs, negative = divmod(phase, _PHASES)
         if operator == "Slice":
+            if node.output[0] in self._trusted:
+                return runs * _PHASES
             if negative == _ANY or (negative == _SPATIAL and not self._leads(node)):
                 self.slices.append((runs + 1, node))
                 return (runs + 1) * _PHASES

@@ -6,7 +6,7 @@ that the cost depends on the number of nodes and not on the size of the network.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -123,9 +123,10 @@ def inferred(model: ModelProto) -> ModelProto:
     return guarded(model, _inferred)
 
 
-def inferable(model: ModelProto) -> bool:
-    """Whether onnx can infer a model without the guard, as its checker does. Raises what `inferred` raises."""
-    return sound(model, _inferred)
+def inferable(model: ModelProto, trusted: Collection[str] = ()) -> bool:
+    """Whether onnx can infer a model without the guard, as its checker does; `trusted` are values of Slices that it
+    can. Raises what `inferred` raises."""
+    return sound(model, _inferred, trusted)
 
 
 def _inferred(model: ModelProto, sizes: bool) -> ModelProto:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import onnx
 from onnx import ModelProto
@@ -11,10 +11,13 @@ from tse_onnx.passes.order import sort_nodes
 from tse_onnx.passes.shapes import TensorType, first_line, inferable, value_info, weightless
 
 
-def complaint(model: ModelProto, types: Mapping[str, TensorType] | None = None) -> str | None:
+def complaint(
+    model: ModelProto, types: Mapping[str, TensorType] | None = None, trusted: Collection[str] = ()
+) -> str | None:
     """What onnx's checker says against a model, its stated shapes included, or None.
 
-    It wants a shape for every output; those without get theirs from `types`.
+    It wants a shape for every output; those without get theirs from `types`. `trusted` are values of Slices that onnx
+    can infer for sure.
     """
     try:
         bare = weightless(model)
@@ -22,7 +25,7 @@ def complaint(model: ModelProto, types: Mapping[str, TensorType] | None = None) 
             if types is not None and output.name in types and not output.type.tensor_type.HasField("shape"):
                 output.CopyFrom(value_info(output.name, types[output.name]))
         sort_nodes(bare.graph)  # the order of nodes is the input's own affair, and runtimes do not need it
-        onnx.checker.check_model(bare, full_check=inferable(bare))
+        onnx.checker.check_model(bare, full_check=inferable(bare, trusted))
     except Exception as error:
         return first_line(error)
     return None
