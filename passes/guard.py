@@ -90,7 +90,7 @@ def _unshown(model: ModelProto, plan: _Plan, infer: Infer) -> list[NodeProto]:
     shown = runs[: _BUDGET // (len(model.graph.node) + 1)]
     for run in shown:
         with _without([*plan.unsafe, *(node for needed, node in plan.slices if needed >= run)]):
-            _refuse_negative(_run(model, plan, infer).graph)
+            refuse_negative(_run(model, plan, infer).graph)
     return [*plan.unsafe, *(node for run, node in plan.slices if run not in shown)]
 
 
@@ -286,7 +286,8 @@ def _forget_negative(graph: GraphProto) -> None:
                 dim.ClearField("dim_value")
 
 
-def _refuse_negative(graph: GraphProto) -> None:
+def refuse_negative(graph: GraphProto) -> None:
+    """Raise `ModelError` for a value with a negative size."""
     for value in _values(graph):
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_value < 0:

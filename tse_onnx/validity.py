@@ -7,8 +7,21 @@ from collections.abc import Collection, Mapping
 import onnx
 from onnx import ModelProto
 
+from tse_onnx.errors import ModelError
+from tse_onnx.passes.guard import refuse_negative
 from tse_onnx.passes.order import sort_nodes
-from tse_onnx.passes.shapes import TensorType, first_line, inferable, value_info, weightless
+from tse_onnx.passes.shapes import TensorType, first_line, inferable, inferred, value_info, weightless
+
+
+def has_sound_sizes(model: ModelProto) -> bool:
+    """Whether onnx infers no negative size anywhere in a model."""
+    bare = weightless(model)
+    sort_nodes(bare.graph)
+    try:
+        refuse_negative(inferred(bare).graph)
+    except ModelError:
+        return False
+    return True
 
 
 def complaint(
