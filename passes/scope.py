@@ -191,7 +191,8 @@ def _function(model: ModelProto, number: int, calls: Sequence[tuple[Scope, NodeP
 
     index = GraphIndex(function.node, function.input, function.output, constants=constants)
     title = f"function {quoted(function.name)}"
-    return Scope((Function(number),), title, index, Types(types, {}, infer), opset_of(function.opset_import))
+    opset = opset_of(function.opset_import) or opset_of(model.opset_import)
+    return Scope((Function(number),), title, index, Types(types, {}, infer), opset)
 
 
 def _agreed(one: TensorType, other: TensorType) -> TensorType:

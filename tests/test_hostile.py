@@ -769,3 +769,31 @@ def test_a_million_nodes_take_ten_times_what_a_tenth_of_them_does(tmp_path, word
     (one, small), (ten, large) = taken
     assert ten < 20 * one
     assert large < 20 * small
+
+
+def test_cumsum_needs_an_opset_that_has_it(tmp_path):
+    (tmp_path / "m.onnx").write_bytes(se_model(opset=10).SerializeToString())
+    done = command("convert", "m.onnx", "o.onnx", "--squeeze", "running", "--means", "cumsum", cwd=tmp_path)
+    assert "need opset 11; the model uses opset 10" in refused(done)
+    assert not (tmp_path / "o.onnx").exists()
+
+
+def test_a_function_without_an_opset_of_its_own_has_the_models():
+    model = se_model(opset=17, height=17)
+    function = model.functions.add(name="block", domain="local")
+    function.input.append("h")
+    function.output.append("s")
+    inner = [node for node in model.graph.node if node.op_type not in ("LeakyRelu", "Neg")]
+    function.node.extend(inner)
+    for name in ("w1", "b1", "w2", "b2"):
+        tensor = next(tensor for tensor in model.graph.initializer if tensor.name == name)
+        function.node.insert(0, onnx.helper.make_node("Constant", [], [name], value=tensor))
+    kept = [node for node in model.graph.node if node.op_type in ("LeakyRelu", "Neg")]
+    del model.graph.node[:]
+    model.graph.node.extend([kept[0], onnx.helper.make_node("block", ["h"], ["s"], domain="local"), kept[1]])
+    model.opset_import.add(domain="local", version=1)
+    converted = tse_onnx.convert(model, rows=3, verify=False)
+    assert [decision.status for decision in converted.blocks] == ["converted"]
+    slices = [node for node in converted.model.functions[0].node if node.op_type == "Slice"]
+    assert slices
+    assert all(len(node.input) >= 3 for node in slices)

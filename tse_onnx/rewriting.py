@@ -9,6 +9,7 @@ from onnx import ModelProto, ValueInfoProto
 
 from tse_onnx.analysis import Part
 from tse_onnx.errors import UsageError
+from tse_onnx.passes.tiling import Cover, OpenStrips, Running
 from tse_onnx.plan import CONVERTED, Decision
 from tse_onnx.preparation import Preparation
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from tse_onnx.passes.splice import Change, Edit
 
 Forms = tuple["Upsample", "Means"]
+
+_CUMSUM = 11  # the opset from which on there is a CumSum
 
 
 def forms_of(upsample: str, means: str) -> Forms:
@@ -62,6 +65,13 @@ def rewrite(made: Preparation, forms: Forms, *, owned: bool) -> tuple[ModelProto
     return converted, changes
 
 
+def _check_means(means: Means, cover: Cover | OpenStrips, opset: int) -> None:
+    if means.value == "cumsum" and isinstance(cover, Running) and opset < _CUMSUM:
+        raise UsageError(
+            f"running means by cumsum need opset {_CUMSUM}; the model uses opset {opset}: leave out --means cumsum"
+        )
+
+
 def _edits(
     model: ModelProto,
     part: Part,
@@ -85,6 +95,7 @@ def _edits(
         if decision.frozen is not None:
             edit = freeze(block, decision.frozen, part.scope, taken)
         elif cover is not None:
+            _check_means(forms[1], cover, part.scope.opset)
             edit = lower(block, cover, part.scope, taken, *forms)
         else:
             continue

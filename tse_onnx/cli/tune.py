@@ -175,7 +175,7 @@ def sensitivity(model: Path, data: Data, options: Options, csv_path: Path | None
     help="Part of the samples that is not used to choose, and that the plan is judged by.",
 )  # fmt: skip
 @click.option(
-    "--trials", type=click.IntRange(min=0), default=24, show_default=True, metavar="N",
+    "--trials", type=click.IntRange(min=0), default=60, show_default=True, metavar="N",
     help="Combinations to measure in search of a better one than the sums say.",
 )  # fmt: skip
 @click.option(

@@ -50,7 +50,7 @@ def tune(
     reduce: float | None = None,
     max_loss: float | None = None,
     held_out: float = 0.5,
-    trials: int = 24,
+    trials: int = 60,
     points: int = 9,
     **options: Unpack[Options],
 ) -> TuneResult:

@@ -215,7 +215,12 @@ def _by_means(original: Original, block: Block, cover: Cover, values: Feed) -> I
         given = mean if one_pixel else _with_mean(mean, x.shape, anatomy.squeeze.spatial)
         gate = session.run({anatomy.squeeze.input: given, **sizes}, [anatomy.gate])[anatomy.gate]
         place = _slices(anatomy.map_axes, anatomy, target)
-        yield target, scaled[place] * np.broadcast_to(gate, scaled.shape)[place]
+        try:
+            spread = np.broadcast_to(gate, scaled.shape)
+        except ValueError:  # the map has not the size that the model states
+            yield target, gate
+            continue
+        yield target, scaled[place] * spread[place]
 
 
 def _with_mean(mean: np.ndarray, shape: tuple[int, ...], spatial: tuple[int, ...]) -> np.ndarray:
