@@ -100,7 +100,7 @@ class GraphIndex:
         while stack:
             name = stack.pop()
             if name in opened:
-                known[name] = all(known[source] for source in self._sources(name, leaves) or ())
+                known[name] = all(known.get(source, False) for source in self._sources(name, leaves) or ())
             elif name not in known:
                 sources = self._sources(name, leaves)
                 known[name] = sources == ()  # for a name with sources a provisional False, which ends cycles

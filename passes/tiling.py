@@ -65,6 +65,8 @@ class Tiling:
     calibration: Calibration | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.balanced, bool):
+            raise UsageError(f"tiles are balanced or not, not {self.balanced!r}")
         for number in (self.rows, self.cols, self.step, self.axis):
             if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
                 raise UsageError(f"a tiling is made of whole numbers, not of {number!r}")

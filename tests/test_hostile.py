@@ -797,3 +797,16 @@ def test_a_function_without_an_opset_of_its_own_has_the_models():
     slices = [node for node in converted.model.functions[0].node if node.op_type == "Slice"]
     assert slices
     assert all(len(node.input) >= 3 for node in slices)
+
+
+@pytest.mark.parametrize("axes", [np.array([b"\xc3\xa9"], object), np.array([1.5], np.float32)])
+def test_axes_that_are_no_numbers_are_computed_for_all_we_know(axes):
+    model = se_model(squeeze="ReduceMean initializer", opset=18)
+    place = next(place for place, tensor in enumerate(model.graph.initializer) if tensor.name == "se_axes")
+    model.graph.initializer[place].CopyFrom(numpy_helper.from_array(axes, "se_axes"))
+    assert all(block.refusal is not None for block in tse_onnx.find_blocks(model))
+
+
+def test_a_tiling_of_what_json_calls_a_number():
+    with pytest.raises(tse_onnx.UsageError, match="balanced or not"):
+        tse_onnx.Tiling(3, balanced=float("nan"))

@@ -246,7 +246,9 @@ def reduced_axes(node: NodeProto, index: GraphIndex) -> tuple[int, ...] | None:
     """The axes of a Reduce operator, an attribute or an input by opset; () for all; None if computed."""
     if len(node.input) > 1 and node.input[1]:
         values = index.short_constant(node.input[1])
-        return None if values is None else tuple(int(axis) for axis in values.reshape(-1))
+        if values is None or values.dtype.kind not in "iu":
+            return None
+        return tuple(int(axis) for axis in values.reshape(-1))
     return ints_attribute(node, "axes") or ()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from onnx import TensorProto
 
 from tse_onnx.analysis import bind
+from tse_onnx.errors import ModelError
 from tse_onnx.passes.shapes import Dim
 from tse_onnx.source import ModelLike, open_model
 from tse_onnx.streaming.capacity import minimal
@@ -57,8 +58,11 @@ def measured(network: Network, machine: Machine, title: str) -> Dataflow:
     """The figures of a network on a machine."""
     pipeline = pipeline_of(network, machine)
     tensors = [network.tensors[store.tensor] for store in pipeline.stores]
-    run = simulate(pipeline)
-    least = minimal(pipeline, run.peaks, [_token_elements(tensor, machine) for tensor in tensors])
+    try:
+        run = simulate(pipeline)
+        least = minimal(pipeline, run.peaks, [_token_elements(tensor, machine) for tensor in tensors])
+    except IndexError:
+        raise ModelError("the rows of the network do not fit together: a size that the model states is false") from None
     windows = windows_of(pipeline)
     why = reasons(network, pipeline, least, windows)
     calm = depths(network, machine, pipeline)
