@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import forms, large, latency, lowerings, sensitivity, startup, unverified, verified
-from benchmarks.measure import Ratio
+from benchmarks.measure import HEADER, Ratio, line
 
 BENCHMARKS: dict[str, Callable[[Path, int], list[Ratio]]] = {
     "startup": startup.run,
@@ -22,8 +21,6 @@ BENCHMARKS: dict[str, Callable[[Path, int], list[Ratio]]] = {
     "large": large.run,
     "sensitivity": sensitivity.run,
 }
-
-HEADER = f"{'':68} {'median':>7} {'min':>6} {'max':>6} {'aim':>7}   {'ours':>8} {'floor':>8}"
 
 
 def main() -> int:
@@ -41,16 +38,6 @@ def main() -> int:
             for ratio in BENCHMARKS[name](Path(folder), options.runs):
                 print(line(ratio), flush=True)
     return 0
-
-
-def line(ratio: Ratio) -> str:
-    """One line of the table; an aim that was missed is marked."""
-    aim = "" if math.isinf(ratio.aim) else f"≤ {ratio.aim:g}"
-    missed = "" if ratio.met else "  missed"
-    return (
-        f"{ratio.name:68} {ratio.median:7.2f} {min(ratio.ratios):6.2f} {max(ratio.ratios):6.2f} {aim:>7}   "
-        f"{ratio.ours:8.1f} {ratio.floor:8.1f} {ratio.unit}{missed}"
-    )
 
 
 if __name__ == "__main__":

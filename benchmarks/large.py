@@ -132,7 +132,7 @@ def run(folder: Path, runs: int, gigabytes: float = GIGABYTES) -> list[Ratio]:
 
 def main() -> int:
     """Print the ratios."""
-    from benchmarks.__main__ import HEADER, line
+    from benchmarks.measure import HEADER, line
 
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.large", description="Large external weights, as ratios."

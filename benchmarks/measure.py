@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import subprocess
@@ -92,3 +93,16 @@ def bundled(model: str, folder: Path) -> Path:
     if not path.exists():
         subprocess.run([sys.executable, "-m", "models", model, "-o", path], cwd=ROOT, check=True, capture_output=True)
     return path
+
+
+HEADER = f"{'':68} {'median':>7} {'min':>6} {'max':>6} {'aim':>7}   {'ours':>8} {'floor':>8}"
+
+
+def line(ratio: Ratio) -> str:
+    """One line of the table; an aim that was missed is marked."""
+    aim = "" if math.isinf(ratio.aim) else f"≤ {ratio.aim:g}"
+    missed = "" if ratio.met else "  missed"
+    return (
+        f"{ratio.name:68} {ratio.median:7.2f} {min(ratio.ratios):6.2f} {max(ratio.ratios):6.2f} {aim:>7}   "
+        f"{ratio.ours:8.1f} {ratio.floor:8.1f} {ratio.unit}{missed}"
+    )
