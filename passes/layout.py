@@ -43,7 +43,8 @@ def view(value: str, index: GraphIndex, types: Types) -> View:
     seen = {value}
     while (position := index.producer(value)) is not None:
         node = index.nodes[position]
-        reader = _VIEWS.get(node.op_type) if node.domain in ("", "ai.onnx", "com.microsoft") else None
+        contributed = node.domain == "com.microsoft" and node.op_type in _CONTRIBUTED
+        reader = _VIEWS.get(node.op_type) if node.domain in ("", "ai.onnx") or contributed else None
         step = reader(node, index, types) if reader is not None and not takes_references(node) else None
         if step is None or node.input[0] in seen:
             break
@@ -97,3 +98,5 @@ _VIEWS: Mapping[str, _Reader] = {
     "DequantizeLinear": _quantised,
     "Pad": _zero_pad,
 }
+# Those that onnxruntime has of its own as well.
+_CONTRIBUTED = frozenset({"QuantizeLinear", "DequantizeLinear", "Pad"})

@@ -29,6 +29,9 @@ from tse_onnx.passes.undo import marked
 
 DEFAULT_KINDS = frozenset({SE})
 
+# onnx and onnxruntime multiply sizes in single precision where a Resize is given scales.
+_LARGEST = 2**24
+
 
 @dataclass
 class _Walk:
@@ -93,6 +96,9 @@ def _candidate(squeeze: Squeeze, index: GraphIndex, types: Types, opset: int, ki
             refusal = shaped
         else:
             anatomy = shaped
+    if refusal is None and (largest := max([size or 0 for size in source.sizes or ()], default=0)) > _LARGEST:
+        text = f"pools a map with an axis of {largest:,}; Resize computes exact sizes up to {_LARGEST:,}"
+        refusal = refuse("shape", text, node)
     if refusal is None and squeeze.tentative:
         text = "pools the whole map only at the size seen when exporting; bind that size with --input-shape"
         refusal = refuse("size", text, node)

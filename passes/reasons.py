@@ -55,6 +55,12 @@ def quoted(name: str) -> str:
     return f"'{printable(name)}'"
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text that says something; names out of the model may stand in it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return printable(lines[0]) if lines else type(error).__name__
+
+
 def label(node: NodeProto) -> str:
     """How messages call a node: its operator and its name, or its first output where it has no name."""
     return f"{printable(node.op_type)} {quoted(node.name or next(iter(node.output), ''))}"

@@ -18,6 +18,7 @@ from tse_onnx.passes.fold import fold_sizes
 from tse_onnx.passes.guard import HIDDEN, graphs_of, guarded, sound
 from tse_onnx.passes.index import attribute, element_count
 from tse_onnx.passes.order import sort_nodes
+from tse_onnx.passes.reasons import first_line
 from tse_onnx.passes.standins import stand_in
 
 Dim = int | str | None
@@ -256,9 +257,3 @@ def _hide_external(bare: ModelProto) -> None:
                 del node.attribute[:]
     if found:
         bare.opset_import.add(domain=HIDDEN, version=1)
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -121,6 +121,8 @@ class _Walk:
             return _Signature(
                 (0, len(function.input)), (1, max(1, len(function.output))), (False, False), {}, frozenset()
             )
+        if domain == "com.microsoft" and operator in _CONTRIBUTED:
+            return _Signature(_CONTRIBUTED[operator], (1, 1), (True, True), {}, frozenset())
         if domain not in _DEFAULT_DOMAINS:
             return None
         return _signature_of(operator, self._opset)
@@ -178,6 +180,13 @@ class _Signature:
                 raise ModelError(f"{label(node)} lacks its first {what}")
 
 
+# Inputs of onnxruntime's own operators, of those that the passes read.
+_CONTRIBUTED = {
+    "BiasGelu": (2, 2), "DequantizeLinear": (2, 3), "FastGelu": (1, 2), "FusedConv": (2, 4), "FusedGemm": (2, 3),
+    "Gelu": (1, 1), "Pad": (2, 3), "QuantizeLinear": (2, 3), "QuickGelu": (1, 1),
+}  # fmt: skip
+
+
 @lru_cache(maxsize=4096)
 def _signature_of(operator: str, opset: int) -> _Signature | None:
     """What onnx says of its operator at an opset; None where it knows none."""
@@ -186,7 +195,7 @@ def _signature_of(operator: str, opset: int) -> _Signature | None:
     try:
         schema = onnx.defs.get_schema(operator, opset)
     except onnx.defs.SchemaError:
-        return None
+        return _signature_of_later(operator)
     first_input, first_output = (
         bool(formals) and formals[0].option == OpSchema.FormalParameterOption.Single
         for formals in (schema.inputs, schema.outputs)
@@ -198,6 +207,15 @@ def _signature_of(operator: str, opset: int) -> _Signature | None:
         {name: _number(attribute.type) for name, attribute in schema.attributes.items()},
         frozenset(name for name, attribute in schema.attributes.items() if attribute.required),
     )
+
+
+def _signature_of_later(operator: str) -> _Signature | None:
+    """Of an operator that is not in the opset, what those know of its inputs that have it."""
+    try:
+        schema = onnx.defs.get_schema(operator)
+    except onnx.defs.SchemaError:
+        return None
+    return _Signature((schema.min_input, schema.max_input), (1, schema.max_output), (False, False), {}, frozenset())
 
 
 def _number(kind: OpSchema.AttrType) -> int:
@@ -318,6 +336,8 @@ def _unique(names: Iterable[str], what: str, where: str) -> set[str]:
         if name in seen:
             raise ModelError(f"two {what} {where} are called {quoted(name)}")
         seen.add(name)
+    if "" in seen:
+        raise ModelError(f"one of the {what} {where} has no name")
     return seen
 
 

@@ -25,6 +25,9 @@ from tests.command import tse_onnx as command
 from tests.fuzz.mutate import ESCAPES
 from tests.fuzz.seeds import _scoped
 from tests.graphs import se_body, se_model, se_weights, text_model
+from tse_onnx.errors import TseError
+from tse_onnx.passes.forms import excite
+from tse_onnx.passes.layout import _VIEWS
 from tse_onnx.passes.names import fresh
 from tse_onnx.passes.undo import BLOCK, TILING, UNDO
 
@@ -292,6 +295,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "a value that is an initializer as well": (_renamed("h", "w2"), "has already"),
     "two inputs of one name": (
         _broken(lambda model: model.graph.input.append(model.graph.input[0])), "two inputs of graph 'g'"),
+    "an input without a name": (_broken(lambda model: setattr(model.graph.input[0], "name", "")), "has no name"),
     "two initializers of one name": (
         _broken(lambda model: model.graph.initializer.append(model.graph.initializer[0])), "two initializers"),
     "an initializer and a sparse one of one name": (
@@ -810,3 +814,50 @@ def test_axes_that_are_no_numbers_are_computed_for_all_we_know(axes):
 def test_a_tiling_of_what_json_calls_a_number():
     with pytest.raises(tse_onnx.UsageError, match="balanced or not"):
         tse_onnx.Tiling(3, balanced=float("nan"))
+
+
+@pytest.mark.parametrize("size", [2**24, 2**24 + 1, 2**63 - 1])
+def test_a_batch_that_resize_cannot_count_is_not_converted(size):
+    model = _se()
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = size
+    converted = tse_onnx.convert(model, rows=3, verify=False)
+    (block,) = converted.blocks
+    if size > 2**24:
+        assert (block.status, block.refusal.code) == ("refused", "shape")
+        assert "exact sizes up to 16,777,216" in block.reason
+    else:
+        onnx.checker.check_model(converted.model, full_check=True)
+
+
+@pytest.mark.parametrize(("domain", "opset"), [("", 18), ("", 9), ("com.microsoft", 18), ("nobody", 18)])
+def test_operators_without_their_inputs_are_refused_or_passed_by(domain, opset):
+    """Each operator that the passes read, with each number of inputs, in the place of each node."""
+    read = {operator.rpartition("::")[2] for form in excite.FORMS for operator in form.operators}
+    start = se_model(opset=opset)
+    gate, sigmoid = _node(start, "Sigmoid").input[0], list(start.graph.node).index(_node(start, "Sigmoid"))
+    start.graph.node[sigmoid].input[0] = "shifted"
+    start.graph.node.insert(sigmoid, helper.make_node("Mul", [gate, "shift"], ["shifted"]))
+    start.graph.node.insert(0, helper.make_node("Identity", ["b2"], ["shift"]))
+    for operator in sorted(read | {*_VIEWS}):
+        for place in range(len(start.graph.node)):
+            for count in range(5):
+                model = ModelProto()
+                model.CopyFrom(start)
+                node = model.graph.node[place]
+                given = [*node.input, "w1", "b1", "w2", "b2"][:count]
+                node.op_type, node.domain = operator, domain
+                del node.input[:], node.attribute[:]
+                node.input.extend(given)
+                try:
+                    tse_onnx.find_blocks(model, kinds=("se", "ese", "eca", "ge"))
+                except TseError:
+                    continue
+
+
+def test_what_the_checker_says_of_a_model_is_printed_without_its_escapes(tmp_path):
+    model = _se()
+    _node(model, "Neg").op_type = ESCAPES
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    done = command("report", "m.onnx", "--rows", "3", cwd=tmp_path)
+    assert b"No figures of the whole network" in done.stdout
+    assert all(letter.isprintable() or letter == "\n" for letter in (done.stdout + done.stderr).decode())

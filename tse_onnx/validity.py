@@ -10,7 +10,8 @@ from onnx import ModelProto
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.guard import refuse_negative
 from tse_onnx.passes.order import sort_nodes
-from tse_onnx.passes.shapes import TensorType, first_line, inferable, inferred, value_info, weightless
+from tse_onnx.passes.reasons import first_line
+from tse_onnx.passes.shapes import TensorType, inferable, inferred, value_info, weightless
 
 
 def has_sound_sizes(model: ModelProto) -> bool:

@@ -30,6 +30,7 @@ from tse_onnx.cli.streaming_options import (
 )
 from tse_onnx.cli.tiling import tiling_options
 from tse_onnx.errors import ModelError
+from tse_onnx.passes.reasons import printable
 
 if TYPE_CHECKING:
     from tse_onnx.plan import Plan
@@ -128,7 +129,7 @@ def report(
     if comparison is not None:
         print_change(paper, comparison.before, comparison.after)
     elif trouble:
-        click.echo(f"No figures of the whole network: {trouble}")
+        click.echo(f"No figures of the whole network: {printable(trouble)}")
 
 
 def _planned(plan: Plan) -> str:

@@ -12,8 +12,8 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.index import GraphIndex, captured
 from tse_onnx.passes.order import in_order
-from tse_onnx.passes.reasons import label, printable, quoted
-from tse_onnx.passes.shapes import Dim, Inference, TensorType, Types, first_line, model_types
+from tse_onnx.passes.reasons import first_line, label, printable, quoted
+from tse_onnx.passes.shapes import Dim, Inference, TensorType, Types, model_types
 from tse_onnx.source import DEFAULT_DOMAINS
 from tse_onnx.streaming.axis import COLUMNS, ROWS, Axis
 from tse_onnx.streaming.constants import Constants

@@ -21,8 +21,7 @@ from onnx import ModelProto
 from tse_onnx.analysis import InputShapes
 from tse_onnx.errors import TseError, UsageError
 from tse_onnx.external import external_tensors
-from tse_onnx.passes.reasons import printable
-from tse_onnx.passes.shapes import first_line
+from tse_onnx.passes.reasons import first_line, printable
 from tse_onnx.source import Source
 from tse_onnx.tuning.batches import Batches
 from tse_onnx.tuning.choices import Combination
@@ -115,7 +114,7 @@ class Cluster:
             if isinstance(error, TseError):
                 raise error
             if type(error).__name__ != "KilledWorker" or tries >= _TRIES:
-                raise UsageError(f"a worker failed: {printable(first_line(error or RuntimeError('unknown')))}")
+                raise UsageError(f"a worker failed: {first_line(error or RuntimeError('unknown'))}")
         if tries >= _TRIES:
             raise UsageError(f"the same work was lost with its worker {_TRIES} times; give workers more memory")
 
@@ -161,7 +160,7 @@ def _client(stack: contextlib.ExitStack, address: str | None, workers: int | Non
         return distributed.Client(stack.enter_context(cluster))
     except (OSError, ValueError, RuntimeError) as error:
         where = f"the scheduler at {printable(address)}" if address is not None else "workers on this machine"
-        raise UsageError(f"cannot use {where}: {printable(first_line(error))}") from error
+        raise UsageError(f"cannot use {where}: {first_line(error)}") from error
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from tse_onnx.data.feed import Feed
 from tse_onnx.encode import encoded
 from tse_onnx.errors import ModelError, TseError
 from tse_onnx.external import external_tensors
-from tse_onnx.passes.shapes import first_line
+from tse_onnx.passes.reasons import first_line
 from tse_onnx.verification.deadline import Deadline
 
 T = TypeVar("T")

@@ -12,8 +12,7 @@ from onnx import ModelProto
 
 from tse_onnx.data.feed import Feed
 from tse_onnx.errors import CheckFailed, ModelError
-from tse_onnx.passes.reasons import label, quoted
-from tse_onnx.passes.shapes import first_line
+from tse_onnx.passes.reasons import first_line, label, quoted
 from tse_onnx.streaming.capacity import minimal
 from tse_onnx.streaming.execute.kernel import Absorber, Kernel, Site
 from tse_onnx.streaming.execute.kernels import absorber_of, kernel_of

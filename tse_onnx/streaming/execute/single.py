@@ -10,8 +10,7 @@ import onnxruntime as ort
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from tse_onnx.errors import ModelError
-from tse_onnx.passes.reasons import label
-from tse_onnx.passes.shapes import first_line
+from tse_onnx.passes.reasons import first_line, label
 
 _FATAL_ONLY = 4  # what goes wrong is raised as well, and said once
 

@@ -12,8 +12,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, num
 from tse_onnx.errors import ModelError
 from tse_onnx.external import check_locations, external_tensors, loaded
 from tse_onnx.passes.order import in_order
-from tse_onnx.passes.reasons import quoted
-from tse_onnx.passes.shapes import first_line
+from tse_onnx.passes.reasons import first_line, quoted
 from tse_onnx.streaming.network import Network
 
 
