@@ -75,6 +75,24 @@ def test_only_the_scope_with_the_block_changes():
     assert after["then_branch"] != before["then_branch"]
 
 
+@pytest.mark.parametrize("upsample", ["resize", "gather", "expand"])
+@pytest.mark.parametrize("opset", [17, 18, 19])
+def test_a_function_of_another_opset_gets_operators_that_both_opsets_have(upsample, opset):
+    text = '<domain: "loc", opset_import: ["" : 17]> SE (a, w, v) => (b) {'
+    text += BLOCK.format(x="a", w="w", v="v", y="b") + "}"
+    model = _model("h = Relu(x) y = loc.SE(h, w1, w2)", text, f'"" : {opset}, "loc" : 1')
+    changed = {
+        18: {"resize": "Resize.*another --upsample"},
+        19: dict.fromkeys(("resize", "gather", "expand"), "Average"),
+    }
+    if said := changed.get(opset, {}).get(upsample):
+        with pytest.raises(tse_onnx.UsageError, match=f"function 'SE' uses opset 17, the model opset {opset}.*{said}"):
+            tse_onnx.convert(model, rows=7, upsample=upsample, verify=False)
+    else:
+        assert tse_onnx.convert(model, rows=7, upsample=upsample, verify=False, expect=1)
+        onnx.checker.check_model(tse_onnx.convert(model, rows=7, upsample=upsample).model, full_check=True)
+
+
 def test_a_function_called_with_two_sizes_is_refused():
     body = "h = Relu(x) p = loc.SE(h, w1, w2) q = MaxPool<kernel_shape = [2, 1], strides = [2, 1]>(p) s = loc.SE(q, w1, w2) "
     body += 'one = Constant<value = float[4] {1, 1, 2, 1}>() y = Resize<mode = "nearest">(s, , one)'

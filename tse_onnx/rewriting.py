@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+import onnx
 from onnx import ModelProto, ValueInfoProto
 
 from tse_onnx.analysis import Part
 from tse_onnx.errors import UsageError
+from tse_onnx.passes.scope import DEFAULT_DOMAINS, Scope, opset_of
 from tse_onnx.passes.tiling import Cover, OpenStrips, Running
 from tse_onnx.plan import CONVERTED, Decision
 from tse_onnx.preparation import Preparation
@@ -72,6 +74,36 @@ def _check_means(means: Means, cover: Cover | OpenStrips, opset: int) -> None:
         )
 
 
+def _check_operators(edit: Edit, scope: Scope, model: ModelProto) -> None:
+    """onnx takes a function of another opset than the model's only with operators that are the same in both."""
+    own = opset_of(model.opset_import)
+    if scope.opset in (own, 0) or not own:
+        return
+    used = dict.fromkeys(node.op_type for node in scope.index.nodes if node.domain in DEFAULT_DOMAINS)
+    if _changed(used, own, scope.opset):
+        return  # not taken as it is, either
+    added = dict.fromkeys(node.op_type for nodes in edit.nodes.values() for node in nodes)
+    if changed := _changed(added, own, scope.opset):
+        way_out = "try another --upsample, or " if changed[0] == "Resize" else ""
+        raise UsageError(
+            f"{scope.title} uses opset {scope.opset}, the model opset {own}, and onnx takes no operator there that is "
+            f"not the same in both, as {changed[0]} is not: {way_out}convert all of the model to one opset"
+        )
+
+
+def _changed(operators: Iterable[str], *opsets: int) -> list[str]:
+    """Those operators of onnx that are not the same at two opsets."""
+    changed = []
+    for operator in operators:
+        try:
+            one, other = (onnx.defs.get_schema(operator, opset).since_version for opset in opsets)
+        except onnx.defs.SchemaError:
+            continue
+        if one != other:
+            changed.append(operator)
+    return changed
+
+
 def _edits(
     model: ModelProto,
     part: Part,
@@ -97,6 +129,7 @@ def _edits(
         elif cover is not None:
             _check_means(forms[1], cover, part.scope.opset)
             edit = lower(block, cover, part.scope, taken, *forms)
+            _check_operators(edit, part.scope, model)
         else:
             continue
         assert choice is not None

@@ -101,8 +101,7 @@ def _said(words: Sequence[str], home: Path) -> int:
     assert not odd, f"{words} prints {sorted(odd)}"
     # A check that fails is a find: nothing was asked for that a model could miss. But for what `stream` proves.
     # Nor for what a model computes that is no number: nothing can be verified there.
-    # onnx's checker wants functions of the model's own opset as soon as an operator has changed since.
-    odd_failure = any(text in done.stderr for text in (b"nan", b"inf", b"not compatible with the version imported"))
+    odd_failure = any(text in done.stderr for text in (b"nan", b"inf"))
     excused = words[0] == "stream" or odd_failure or _beyond_numbers(home / "m.onnx")
     allowed = (0, 1, 2) if excused else (0, 2)
     assert done.returncode in allowed, f"{words} ends with {done.returncode}: {done.stderr.decode()}"
