@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tse_onnx.streaming.pipeline import Pipeline
+from tse_onnx.streaming.rows import Need
 from tse_onnx.streaming.simulate import simulate
 
 
@@ -16,6 +17,10 @@ def minimal(pipeline: Pipeline, start: Sequence[int], width: Sequence[int]) -> t
     """
     found = list(start)
     for stages in segments(pipeline):
+        if (lone := _alone(pipeline, stages)) is not None:
+            store, need = lone
+            found[store] = max(1, need.window)
+            continue
         part, stores = pipeline.part(stages)
         floor = bounds(part)
         # What comes from outside belongs to the piece that reads it, what leaves to the next.
@@ -36,6 +41,15 @@ def minimal(pipeline: Pipeline, start: Sequence[int], width: Sequence[int]) -> t
         if not links:
             found[store] = 1
     return tuple(found)
+
+
+def _alone(pipeline: Pipeline, stages: Sequence[int]) -> tuple[int, Need] | None:
+    """The store and the need of a piece that is one stage with one store to read: its window is enough, because while a
+    token is still to come, those that wait are fewer than the window."""
+    if len(stages) > 1 or pipeline.absorbs[stages[0]] or len(reads := pipeline.reads[stages[0]]) != 1:
+        return None
+    ((store, link),) = reads
+    return store, link.need
 
 
 def _least(part: Pipeline, limits: Sequence[int], number: int, low: int) -> int:
