@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from onnx import NodeProto, TensorProto
 
 from tse_onnx.passes.block import Anatomy, Block
-from tse_onnx.passes.index import GraphIndex
+from tse_onnx.passes.index import GraphIndex, holds_numbers
 from tse_onnx.passes.scope import DEFAULT_DOMAINS
 
 _FOLDED = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE})
@@ -79,9 +79,8 @@ def _own(name: str, index: GraphIndex) -> bool:
     return (
         tensor is not None
         and tensor.data_type in _FOLDED
-        and tensor.data_location != TensorProto.EXTERNAL
+        and holds_numbers(tensor)
         and len(index.uses(name)) == 1
         and name not in index.outputs
         and name not in index.inputs
-        and bool(tensor.raw_data or tensor.float_data or tensor.double_data or tensor.int32_data)
     )

@@ -13,6 +13,8 @@ from onnx import AttributeProto, GraphProto, NodeProto, SparseTensorProto, Tenso
 _SHORT = 64
 _NESTING_OPS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 _SHAPE_READERS = frozenset({"Shape", "Size"})
+# Where a tensor's numbers lie that are not raw.
+NUMBERS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
 _NEVER_CONSTANT = _NESTING_OPS | {"RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
 
 
@@ -152,6 +154,13 @@ class GraphIndex:
             return numpy_helper.to_array(tensor)
         except (ValueError, TypeError):
             return None
+
+
+def holds_numbers(tensor: TensorProto) -> bool:
+    """Whether a tensor's numbers lie in the model itself: neither in another file nor left out on purpose."""
+    if tensor.data_location == TensorProto.EXTERNAL:
+        return False
+    return bool(tensor.raw_data or any(len(getattr(tensor, field)) for field in NUMBERS))
 
 
 def element_count(dims: Iterable[int]) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, numpy_helper
 
+from tse_onnx.passes.index import NUMBERS
 from tse_onnx.passes.scope import Path, container
 
 
@@ -102,7 +103,7 @@ def relay(tensor: TensorProto, relaid: Relaid) -> None:
     if relaid.transposed:
         matrix = numpy_helper.to_array(tensor)
         moved = numpy_helper.from_array(np.ascontiguousarray(matrix.T), tensor.name)
-        for field_name in ("float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
+        for field_name in NUMBERS:
             tensor.ClearField(field_name)
         tensor.raw_data = moved.raw_data
     del tensor.dims[:]

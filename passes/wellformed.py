@@ -16,7 +16,7 @@ from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProt
 from onnx.defs import OpSchema
 
 from tse_onnx.errors import ModelError
-from tse_onnx.passes.index import element_count
+from tse_onnx.passes.index import NUMBERS, element_count
 from tse_onnx.passes.reasons import label, quoted
 
 # Graphs within graphs. protobuf itself reads about thirty, and nobody writes ten.
@@ -276,7 +276,6 @@ _BITS: dict[int, int] = {
     )
     for name in names.split() if hasattr(TensorProto, name)
 }  # fmt: skip
-_FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
 
 
 def bytes_of(tensor: TensorProto) -> int:
@@ -304,7 +303,7 @@ def _check_tensor(tensor: TensorProto, what: str) -> None:
         if tensor.raw_data and (held := len(tensor.raw_data)) != -(-count * bits // 8):
             raise ModelError(f"{what} claims {count:,} elements of {bits} bits; its data are {held:,} bytes")
         return
-    held = sum(len(getattr(tensor, field)) for field in _FIELDS) if bits else len(tensor.string_data)
+    held = sum(len(getattr(tensor, field)) for field in NUMBERS) if bits else len(tensor.string_data)
     # An entry may hold half a complex number, or several elements of less than a byte.
     fits = {count, 2 * count, -(-count * bits // 8)} if bits in (2, 4, 64, 128) else {count}
     if held and held not in fits:

@@ -25,6 +25,7 @@ from tests.command import tse_onnx as command
 from tests.fuzz.mutate import ESCAPES
 from tests.fuzz.seeds import _scoped
 from tests.graphs import se_body, se_model, se_weights, text_model
+from tests.spellings import Spelling, model_of
 from tse_onnx.errors import TseError
 from tse_onnx.passes.forms import excite
 from tse_onnx.passes.layout import _VIEWS
@@ -814,6 +815,24 @@ def test_axes_that_are_no_numbers_are_computed_for_all_we_know(axes):
 def test_a_tiling_of_what_json_calls_a_number():
     with pytest.raises(tse_onnx.UsageError, match="balanced or not"):
         tse_onnx.Tiling(3, balanced=float("nan"))
+
+
+def test_weights_that_were_left_out_stay_as_they_are():
+    """They will be filled in from elsewhere, so their layout is not ours to change."""
+    model = model_of(Spelling(excite="gemm"))[0]
+    expected = tse_onnx.convert(model, rows=3, verify=False, expect=1).model
+    kept = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer if len(tensor.dims) == 2}
+    bare = ModelProto()
+    bare.CopyFrom(model)
+    for tensor in bare.graph.initializer:
+        if tensor.name in kept:
+            tensor.ClearField("raw_data")
+            tensor.ClearField("float_data")
+    converted = tse_onnx.convert(bare, rows=3, verify=False, expect=1).model
+    after, usual = ({tensor.name: list(tensor.dims) for tensor in made.graph.initializer if tensor.name in kept}
+                    for made in (converted, expected))  # fmt: skip
+    assert after == kept
+    assert usual != kept
 
 
 @pytest.mark.parametrize("size", [2**24, 2**24 + 1, 2**63 - 1])

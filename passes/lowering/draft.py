@@ -13,7 +13,7 @@ from onnx import NodeProto, TensorProto, ValueInfoProto
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
 from tse_onnx.passes.block import Anatomy
-from tse_onnx.passes.index import element_count
+from tse_onnx.passes.index import element_count, holds_numbers
 from tse_onnx.passes.names import fresh
 from tse_onnx.passes.scope import Scope
 from tse_onnx.passes.shapes import Dim, TensorType, value_info
@@ -143,7 +143,7 @@ class Draft:
             return name
         tensor = self.index.initializers.get(name)
         alone = tensor is not None and len(self.index.uses(name)) == 1 and name not in self.index.outputs
-        loaded = tensor is not None and tensor.data_location != TensorProto.EXTERNAL
+        loaded = tensor is not None and holds_numbers(tensor)
         if alone and name not in self.index.inputs and (loaded or not transposed) and name not in self._weights:
             self._weights[name] = Relaid(wanted, transposed)
             if (stated := self.types.stated(name)) is not None:  # as in dynamo exports
