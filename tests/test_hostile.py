@@ -396,6 +396,9 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
             for name, dims in (("h", ["N", 8, 40, 12]), ("s", ["N", 8, 16]), ("d", []), ("e", [0])))), ""),
     "a stated rank that is false": (
         _broken(lambda model: model.graph.value_info.append(helper.make_tensor_value_info("h", 1, [2]))), "of rank 1"),
+    "a region of interest that is a matrix": (
+        _body("c2 = Constant<value = float[4, 2] {0, 1, 0, 1, 0, 1, 0, 1}>()\n c3 = Constant<value = float[4] {1, 1, 1, 1}>()\n"
+              "h = Resize(x, c2, c3)"), ""),
     "a mean of a scalar": (_body("k = ReduceMean(one)\n h = Add(x, k)", inputs="float[N, 8, 16, 12] x, float one"), ""),
     "a sum along one axis twice": (
         _body("c2 = Constant<value = int64[2] {2, 2}>()\n k = ReduceSum(x, c2)\n h = LeakyRelu(x)"), ""),

@@ -459,7 +459,7 @@ def _resize(view: View, direction: int) -> Flow:
     axes = [axis % rank for axis in view.integers("axes") or range(rank)]
     exact = view.constant(1 if old else 2)
     scale = _scale_of(view, exact, scales, axes, lies.axis)
-    roi = view.constant(1) if not old else None
+    roi = None if old or (given := view.constant(1)) is None else given.reshape(-1)
     region = (0.0, 1.0)
     if roi is not None and roi.size == 2 * len(axes) and lies.axis in axes:
         position = axes.index(lies.axis)
