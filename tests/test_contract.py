@@ -17,6 +17,7 @@ import tse_onnx as library
 from tests.command import DOCS, refused, tse_onnx, validated
 from tests.graphs import network, plain_model, se_model, text_model
 from tests.running import run
+from tse_onnx.cli import main
 
 REPORT = [
     "schema",
@@ -275,6 +276,19 @@ def _slow_model():
                       "e = Conv(a, w1)", "g = Sigmoid(e)", "y = Mul(c60, g)"])  # fmt: skip
     weights = {"first": np.zeros((64, 3, 1, 1), np.float32), "big": weight, "w1": np.zeros((64, 64, 1, 1), np.float32)}
     return text_model(body, weights, inputs="float[N, 3, 256, 256] x", outputs="float[N, 64, 256, 256] y")
+
+
+def test_an_interrupt_after_the_output_has_its_name_says_so(folder, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tse_onnx.report.terminal.print_report", interrupted)
+    monkeypatch.chdir(folder)
+    with pytest.raises(SystemExit) as ended:
+        main(["convert", "se.onnx", "out.onnx"])
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "Interrupted: out.onnx was written.\n"
+    assert (folder / "out.onnx").exists()
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from tse_onnx.encode import encoded
 from tse_onnx.errors import ModelError
 from tse_onnx.external import external_tensors, locate, location
 from tse_onnx.scratch import Scratch
+from tse_onnx.written import note
 
 
 class Stage:
@@ -27,6 +28,7 @@ class Stage:
         self.out, self.title = out, title
         self.folder: Path | None = None
         """Where the staged model's external weights lie."""
+        self.committed = False
         self._is_stream = is_stream
         self._pieces: tuple[bytes, ...] = ()
         self._scratch = Scratch(out.parent)
@@ -67,6 +69,7 @@ class Stage:
                     file.writelines(self._pieces)
             else:
                 self._scratch.publish(self.out)
+        self.committed = True
 
     def revert(self) -> None:
         """Make the output what it was before `commit`."""
@@ -162,6 +165,9 @@ def staging(out: Path) -> Iterator[Stage]:
     except BaseException:
         stage.revert()
         raise
+    else:
+        if stage.committed:
+            note(stage.title)
     finally:
         stage.end()
 

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -44,6 +44,7 @@ from tse_onnx.cli.stream import stream as stream_command
 from tse_onnx.cli.tune import sensitivity, tune
 from tse_onnx.errors import CheckFailed, TseError
 from tse_onnx.passes.reasons import printable
+from tse_onnx.written import noting
 
 
 class _Terminated(BaseException):
@@ -112,7 +113,7 @@ class _Group(click.Group):
                 stream.reconfigure(errors="replace")  # a terminal without × shows ?, and is no reason to fail
         log = ctx.ensure_object(Log)
         log.show(verbosity(ctx))
-        with _signals() as raised:
+        with _signals() as raised, noting() as written:
             try:
                 with warnings.catch_warnings():
                     if not sys.warnoptions:  # numpy's, of models that compute what is no number: no line of ours
@@ -125,16 +126,17 @@ class _Group(click.Group):
             except (Exception, KeyboardInterrupt, _Terminated) as error:
                 if debugging(ctx):
                     print_traceback(error)
-                _report(raised[0] if raised and isinstance(error, Exception) else error)
+                _report(raised[0] if raised and isinstance(error, Exception) else error, written)
             finally:
                 log.close()
 
 
-def _report(error: BaseException) -> NoReturn:
+def _report(error: BaseException, written: Sequence[str]) -> NoReturn:
     """Say what went wrong, in one line, and exit with the code for it."""
     match error:
         case KeyboardInterrupt() | _Terminated():
-            click.echo(f"Interrupted: {error}." if str(error) else "Interrupted: nothing was written.", err=True)
+            there = f"{printable(' and '.join(written))} was written" if written else "nothing was written"
+            click.echo(f"Interrupted: {str(error) or there}.", err=True)
             _leave(130 if isinstance(error, KeyboardInterrupt) else 143)
         case TseError():
             _fail(str(error), 1 if isinstance(error, CheckFailed) else 2)

@@ -15,7 +15,7 @@ from onnx import ModelProto, ValueInfoProto
 from tse_onnx.data.feed import Feed
 from tse_onnx.encode import encoded
 from tse_onnx.errors import ModelError, TseError
-from tse_onnx.external import external_tensors
+from tse_onnx.external import external_tensors, locate, location
 from tse_onnx.passes.reasons import first_line
 from tse_onnx.verification.deadline import Deadline
 
@@ -123,10 +123,11 @@ def _opened(data: bytes, options: ort.SessionOptions, folder: Path | None, model
         if folder is None or not any(True for _ in external_tensors(model)):
             raise
     # onnxruntime 1.20 does not know the option that names the folder: it finds weights beside a model's file alone.
-    handle, name = tempfile.mkstemp(prefix=".tse-onnx-", suffix=".onnx", dir=folder)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        return ort.InferenceSession(name, options, providers=providers)
-    finally:
-        os.unlink(name)
+    with tempfile.TemporaryDirectory(prefix="tse-onnx-") as beside:
+        for where in {location(tensor) for tensor in external_tensors(model)}:
+            link = Path(beside) / where
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(locate(folder, where).resolve())
+        path = Path(beside) / f"model-{os.urandom(8).hex()}.onnx"
+        path.write_bytes(data)
+        return ort.InferenceSession(str(path), options, providers=providers)
