@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnxruntime as ort
 from google.protobuf.message import DecodeError
@@ -53,19 +54,35 @@ def trial(seed: int, number: int) -> Trial:
          ("report", "m.onnx", "--rows", "3"), ("report", "m.onnx", "--format", "json"), ("plan", "m.onnx"),
          ("stream", "m.onnx", "--no-run"), ("stream", "m.onnx"), ("stream", "m.onnx", "--grain", "pixel", "--no-run"),
          ("restore", "m.onnx", "restored.onnx")), 2)  # fmt: skip
+    if rng.random() < 0.1:  # these run the model many times
+        others += [rng.choice(_ON_DATA)]
     plan = _some_plan(rng) if rng.random() < 0.1 else ""
     return Trial(model, options, plan, tuple(others), rng.random() < 0.4)
 
 
-_PLAN = (
+_DATA = ("--data", "data.npy", "--limit", "4")
+_ON_DATA = (
+    ("evaluate", "m.onnx", "--rows", "3", *_DATA),
+    ("evaluate", "m.onnx", "--plan", "plan.toml", "--kinds", "all", *_DATA),
+    ("sensitivity", "m.onnx", "--rows", "3,7", "--no-cache", *_DATA),
+    ("sensitivity", "m.onnx", "--rows", "4", "--freeze", "any", "--no-cache", *_DATA),
+    ("tune", "m.onnx", "--rows", "2,7", "--reduce", "50%", "--trials", "2", "--points", "2", "--no-cache", *_DATA),
+    ("tune", "m.onnx", "--max-loss", "0.1", "--trials", "0", "--figure", "min", "--no-cache", *_DATA),
+)  # fmt: skip
+_PLANS = (
     'schema = "tse-onnx/plan/1"\ndefault = { rows = 7 }\n\n[blocks]\n"b" = { rows = 5, squeeze = "running", step = 2 }\n'
-    '"c" = { squeeze = "global", note = "kept" }\n"d/e" = { rows = 7, cols = 7, balanced = true, axis = 1 }\n'
+    '"c" = { squeeze = "global", note = "kept" }\n"d/e" = { rows = 7, cols = 7, balanced = true, axis = 1 }\n',
+    'schema = "tse-onnx/plan/1"\n\n[blocks]\n"d" = { squeeze = "frozen", note = "hardly moves" }\n\n[gates]\n'
+    '"d" = [1.0, 0.5, 0.25, 0.0, -1.0, 1e-3, 0.75, 1.0]\n',
+    'schema = "tse-onnx/plan/1"\n\n[blocks]\n"d" = { rows = 8, squeeze = "running", step = 8, calibrated = true }\n\n'
+    '[calibrations."d"]\nslopes = [0.5, 1.0]\noffsets = [\n  [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8],\n'
+    "  [0, 0, 0, 0, 0, 0, 0, 0],\n]\n",
 )
 
 
 def _some_plan(rng: random.Random) -> str:
     """A plan with letters dropped, repeated or replaced."""
-    text = list(_PLAN)
+    text = list(rng.choice(_PLANS))
     for _ in range(rng.randrange(6)):
         place = rng.randrange(len(text))
         text[place : place + rng.choice((0, 1, 1, 6))] = rng.choice(
@@ -87,11 +104,23 @@ def attempt(given: Trial, root: Path) -> str:
         (home / SIDE_FILE).write_bytes(SIDE_DATA)
         (home / "m.onnx").write_bytes(given.model)
         (home / "plan.toml").write_text(given.plan, encoding="utf-8")
+        np.save(home / "data.npy", _samples(given.model))
         for words in given.others:
             _said(words, home)
         return _converted(given, home)
     finally:
         shutil.rmtree(root, ignore_errors=True)
+
+
+def _samples(data: bytes) -> np.ndarray:
+    """Four samples of noise for the first input of a model, of the size that it states if it is a small one."""
+    try:
+        model = ModelProto.FromString(data)
+        stated = model.graph.input[0].type.tensor_type.shape.dim
+        sizes = [min(max(dim.dim_value, 0), 64) or 5 for dim in stated][1:4]
+    except (DecodeError, IndexError):
+        sizes = []
+    return np.random.default_rng(0).standard_normal((4, *(sizes or (8, 16, 12)))).astype(np.float32)
 
 
 def _said(words: Sequence[str], home: Path) -> int:
