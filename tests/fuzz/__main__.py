@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, help="so many inputs, however long they take")
     parser.add_argument("--only", type=int, help="this input alone, in this process")
     parser.add_argument("--save", type=Path, metavar="FILE", help="with --only: write the model there")
-    parser.add_argument("--seconds", type=float, default=60, help="an input that takes longer hangs")
+    parser.add_argument("--seconds", type=float, default=150, help="an input that takes longer hangs")
     parser.add_argument("--finds", type=Path, metavar="FILE", help="a line of JSON is added for each find")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
