@@ -18,6 +18,7 @@ from tse_onnx.errors import ModelError, TseError
 from tse_onnx.external import external_tensors, locate, location
 from tse_onnx.passes.reasons import first_line
 from tse_onnx.verification.deadline import Deadline
+from tse_onnx.verification.lent import lent
 
 T = TypeVar("T")
 
@@ -65,7 +66,9 @@ class Session:
         # Messages that follow each other merge: appending a graph with outputs alone adds them to the model.
         outputs = ModelProto()
         outputs.graph.output.extend(ValueInfoProto(name=name) for name in self._extra)
-        data = b"".join([*encoded(model), *([outputs.SerializeToString()] if self._extra else [])])
+        bare, self._lent = lent(model)
+        options.add_external_initializers(list(self._lent), list(self._lent.values()))
+        data = b"".join([*encoded(bare), *([outputs.SerializeToString()] if self._extra else [])])
         try:
             self._session = self._awaited(
                 lambda: _opened(data, options, folder, model), lambda: _give_up_loading(options)
