@@ -93,6 +93,14 @@ def test_a_function_of_another_opset_gets_operators_that_both_opsets_have(upsamp
         onnx.checker.check_model(tse_onnx.convert(model, rows=7, upsample=upsample).model, full_check=True)
 
 
+def test_a_function_of_an_opset_beyond_all_is_converted_as_of_the_newest():
+    text = '<domain: "loc", opset_import: ["" : 17]> SE (a, w, v) => (b) {'
+    text += BLOCK.format(x="a", w="w", v="v", y="b") + "}"
+    model = _model("h = Relu(x) y = loc.SE(h, w1, w2)", text, '"" : 18, "loc" : 1')
+    model.functions[0].opset_import[0].version = 2**40
+    tse_onnx.convert(model, rows=7, verify=False, expect=1)
+
+
 def test_a_function_called_with_two_sizes_is_refused():
     body = "h = Relu(x) p = loc.SE(h, w1, w2) q = MaxPool<kernel_shape = [2, 1], strides = [2, 1]>(p) s = loc.SE(q, w1, w2) "
     body += 'one = Constant<value = float[4] {1, 1, 2, 1}>() y = Resize<mode = "nearest">(s, , one)'

@@ -97,7 +97,7 @@ def _changed(operators: Iterable[str], *opsets: int) -> list[str]:
     for operator in operators:
         try:
             one, other = (onnx.defs.get_schema(operator, opset).since_version for opset in opsets)
-        except onnx.defs.SchemaError:
+        except (onnx.defs.SchemaError, TypeError):  # not in one of them, or an opset that is no C integer
             continue
         if one != other:
             changed.append(operator)
