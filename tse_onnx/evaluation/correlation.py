@@ -28,7 +28,7 @@ from tse_onnx.passes.tiling import Cover, Region, Running
 from tse_onnx.plan import CONVERTED, Plan
 from tse_onnx.selection import EVERYTHING, Selection
 from tse_onnx.source import ModelLike
-from tse_onnx.verification.oracle import Original, excerpt, size_probes
+from tse_onnx.verification.oracle import Original, block_alone, size_probes
 from tse_onnx.verification.session import Session
 from tse_onnx.verification.widen import has_narrow_type, widened
 
@@ -161,7 +161,7 @@ class _BlockMeter:
         name = self._anatomy.gate
         try:
             if self._excite is None:
-                alone = excerpt(self._original, given, name)
+                alone = block_alone(self._original, given, name)
                 self._excite = Session(alone, self._original.folder, threads=1, way_out="")
             return self._excite.run(given, [name])[name]
         except ModelError:

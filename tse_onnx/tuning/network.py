@@ -14,11 +14,13 @@ from tse_onnx.analysis import Analysis, InputShapes, analyse, need_sizes
 from tse_onnx.data.feed import Feed
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.block import Anatomy, Block, convertible
-from tse_onnx.passes.excerpt import Excerpts
+from tse_onnx.passes.excerpt import excerpt
 from tse_onnx.passes.index import captured
 from tse_onnx.passes.lowering import freeze, lower
 from tse_onnx.passes.match import DEFAULT_KINDS
 from tse_onnx.passes.names import taken_names
+from tse_onnx.passes.order import in_order
+from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.shapes import TensorType
 from tse_onnx.passes.splice import Edit
 from tse_onnx.plan import Plan, decide
@@ -142,18 +144,20 @@ class Network:
     # Cut before a block.
 
     @cached_property
-    def _excerpts(self) -> Excerpts:
-        return Excerpts(self.source.model, self.analysis.main.index)
+    def _rank(self) -> dict[int, int]:
+        """Place of the node at a position in topological order."""
+        order, cyclic = in_order(self.analysis.main.index.nodes)
+        return {position: place for place, position in enumerate((*order, *cyclic))}
 
     def place(self, name: str) -> int:
         """Where in the order of execution a block begins."""
         anatomy = _anatomy(self._main[name])
-        return min(self._excerpts.rank[position] for position in anatomy.squeeze.nodes)
+        return min(self._rank[position] for position in anatomy.squeeze.nodes)
 
     @cached_property
     def _lives(self) -> dict[str, tuple[int, int]]:
         """For each value that is computed or fed: where it is made (-1: fed) and where it is read last."""
-        index, rank = self.analysis.main.index, self._excerpts.rank
+        index, rank = self.analysis.main.index, self._rank
         made = dict.fromkeys(self.analysis_inputs, -1)
         last: dict[str, int] = {}
         for position, node in enumerate(index.nodes):
@@ -184,7 +188,7 @@ class Network:
         types, index = self.analysis.main.types, self.analysis.main.index
         sizes = [0] * len(index.nodes)
         for position, node in enumerate(index.nodes):
-            sizes[self._excerpts.rank[position]] = sum(_bytes(types[name]) for name in node.output if name)
+            sizes[self._rank[position]] = sum(_bytes(types[name]) for name in node.output if name)
         sums = np.concatenate([[0], np.cumsum(sizes)])
         return {name: float(sums[self.place(name)] / max(sums[-1], 1)) for name in self._main}
 
@@ -208,7 +212,7 @@ class Network:
 
     def _reaches(self, name: str, output: str) -> bool:
         position = self.analysis.main.index.producer(output)
-        return position is not None and self._excerpts.rank[position] >= self.place(name)
+        return position is not None and self._rank[position] >= self.place(name)
 
     def _edit(self, block: Block, choice: Choice) -> Edit | None:
         (decision,) = decide((block,), Plan(None, {block.name: choice}), self.source.opset)
@@ -223,11 +227,13 @@ class Network:
         return taken_names(self.source.model)
 
     def _opened(self, values: Values, wanted: Sequence[str], edit: Edit | None) -> Stretch:
-        given = {name: _type(array) for name, array in values.items()}
-        model, inputs = self._excerpts.between(given, wanted, edit)
         if not wanted:
             return Stretch(self._original, (), ())
-        return Stretch(self._session(model, title="a part of the model"), inputs, tuple(wanted))
+        part = excerpt(self.analysis.main.index, values, wanted, edit)
+        if part.missing:
+            raise ModelError(f"the network cannot be cut: {quoted(part.missing[0])} comes from elsewhere")
+        model = part.model(self.source.model, {name: _type(values[name]) for name in part.given}, wanted)
+        return Stretch(self._session(model, title="a part of the model"), part.given, tuple(wanted))
 
     def _session(self, model: ModelProto, extra: Iterable[str] = (), title: str = "the model") -> Session:
         return Session(model, self._folder, extra, self._threads, title, way_out="")

@@ -12,25 +12,26 @@ gate. Two ways, by what the block's nodes allow:
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
+from onnx import ModelProto, TensorProto
 
 from tse_onnx.data.feed import Feed
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.block import Anatomy, Block
+from tse_onnx.passes.excerpt import excerpt
 from tse_onnx.passes.folding import fold_of
 from tse_onnx.passes.forms.views import SHAPE_SLOTS
 from tse_onnx.passes.frozen import Frozen
 from tse_onnx.passes.index import GraphIndex
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.scope import Scope
-from tse_onnx.passes.shapes import TensorType, value_info
+from tse_onnx.passes.shapes import TensorType
 from tse_onnx.passes.tiling import Cover, Region, Running, Tile
 from tse_onnx.verification.deadline import Deadline
 from tse_onnx.verification.result import BlockCheck
@@ -131,7 +132,7 @@ def _check_frozen(original: Original, block: Block, frozen: Frozen, values: Feed
     given, made = values[source], values[target]
     shape = [-1 if axis == "C" else 1 for axis in anatomy.map_axes]
     feed = {source: given, anatomy.gate: np.array(frozen.gate, given.dtype).reshape(shape), **original.arguments}
-    alone = excerpt(original, feed, target)
+    alone = block_alone(original, feed, target)
     reference = Session(alone, original.folder, threads=1, alone=True).run(feed, [target])[target]
     error = _Error(made.dtype)
     error.add(made, reference)
@@ -187,7 +188,7 @@ def _by_crops(original: Original, block: Block, cover: Cover, values: Feed) -> I
     assert block.scale is not None
     anatomy = _anatomy(block)
     x = values[anatomy.root]
-    alone = excerpt(original, {anatomy.root: x, **original.arguments}, block.scale.output)
+    alone = block_alone(original, {anatomy.root: x, **original.arguments}, block.scale.output)
     session = Session(alone, original.folder, threads=1, alone=True)
     for source, target in cover.pieces():
         crop = _slices(anatomy.root_axes, anatomy, source)
@@ -201,7 +202,7 @@ def _by_means(original: Original, block: Block, cover: Cover, values: Feed) -> I
     anatomy = _anatomy(block)
     x, scaled = values[anatomy.squeeze.input], values[anatomy.map]
     sizes = {name: values[name] for name in size_probes(block, cover, original.index)} | dict(original.arguments)
-    alone = excerpt(original, {anatomy.squeeze.input: x, **sizes}, anatomy.gate)
+    alone = block_alone(original, {anatomy.squeeze.input: x, **sizes}, anatomy.gate)
     session = Session(alone, original.folder, threads=1, alone=True)
     one_pixel = _takes_any_size(anatomy, original.index)
     for number, (source, target) in enumerate(cover.pieces()):
@@ -239,52 +240,16 @@ def _slices(axes: str, anatomy: Anatomy, region: tuple[slice, ...]) -> tuple[sli
     return tuple(by_letter.get(letter, slice(None)) for letter in axes)
 
 
-def excerpt(original: Original, feeds: Feed, *outputs: str) -> ModelProto:
+def block_alone(original: Original, feeds: Feed, *outputs: str) -> ModelProto:
     """A model of the original's nodes between `feeds` and `outputs`, with the weights that they read."""
-    model = original.model
-    nodes, weights, missing = _closure(original.index, feeds.keys(), outputs)
-    if missing:
-        raise ModelError(f"the block cannot be run alone: {quoted(missing[0])} comes from outside")
-    alone = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
-    graph = alone.graph
-    graph.name = "block"
-    graph.node.extend(nodes)
-    graph.initializer.extend(weights)
-    for name, array in feeds.items():
-        kind = TensorType(onnx.helper.np_dtype_to_tensor_dtype(array.dtype), (None,) * array.ndim)
-        graph.input.append(value_info(name, kind))
-    if model.ir_version < 4:  # where an initializer has to be an input as well
-        names = {tensor.name for tensor in weights}
-        graph.input.extend(value for value in model.graph.input if value.name in names)
-    graph.output.extend(ValueInfoProto(name=output) for output in outputs)
-    return alone
-
-
-def _closure(
-    index: GraphIndex, feeds: Collection[str], outputs: Collection[str]
-) -> tuple[list[NodeProto], list[TensorProto], list[str]]:
-    """The nodes that make `outputs` out of `feeds`, outer graphs' first and each in its order, the weights they read,
-    and the values that nothing gives."""
-    inside: dict[tuple[int, int], NodeProto] = {}
-    weights: dict[str, TensorProto] = {}
-    missing: dict[str, None] = {}
-    wanted = list(outputs)
-    while wanted:
-        name = wanted.pop()
-        if not name or name in feeds:
-            continue
-        depth, at = 0, index
-        while at.producer(name) is None and name not in at.initializers and at.outer is not None:
-            depth, at = depth - 1, at.outer
-        producer = at.producer(name)
-        if name in at.initializers:
-            weights[name] = at.initializers[name]
-        elif producer is None:
-            missing[name] = None
-        elif (depth, producer) not in inside:
-            inside[depth, producer] = at.nodes[producer]
-            wanted.extend(at.nodes[producer].input)
-    return [inside[place] for place in sorted(inside)], list(weights.values()), list(missing)
+    part = excerpt(original.index, feeds, outputs)
+    if part.missing:
+        raise ModelError(f"the block cannot be run alone: {quoted(part.missing[0])} comes from outside")
+    kinds = {
+        name: TensorType(onnx.helper.np_dtype_to_tensor_dtype(array.dtype), (None,) * array.ndim)
+        for name, array in feeds.items()
+    }
+    return part.model(original.model, kinds, outputs)
 
 
 def check_inner(
@@ -301,7 +266,7 @@ def check_inner(
     shape = tuple(extents[letter] for letter in anatomy.root_axes)
     feeds = {anatomy.root: _noise(random, shape, kind.dtype)}
     wanted = (block.scale.output, *size_probes(block, how, original.index))
-    for name in _closure(original.index, feeds.keys(), wanted)[2]:  # arguments of a function
+    for name in excerpt(original.index, feeds, wanted).missing:  # arguments of a function
         given = scope.types[name]
         dims = tuple(dim if isinstance(dim, int) else 1 for dim in given.dims or ())
         feeds[name] = _noise(random, dims, given.dtype)
@@ -311,7 +276,9 @@ def check_inner(
         (converted, [name for name in probes(block, how, original.index) if name not in feeds]),
     ):
         if names:
-            session = Session(excerpt(source, feeds, *names), source.folder, threads=threads, deadline=source.deadline)
+            session = Session(
+                block_alone(source, feeds, *names), source.folder, threads=threads, deadline=source.deadline
+            )
             values |= session.run(feeds, names)
     arguments = {name: array for name, array in feeds.items() if name != anatomy.root}
     return check_block(replace(original, arguments=arguments), block, how, values)
