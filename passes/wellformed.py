@@ -79,6 +79,8 @@ class _Walk:
             _text(value.name)
             _check_type(value.type, value.name)
         inputs = _unique((value.name for value in graph.input), "inputs", f"of {where}")
+        if any(not value.name for value in graph.output):
+            raise ModelError(f"one of the outputs of {where} has no name")
         weights = [*graph.initializer, *(sparse.values for sparse in graph.sparse_initializer)]
         for tensor in weights:
             _check_tensor(tensor, f"initializer {quoted(_text(tensor.name))}")

@@ -74,6 +74,15 @@ def _body(lines: str, **options: object) -> Callable[[], bytes]:
     ).SerializeToString()  # fmt: skip
 
 
+def _unchecked(size: int) -> bytes:
+    """A width that nobody contradicts, because the size of the output is not known at all."""
+    model = text_model("r = Conv(x, w1)\nk = Relu(r)\ny = vendor.Odd(k)", se_weights(), opset=18, inputs="float[1, 8, 16, 12] x",
+                       outputs="float y", imports=', "vendor" : 1')  # fmt: skip
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    model.graph.value_info.extend(helper.make_tensor_value_info(name, 1, [1, 4, 1, size]) for name in "rk")
+    return model.SerializeToString()
+
+
 def _initializer(name: str, **fields: object) -> Callable[[], bytes]:
     def change(model: ModelProto) -> None:
         tensor = next(tensor for tensor in model.graph.initializer if tensor.name == name)
@@ -297,6 +306,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "two inputs of one name": (
         _broken(lambda model: model.graph.input.append(model.graph.input[0])), "two inputs of graph 'g'"),
     "an input without a name": (_broken(lambda model: setattr(model.graph.input[0], "name", "")), "has no name"),
+    "an output without a name": (_broken(lambda model: setattr(model.graph.output[0], "name", "")), "has no name"),
     "two initializers of one name": (
         _broken(lambda model: model.graph.initializer.append(model.graph.initializer[0])), "two initializers"),
     "an initializer and a sparse one of one name": (
@@ -883,3 +893,8 @@ def test_what_the_checker_says_of_a_model_is_printed_without_its_escapes(tmp_pat
     done = command("report", "m.onnx", "--rows", "3", cwd=tmp_path)
     assert b"No figures of the whole network" in done.stdout
     assert all(letter.isprintable() or letter == "\n" for letter in (done.stdout + done.stderr).decode())
+
+
+def test_rows_that_are_too_many_are_refused_before_they_are_listed(tmp_path):
+    (tmp_path / "m.onnx").write_bytes(_unchecked(2**31 - 1))
+    assert "an axis of 2,147,483,647, more than" in refused(command("stream", "m.onnx", "--no-run", cwd=tmp_path))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NoReturn
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
@@ -269,11 +270,13 @@ class _Builder:
         self._rows += self._tensors[name].row_count
         self._columns += self._tensors[name].column_count
         if max(self._rows, self._columns) > _MOST_ROWS:
-            what = f"{self._rows:,} rows" if self._rows > _MOST_ROWS else f"{self._columns:,} columns"
-            raise ModelError(
-                f"the tensors up to {quoted(name)} have {what}, more than the dataflow model follows "
-                f"({_MOST_ROWS:,}); bind a smaller input"
-            )
+            self._too_many(name, f"{self._rows:,} rows" if self._rows > _MOST_ROWS else f"{self._columns:,} columns")
+
+    def _too_many(self, name: str, what: str) -> NoReturn:
+        raise ModelError(
+            f"the tensors up to {quoted(name)} have {what}, more than the dataflow model follows ({_MOST_ROWS:,}); "
+            "bind a smaller input"
+        )
 
     def _add_node(self, position: int, node: NodeProto) -> None:
         slots = [*node.input, *captured(node)] if node.attribute else list(node.input)
@@ -290,6 +293,8 @@ class _Builder:
             read = output in self._index.outputs or self._index.uses(output)
             if not output or (slot and not read):
                 continue
+            if len(self._dims[output]) > 2 and (longest := max(self._dims[output][1:])) > _MOST_ROWS:
+                self._too_many(output, f"an axis of {longest:,}")  # before its rows are listed
             rows, columns = (self._flow(node, slots, shapes, slot, direction) for direction in (ROWS, COLUMNS))
             self._add(output, rows.axis, columns.axis, source=False, maker=label(node))
             self._add_stage(position, node, slots, output, rows, columns)
