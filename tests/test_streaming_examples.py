@@ -178,6 +178,8 @@ def test_a_pixel_raster_holds_no_more_than_rows(rows):
     model = mbconv(3, 14, project=True)
     model = model if rows is None else tiled(model, rows)
     found, by_row = tse_onnx.dataflow(model, machine=Machine(grain="pixel")), tse_onnx.dataflow(model)
+    assert found.fill == by_row.fill
+    assert [stage.fill for stage in found.stages] == [stage.fill for stage in by_row.stages]
     assert found.of("e1").min.depth == 2 * 8 + 3
     assert found.of("dw").min.elements == 4 * 8 * (rows or 14)
     for pixels, whole in zip(found.buffers, by_row.buffers, strict=True):

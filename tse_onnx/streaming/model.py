@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from onnx import TensorProto
 
@@ -66,6 +66,7 @@ def measured(network: Network, machine: Machine, title: str) -> Dataflow:
     windows = windows_of(pipeline)
     why = reasons(network, pipeline, least, windows)
     calm = depths(network, machine, pipeline)
+    fills = _fills(network, machine, pipeline, run)
     gates = {gate.tensor: gate for gate in gates_of(network)}
     buffers = tuple(
         _buffer(network, machine, pipeline, store, (run.peaks[store], least[store], calm[store]), windows[store],
@@ -77,13 +78,13 @@ def measured(network: Network, machine: Machine, title: str) -> Dataflow:
         machine,
         network.height,
         buffers,
-        _stages(network, run),
+        _stages(network, fills),
         {figure: _sums(buffers, figure) for figure in FIGURES},
         {kind: {figure: _sums((each for each in buffers if each.kind == kind), figure) for figure in FIGURES}
          for kind in KINDS},
         _accumulators(network, machine),
         network.unknown,
-        {stage.output: first for stage, first in zip(network.stages, run.first, strict=True)
+        {stage.output: fill for stage, fill in zip(network.stages, fills, strict=True)
          if network.tensors[stage.output].leaves},
     )  # fmt: skip
 
@@ -158,17 +159,27 @@ def bytes_of(elements: int, dtype: int, machine: Machine) -> int:
     return -(-elements * (machine.bits or bits_of(dtype)) // 8)
 
 
-def _stages(network: Network, run: Run) -> tuple[StageFlow, ...]:
+def _fills(network: Network, machine: Machine, pipeline: Pipeline, run: Run) -> list[int]:
+    """For each stage the rows of the largest input that come before its first token, the row in which they end
+    included; −1 where it never makes one."""
+    columns = 1
+    if machine.grain == PIXEL and pipeline.sources:
+        stores, _ = max(pipeline.sources, key=lambda source: source[1])
+        columns = network.tensors[pipeline.stores[stores[0]].tensor].column_count
+    return [-(-first // columns) if first >= 0 else first for first in run.first]
+
+
+def _stages(network: Network, fills: Sequence[int]) -> tuple[StageFlow, ...]:
     return tuple(
         StageFlow(
             stage.label,
             stage.output,
-            first,
+            fill,
             network.tensors[stage.output].row_count / network.height,
             network.tensors[stage.output].row_elements if stage.absorbs or stage.accumulates else 0,
             stage.barrier,
         )
-        for stage, first in zip(network.stages, run.first, strict=True)
+        for stage, fill in zip(network.stages, fills, strict=True)
     )
 
 
