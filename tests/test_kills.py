@@ -159,6 +159,19 @@ def test_what_a_name_stands_for_reaches_the_disk_before_the_name(folder, monkeyp
     assert len(flushed) == 2 + 2 + 1 + 1, "the weights, their folders, the model, and its folder again"
 
 
+def test_a_rename_of_which_the_disk_kept_both_names_has_happened(folder):
+    """As after a power failure on a file system that does not rename in one piece."""
+    tse_onnx.convert(folder / "one/model.onnx", folder / "out/model.onnx", verify=False)
+    after = _names(folder / "out")
+    theirs = folder / "out" / f".tse-onnx-{'0' * 16}"
+    (theirs / "carried/sub").mkdir(parents=True)
+    os.link(folder / "out/model.onnx", theirs / "staged")
+    for name in ("weights.bin", "sub/more.bin"):
+        os.link(folder / "out" / name, theirs / "carried" / name)
+    tse_onnx.convert(se_model(), folder / "out/other.onnx", verify=False)
+    assert _names(folder / "out") == after | {"other.onnx"}
+
+
 def _in_a_small_room(arguments, cwd, kilobytes):
     """Run a command in `cwd`, where out/ is a file system of its own with so much room; what is there in the end follows
     its output."""

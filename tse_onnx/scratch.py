@@ -193,6 +193,8 @@ def _sweep(home: Path) -> None:
                 continue
             try:
                 if _lock(handle):
+                    if os.fstat(handle).st_nlink > 1:  # a power failure kept both names of a rename: it has committed
+                        (folder / _STAGED).unlink()
                     _remove(folder)
             finally:
                 os.close(handle)
