@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tse_onnx.conversion import ConvertResult, buffering, convert, find_blocks
     from tse_onnx.data.choice import Data
     from tse_onnx.data.preprocess import Preprocess
+    from tse_onnx.decision import Decision
     from tse_onnx.errors import CheckFailed, DataError, ModelError, TseError, UsageError
     from tse_onnx.evaluation.correlation import BlockCorrelation, Correlations, TileCorrelation, correlate
     from tse_onnx.evaluation.evaluate import evaluate
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from tse_onnx.passes.frozen import Frozen
     from tse_onnx.passes.reasons import Refusal
     from tse_onnx.passes.tiling import Calibration, Tiling
-    from tse_onnx.plan import Decision, Plan
+    from tse_onnx.plan import Plan
     from tse_onnx.report.data import Report
     from tse_onnx.restoration import RestoreResult, restore
     from tse_onnx.selection import Selection
@@ -59,7 +60,8 @@ _HOMES = {
     "tse_onnx.passes.frozen": ("Frozen",),
     "tse_onnx.passes.reasons": ("Refusal",),
     "tse_onnx.passes.tiling": ("Calibration", "Tiling"),
-    "tse_onnx.plan": ("Decision", "Plan"),
+    "tse_onnx.decision": ("Decision",),
+    "tse_onnx.plan": ("Plan",),
     "tse_onnx.report.data": ("Report",),
     "tse_onnx.restoration": ("RestoreResult", "restore"),
     "tse_onnx.selection": ("Selection",),

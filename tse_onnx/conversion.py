@@ -14,6 +14,7 @@ from onnx import ModelProto
 
 from tse_onnx.analysis import Analysis, InputShapes, analyse, need_sizes
 from tse_onnx.data.presets import Preprocessing, preprocess_of
+from tse_onnx.decision import Decision
 from tse_onnx.encode import encoded
 from tse_onnx.errors import CheckFailed, UsageError
 from tse_onnx.external import check_locations, external_tensors, location
@@ -23,7 +24,7 @@ from tse_onnx.passes.match import DEFAULT_KINDS
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.tiling import Tiling
 from tse_onnx.phases import phase
-from tse_onnx.plan import Decision, Plan
+from tse_onnx.plan import Plan
 from tse_onnx.preparation import prepare
 from tse_onnx.report.data import Report
 from tse_onnx.rewriting import forms_of, rewrite

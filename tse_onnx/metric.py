@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from onnx import TensorProto
 
-from tse_onnx.plan import CONVERTED, REFUSED, UNCHANGED, Decision
+from tse_onnx.decision import CONVERTED, REFUSED, UNCHANGED, Decision
 
 _BITS: dict[int, int] = {
     TensorProto.FLOAT: 32, TensorProto.FLOAT16: 16, TensorProto.BFLOAT16: 16, TensorProto.DOUBLE: 64,

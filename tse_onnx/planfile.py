@@ -10,13 +10,13 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
+from tse_onnx.decision import CONVERTED, REFUSED, Decision
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.frozen import FROZEN, Frozen
 from tse_onnx.passes.reasons import printable, quoted
 from tse_onnx.passes.tiling import TILE, Calibration, Tiling
-from tse_onnx.plan import CONVERTED, REFUSED, Decision, Plan
 from tse_onnx.toml import need_keys, parse_toml, read_toml
 
 SCHEMA = "tse-onnx/plan/1"
@@ -42,7 +42,24 @@ _FIELDS = tuple(field for field in dataclasses.fields(Tiling) if field.name != "
 _KEYS = (*(field.name for field in _FIELDS), _CALIBRATED)
 
 
-def plan_text(plan: Plan, decisions: Iterable[Decision] = ()) -> str:
+class Written(NamedTuple):
+    """What a plan file says: the fields of a `Plan`."""
+
+    default: Tiling | None
+    choices: Mapping[str, Tiling | Frozen | None]
+    notes: Mapping[str, str]
+
+
+class _Planned(Protocol):
+    @property
+    def default(self) -> Tiling | None: ...
+    @property
+    def choices(self) -> Mapping[str, Tiling | Frozen | None]: ...
+    @property
+    def notes(self) -> Mapping[str, str]: ...
+
+
+def plan_text(plan: _Planned, decisions: Iterable[Decision] = ()) -> str:
     """The file that says what `plan` says.
 
     With `decisions` every block has its line, in their order, with a comment, and what is refused is a comment.
@@ -119,13 +136,13 @@ def _string(text: str) -> str:
     return '"' + "".join(made) + '"'
 
 
-def read_plan(path: Path) -> Plan:
+def read_plan(path: Path) -> Written:
     """The plan in a file. Raises `UsageError` where there is none."""
     text = read_toml(path, "plan")
     return parse_plan(text, str(path))
 
 
-def parse_plan(text: str, title: str = "the plan") -> Plan:
+def parse_plan(text: str, title: str = "the plan") -> Written:
     """The plan in a text, which messages call `title`. Raises `UsageError` where it is none."""
     stated = parse_toml(text, title)
     schema = stated.pop("schema", None)
@@ -151,7 +168,7 @@ def parse_plan(text: str, title: str = "the plan") -> Plan:
         choices[name], note = _read_choice(value, f"{title}: block {quoted(name)}", name, measured)
         if note:
             notes[name] = note
-    return Plan(default, choices, notes)
+    return Written(default, choices, notes)
 
 
 @dataclass(frozen=True)

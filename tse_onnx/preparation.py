@@ -8,12 +8,14 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from tse_onnx.analysis import Analysis, InputShapes, Part, analyse, need_sizes
+from tse_onnx.deciding import decide
+from tse_onnx.decision import CONVERTED, REFUSED, UNCHANGED, Decision
 from tse_onnx.passes.block import Block
 from tse_onnx.passes.match import DEFAULT_KINDS
 from tse_onnx.passes.order import in_order
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.scope import Body, Path
-from tse_onnx.plan import CONVERTED, REFUSED, UNCHANGED, Decision, Plan, decide
+from tse_onnx.plan import Plan
 from tse_onnx.selection import EVERYTHING, Selection, resolve
 from tse_onnx.source import Source
 

@@ -9,10 +9,10 @@ import onnx
 from onnx import ModelProto, ValueInfoProto
 
 from tse_onnx.analysis import Part
+from tse_onnx.decision import CONVERTED, Decision
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.scope import DEFAULT_DOMAINS, Scope, opset_of
 from tse_onnx.passes.tiling import Cover, OpenStrips, Running
-from tse_onnx.plan import CONVERTED, Decision
 from tse_onnx.preparation import Preparation
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from onnx import ModelProto
 
 from tse_onnx.analysis import InputShapes
 from tse_onnx.data.choice import Data, PathLike
+from tse_onnx.decision import CONVERTED
 from tse_onnx.errors import ModelError
 from tse_onnx.evaluation.evaluate import Subject
 from tse_onnx.evaluation.run import Contender, Progress, Runner, batches
@@ -25,7 +26,7 @@ from tse_onnx.passes.block import Anatomy, Block
 from tse_onnx.passes.index import GraphIndex
 from tse_onnx.passes.match import DEFAULT_KINDS
 from tse_onnx.passes.tiling import Cover, Region, Running
-from tse_onnx.plan import CONVERTED, Plan
+from tse_onnx.plan import Plan
 from tse_onnx.selection import EVERYTHING, Selection
 from tse_onnx.source import ModelLike
 from tse_onnx.verification.oracle import Original, block_alone, size_probes

@@ -11,6 +11,7 @@ from tse_onnx.analysis import InputShapes, analyse, fed_inputs
 from tse_onnx.conversion import convert
 from tse_onnx.data.choice import Data, PathLike
 from tse_onnx.data.presets import preprocess_of
+from tse_onnx.decision import CONVERTED, REFUSED, Decision
 from tse_onnx.errors import ModelError, UsageError
 from tse_onnx.evaluation.result import Evaluation, ModelScores, StageScores
 from tse_onnx.evaluation.run import Contender, Progress, common_types, compare
@@ -20,7 +21,7 @@ from tse_onnx.passes.match import DEFAULT_KINDS
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.shapes import TensorType, tensor_type
 from tse_onnx.phases import phase
-from tse_onnx.plan import CONVERTED, REFUSED, Decision, Plan
+from tse_onnx.plan import Plan
 from tse_onnx.preparation import Preparation, in_data_flow, prepare
 from tse_onnx.selection import EVERYTHING, Selection
 from tse_onnx.source import ModelLike, Source, open_model

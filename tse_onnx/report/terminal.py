@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tse_onnx.decision import CONVERTED, REFUSED
 from tse_onnx.metric import BlockBuffering
 from tse_onnx.passes.block import Block, NodeRef
 from tse_onnx.passes.reasons import printable
-from tse_onnx.plan import CONVERTED, REFUSED
 from tse_onnx.report.data import Report
 from tse_onnx.report.page import Table
 

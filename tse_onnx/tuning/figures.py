@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Protocol
 
 from tse_onnx.analysis import InputShapes, analyse
+from tse_onnx.deciding import decide
 from tse_onnx.errors import UsageError
 from tse_onnx.metric import measure
 from tse_onnx.passes.shapes import described
-from tse_onnx.plan import Plan, decide
+from tse_onnx.plan import Plan
 from tse_onnx.preparation import Preparation
 from tse_onnx.rewriting import forms_of, rewrite
 from tse_onnx.tuning.choices import Combination

@@ -12,6 +12,7 @@ from onnx import ModelProto
 
 from tse_onnx.analysis import Analysis, InputShapes, analyse, need_sizes
 from tse_onnx.data.feed import Feed
+from tse_onnx.deciding import decide
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.block import Anatomy, Block, convertible
 from tse_onnx.passes.excerpt import excerpt
@@ -23,7 +24,7 @@ from tse_onnx.passes.order import in_order
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.shapes import TensorType
 from tse_onnx.passes.splice import Edit
-from tse_onnx.plan import Plan, decide
+from tse_onnx.plan import Plan
 from tse_onnx.preparation import Preparation
 from tse_onnx.rewriting import forms_of, rewrite
 from tse_onnx.source import Source

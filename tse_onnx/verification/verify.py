@@ -14,6 +14,8 @@ from onnx import ModelProto
 from tse_onnx.analysis import Analysis
 from tse_onnx.data.feed import Feed
 from tse_onnx.data.samples import Samples
+from tse_onnx.deciding import decide
+from tse_onnx.decision import CONVERTED, Decision
 from tse_onnx.errors import CheckFailed, ModelError
 from tse_onnx.evaluation.scores import Meter
 from tse_onnx.passes.block import Block
@@ -24,7 +26,7 @@ from tse_onnx.passes.scope import scopes
 from tse_onnx.passes.splice import Change
 from tse_onnx.passes.tiling import Cover, Tiling
 from tse_onnx.phases import phase
-from tse_onnx.plan import CONVERTED, Decision, Plan, decide
+from tse_onnx.plan import Plan
 from tse_onnx.validity import complaint, has_sound_sizes
 from tse_onnx.verification.deadline import Deadline
 from tse_onnx.verification.drift import drift_of
