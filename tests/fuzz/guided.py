@@ -27,7 +27,7 @@ from google.protobuf.message import DecodeError
 
 _SECONDS = 600  # an input that takes longer hangs; what is watched is several times slower
 _LONGEST = 400_000
-_STEP = 5_000  # inputs to a process, which then makes room for a fresh one
+_STEP = 10_000  # inputs to a process, which then makes room for a fresh one
 _FRESH = 0.02  # of the inputs begin anew, from one of the models
 
 
