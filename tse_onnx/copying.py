@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Iterator
@@ -53,6 +54,12 @@ def identical(one: Path, other: Path) -> bool:
         return not second.read(1)
 
 
+def write_out(handle: int, start: int, count: int) -> None:
+    """Let the system begin to write what was written there to the disk: a flush at the end then finds little to do."""
+    with contextlib.suppress(AttributeError, OSError):  # not on every system, nor for every file system
+        os.posix_fadvise(handle, start, count, os.POSIX_FADV_DONTNEED)
+
+
 def _cloned(reading: int, writing: int) -> bool:
     try:
         import fcntl
@@ -87,8 +94,7 @@ def _copy_range(source: Path, reading: int, writing: int, start: int, end: int) 
                 raise ModelError(f"{source} changed while it was copied")
             os.lseek(writing, start, os.SEEK_SET)
             count = os.write(writing, piece)
-        if hasattr(os, "posix_fadvise"):  # begin to write it out now: the flush at the end then finds little to do
-            os.posix_fadvise(writing, start, count, os.POSIX_FADV_DONTNEED)
+        write_out(writing, start, count)
         start += count
 
 

@@ -21,11 +21,12 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tse_onnx.copying import copy
+from tse_onnx.copying import copy, write_out
 
 _NAME = re.compile(r"\.tse-onnx-[0-9a-f]{16}")
 _STAGED, _DEAD, _REPLACED, _CARRIED = "staged", "dead", "replaced", "carried"
 _MADE = ".tse-onnx-made"  # in `carried`: the folder at this place outside was made by the run
+_AHEAD = 2**22  # bytes that are written before the system is told to begin with the disk
 _BINARY = getattr(os, "O_BINARY", 0)
 
 
@@ -58,7 +59,13 @@ class Scratch:
     def write(self, pieces: tuple[bytes, ...]) -> None:
         """Write the staged file, and flush it to the disk."""
         with os.fdopen(os.dup(self._handle), "wb") as file:
-            file.writelines(pieces)
+            begun = end = 0
+            for piece in pieces:
+                end += file.write(piece)
+                if end - begun >= _AHEAD:
+                    file.flush()
+                    write_out(self._handle, begun, end - begun)
+                    begun = end
             file.flush()
             os.fsync(file.fileno())
 
