@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import onnx
 import pytest
 
 import tse_onnx
+from tests import power
 from tests.command import refused
 from tests.command import tse_onnx as command
 from tests.graphs import se_model
@@ -39,6 +42,19 @@ def test_a_killed_run_leaves_the_old_files_or_the_new_ones():
 def test_runs_killed_at_many_more_points():
     done = _killed(100)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("points", [5, pytest.param(300, marks=pytest.mark.long)])
+@pytest.mark.parametrize("job", power.JOBS, ids=lambda job: job.name.replace(" ", "-"))
+def test_a_power_failure_leaves_the_old_files_or_the_new_ones(tmp_path, monkeypatch, job, points):
+    monkeypatch.chdir(tmp_path)
+    home = Path(tempfile.mkdtemp(dir=MEMORY)) if os.access(MEMORY, os.W_OK) else tmp_path
+    try:
+        wrong = [(point, said) for point, said in power.cut(job, points, True, random.Random(job.name), home) if said]
+    finally:
+        os.chdir(tmp_path)
+        shutil.rmtree(home)
+    assert not wrong
 
 
 @pytest.fixture
