@@ -631,3 +631,13 @@ def test_outputs_that_are_no_classes_need_another_loss(noise):
     model = _branched()
     with pytest.raises(DataError, match="no output of the model looks like classes"):
         tse_onnx.sensitivity(model, noise, loss="kl", cache=False)
+
+
+def test_a_model_without_outputs_has_no_loss(tmp_path):
+    model = network(28)
+    del model.graph.output[:]
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    np.save(tmp_path / "data.npy", np.zeros((4, 8, 28, 12), np.float32))
+    for words in (("sensitivity",), ("tune", "--reduce", "10%")):
+        done = command(*words, "m.onnx", "--data", "data.npy", "--rows", "7", "--no-cache", cwd=tmp_path)
+        assert "no output" in refused(done)

@@ -92,7 +92,7 @@ class _Sum:
         self._labelled = self._lost = self._gained = 0
 
     def add(self, original: object, other: object, labels: np.ndarray | None) -> None:
-        if not (_numeric(original) and _numeric(other)):
+        if not (holds_numbers(original) and holds_numbers(other)):
             self.numeric = False  # a sequence, a map, an optional without value, strings
             return
         assert isinstance(original, np.ndarray)
@@ -164,7 +164,7 @@ def per_sample_kl(reference: Outputs, other: Outputs) -> Floats:
 
     Raises `ValueError` where none does.
     """
-    names = [name for name, array in reference.items() if _numeric(array) and looks_like_classes(array)]
+    names = [name for name, array in reference.items() if holds_numbers(array) and looks_like_classes(array)]
     if not names:
         raise ValueError("no output looks like classes")
     found: Floats = np.sum([_divergence(_table(reference[name]), _table(other[name])) for name in names], axis=0)
@@ -188,7 +188,7 @@ def per_sample_noise(reference: Outputs, other: Outputs) -> Floats:
 
 def _noises(reference: Outputs, other: Outputs) -> Iterator[Floats]:
     for name, array in reference.items():
-        if not (_numeric(array) and _numeric(other[name])):
+        if not (holds_numbers(array) and holds_numbers(other[name])):
             continue
         if array.shape != other[name].shape:
             yield np.full(len(array) if array.ndim else 1, math.inf)
@@ -205,7 +205,8 @@ def decibels(signal: float, noise: float) -> float:
     return 10 * math.log10(signal / noise) if signal > 0 and math.isfinite(noise) else -math.inf
 
 
-def _numeric(value: object) -> bool:
+def holds_numbers(value: object) -> bool:
+    """Whether an output has numbers that can be compared."""
     return isinstance(value, np.ndarray) and value.dtype.kind in "fiubV"  # V: bfloat16 and its kin
 
 

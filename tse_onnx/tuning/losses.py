@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from tse_onnx.errors import DataError, UsageError
-from tse_onnx.evaluation.scores import Outputs, looks_like_classes, per_sample_kl, per_sample_noise
+from tse_onnx.evaluation.scores import Outputs, holds_numbers, looks_like_classes, per_sample_kl, per_sample_noise
 
 Loss = Callable[[Outputs, Outputs, "np.ndarray | None"], "np.ndarray | float"]
 """From the original's outputs, the changed network's and the labels of a batch to its losses [samples], or the mean."""
@@ -31,6 +31,8 @@ def loss_named(name: str, reference: Outputs, labels: np.ndarray | None) -> tupl
     classes = [array for array in reference.values() if isinstance(array, np.ndarray) and looks_like_classes(array)]
     if name == AUTO:
         name = KL if classes else NOISE
+    if name == NOISE and not any(map(holds_numbers, reference.values())):
+        raise DataError("no output of the model holds numbers that a loss could be told from")
     if name in (KL, TOP1) and not classes:
         raise DataError(f"no output of the model looks like classes, so there is no {name}; use --loss {NOISE}")
     if name == TOP1 and labels is None:
