@@ -66,12 +66,13 @@ class Session:
         # Messages that follow each other merge: appending a graph with outputs alone adds them to the model.
         outputs = ModelProto()
         outputs.graph.output.extend(ValueInfoProto(name=name) for name in self._extra)
-        bare, self._lent = lent(model)
-        options.add_external_initializers(list(self._lent), list(self._lent.values()))
+        bare, values = lent(model)
+        options.add_external_initializers(list(values), list(values.values()))
         data = b"".join([*encoded(bare), *([outputs.SerializeToString()] if self._extra else [])])
         try:
-            self._session = self._awaited(
-                lambda: _opened(data, options, folder, model), lambda: _give_up_loading(options)
+            # With the values, which have to outlive a call that was given up, too.
+            self._session, self._lent = self._awaited(
+                lambda: (_opened(data, options, folder, model), values), lambda: _give_up_loading(options)
             )
         except TseError:
             raise
