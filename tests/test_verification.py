@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
 
@@ -13,6 +14,7 @@ from tests.command import refused, validated
 from tests.command import tse_onnx as command
 from tests.graphs import network, se_model, text_model
 from tse_onnx import conversion
+from tse_onnx.verification.session import Session
 
 
 def _nodes(model, op):
@@ -297,3 +299,28 @@ def test_two_inputs_and_integer_inputs_get_noise():
     weights = {"w1": np.ones((4, 8, 1, 1), np.float32), "w2": np.ones((8, 4, 1, 1), np.float32)}
     model = text_model(body, weights, inputs="float[N, 8, 16, 12] x, uint8[N, 8, 16, 12] n")
     assert tse_onnx.convert(model).verification.passed
+
+
+_LENT = {
+    "read by a node": ("(float[N, 64] y)", "y = MatMul(x, w)"),
+    "an output as well": ("(float[N, 64] y, float[64, 64] w)", "y = MatMul(x, w)"),
+    "read in a body": ("(float[N, 64] y)", "y = If(c) <then_branch = t () => (float[N, 64] o) { o = MatMul(x, w) }, "
+                       "else_branch = e () => (float[N, 64] p) { p = Identity(x) }>"),
+    "folded": ("(float[N, 64] y)", "v = Identity(w) y = MatMul(x, v)"),
+    "not read": ("(float[N, 64] y)", "y = Relu(x)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", _LENT)
+def test_a_session_gives_with_weights_that_are_lent_what_onnxruntime_gives(name):
+    outputs, body = _LENT[name]
+    text = f'<ir_version: 8, opset_import: ["" : 17]> g (float[N, 64] x, bool c) => {outputs} {{ {body} }}'
+    model = onnx.parser.parse_model(text)
+    random = np.random.default_rng(0)
+    model.graph.initializer.append(numpy_helper.from_array(random.standard_normal((64, 64)).astype(np.float32), "w"))
+    feed = {"x": random.standard_normal((3, 64)).astype(np.float32), "c": np.array(True)}
+    found = Session(model)
+    assert set(found._lent) == (set() if name == "not read" else {"w"})
+    plain = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    for one, other in zip(found.run(feed, found.outputs).values(), plain.run(None, feed), strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -6,6 +6,7 @@ import numpy as np
 import onnxruntime as ort
 from onnx import ModelProto, TensorProto, helper
 
+from tse_onnx.passes.index import captured
 from tse_onnx.passes.shapes import described
 
 _TYPES = frozenset({
@@ -21,9 +22,13 @@ def lent(model: ModelProto) -> tuple[ModelProto, dict[str, ort.OrtValue]]:
     """A copy of the model without the large weights of its main graph, and these by name. They have to live as long as
     the session that they are added to, as external initializers."""
     bare, values = described(model), dict[str, ort.OrtValue]()
-    inputs = {value.name for value in model.graph.input}  # which a caller may feed instead
+    read = {value.name for value in model.graph.output}  # what nobody reads is gone before it could be lent
+    for node in model.graph.node:
+        read.update(node.input)
+        read.update(captured(node))
+    read -= {value.name for value in model.graph.input}  # which a caller may feed instead
     for stub, tensor in zip(bare.graph.initializer, model.graph.initializer, strict=True):
-        data = tensor.raw_data if tensor.data_type in _TYPES and tensor.name not in inputs else b""
+        data = tensor.raw_data if tensor.data_type in _TYPES and tensor.name in read else b""
         if len(data) >= _LARGE and not stub.raw_data:
             kind = helper.tensor_dtype_to_np_dtype(tensor.data_type).newbyteorder("<")
             array = np.frombuffer(data, kind).reshape(tensor.dims)
