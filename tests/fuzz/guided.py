@@ -63,8 +63,9 @@ def _run(given: argparse.Namespace) -> int:
             f"{time.monotonic() - begun:,.0f} s: {''.join(last)}; {kept} models kept, {found} files of finds",
             flush=True,
         )
-        if done.returncode and not last:
-            print(done.stderr, file=sys.stderr)
+        if done.returncode:
+            print(f"the process ended with {done.returncode}: {done.stderr[-2000:]}", flush=True)
+        if not last:
             return 2
         seed += 1
     return 1 if any(given.finds.iterdir()) else 0
