@@ -1,7 +1,9 @@
-"""Run a model in onnxruntime."""
+"""Run a model in onnxruntime, or a command in a process of its own."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -50,3 +52,20 @@ def run(model: ModelProto | str, x: np.ndarray) -> np.ndarray:
     """The first output of a model for its first input."""
     opened = session(model)
     return opened.run(None, {opened.get_inputs()[0].name: x})[0]
+
+
+_PEAK = """
+import resource, sys
+from tse_onnx.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as stop:
+    assert not stop.code, stop.code
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+"""
+
+
+def peak(*arguments: object) -> float:
+    """The most memory that a command took, in MiB, on Linux; other systems count in other units."""
+    done = subprocess.run([sys.executable, "-c", _PEAK, *map(str, arguments)], capture_output=True, check=True)
+    return int(done.stderr.split()[-1]) / 1024

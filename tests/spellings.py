@@ -444,3 +444,12 @@ def model_of(spelling: Spelling) -> tuple[onnx.ModelProto, str]:
         graph, opset_imports=[helper.make_opsetid("", spelling.opset)], ir_version=versions.get(spelling.opset, 10)
     )
     return model, value
+
+
+def noise_for(spelling: Spelling) -> np.ndarray:
+    """An input of the model of a spelling, seeded by it."""
+    dims = [spelling.batch, CHANNELS, *spelling.extents]
+    if spelling.layout in ("last", "pooled-last"):
+        dims = [dims[0], *dims[2:], dims[1]]
+    noise = np.random.default_rng(spelling.seed).standard_normal(dims) * 2
+    return noise.astype(DTYPES[spelling.dtype][1])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import tse_onnx
 from tests.graphs import network
-from tests.spellings import DTYPES, model_of
+from tests.spellings import model_of, noise_for
 from tests.test_spellings import run, sensible, spellings
 from tse_onnx import Calibration, Plan, Tiling, UsageError
 from tse_onnx.passes.tiling import RUNNING
@@ -61,10 +61,7 @@ def test_any_spelling(spelling, rows, step, means):
     result = tse_onnx.convert(model, tiling=tiling, means=means)
     assert result.verification.passed
     assert result.verification.blocks
-    dims = [spelling.batch, 6, *spelling.extents]
-    if spelling.layout in ("last", "pooled-last"):
-        dims = [dims[0], *dims[2:], dims[1]]
-    x = (np.random.default_rng(spelling.seed).standard_normal(dims) * 2).astype(DTYPES[spelling.dtype][1])
+    x = noise_for(spelling)
     expected = _by_definition(model, gate, spelling, x, tiling)
     (got,) = run(result.model, x, "y")
     largest = float(np.abs(expected.astype(np.float64)).max()) or 1.0

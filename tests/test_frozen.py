@@ -17,7 +17,7 @@ from tests.command import refused, validated
 from tests.command import tse_onnx as command
 from tests.graphs import network, se_body, se_model, se_weights, some_input, text_model
 from tests.running import run as first_output
-from tests.spellings import DTYPES, model_of
+from tests.spellings import model_of, noise_for
 from tests.test_spellings import run, sensible, spellings
 from tse_onnx import Frozen, Plan, Tiling, UsageError
 
@@ -42,10 +42,7 @@ def test_any_spelling(spelling):
     (decision,) = result.blocks
     assert decision.status == "converted"
     assert result.verification.passed
-    dims = [spelling.batch, 6, *spelling.extents]
-    if spelling.layout in ("last", "pooled-last"):
-        dims = [dims[0], *dims[2:], dims[1]]
-    x = (np.random.default_rng(spelling.seed).standard_normal(dims) * 2).astype(DTYPES[spelling.dtype][1])
+    x = noise_for(spelling)
     scaled = np.maximum(x, 0).astype(np.float64)
     if spelling.layout == "pooled-first":
         scaled = np.moveaxis(scaled, 1, -1)

@@ -16,6 +16,7 @@ import tse_onnx
 from tests.command import refused
 from tests.command import tse_onnx as command
 from tests.graphs import network, se_model, text_model
+from tests.running import peak
 from tse_onnx.verification import verify as verify_module
 
 # A run of this takes minutes, a node of it a moment.
@@ -194,23 +195,6 @@ def test_a_wrong_block_is_noticed_in_whatever_group_it_is(number, monkeypatch):
     monkeypatch.setattr(verify_module, "_ROOM", 1)
     with pytest.raises(tse_onnx.CheckFailed, match=model_blocks[number].name):
         tse_onnx.convert(model, rows=3)
-
-
-_PEAK = """
-import resource, sys
-from tse_onnx.cli import main
-try:
-    main(sys.argv[1:])
-except SystemExit as stop:
-    assert not stop.code, stop.code
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
-"""
-
-
-def peak(*arguments):
-    """The most memory that a conversion took, in MiB."""
-    done = subprocess.run([sys.executable, "-c", _PEAK, *map(str, arguments)], capture_output=True, check=True)
-    return int(done.stderr.split()[-1]) / 1024
 
 
 @pytest.mark.long

@@ -27,6 +27,7 @@ from tests.spellings import (
     WEIGHTS,
     Spelling,
     model_of,
+    noise_for,
 )
 
 OPSETS = range(9, min(24, newest_opset()) + 1)
@@ -94,11 +95,7 @@ def check(spelling: Spelling, rows: int) -> None:
         assert result.model.SerializeToString() == before
         return
     assert result.verification.passed
-    dims = [spelling.batch, 6, *spelling.extents]
-    if spelling.layout in ("last", "pooled-last"):
-        dims = [dims[0], *dims[2:], dims[1]]
-    dtype = DTYPES[spelling.dtype][1]
-    x = (np.random.default_rng(spelling.seed).standard_normal(dims) * 2).astype(dtype)
+    x = noise_for(spelling)
     expected = by_definition(model, gate, spelling, x, rows)
     (got,) = run(result.model, x, "y")
     largest = float(np.abs(expected.astype(np.float64)).max()) or 1.0

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tse_onnx
-from tests.spellings import DTYPES, Spelling, model_of
+from tests.spellings import Spelling, model_of, noise_for
 from tests.test_spellings import run, sensible, spellings
 from tse_onnx import Tiling
 
@@ -101,10 +101,7 @@ def test_any_tiling_of_any_spelling(spelling, tiling, upsample, means):
         return
     assert decision.status == "converted"
     assert result.verification.passed
-    dims = [spelling.batch, 6, *spelling.extents]
-    if spelling.layout in ("last", "pooled-last"):
-        dims = [dims[0], *dims[2:], dims[1]]
-    x = (np.random.default_rng(spelling.seed).standard_normal(dims) * 2).astype(DTYPES[spelling.dtype][1])
+    x = noise_for(spelling)
     expected = by_definition(model, gate, spelling, x, tiling)
     (got,) = run(result.model, x, "y")
     largest = float(np.abs(expected.astype(np.float64)).max()) or 1.0

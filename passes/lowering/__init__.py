@@ -12,7 +12,7 @@ from tse_onnx.passes.layout import SPATIAL
 from tse_onnx.passes.lowering.draft import Draft
 from tse_onnx.passes.lowering.excite import excite
 from tse_onnx.passes.lowering.freeze import freeze
-from tse_onnx.passes.lowering.spread import Upsample, quantised_again, spread
+from tse_onnx.passes.lowering.spread import Upsample, quantised_again, rescaled, spread
 from tse_onnx.passes.lowering.squeeze import Means, squeeze
 from tse_onnx.passes.prune import prune
 from tse_onnx.passes.scope import Scope
@@ -49,11 +49,5 @@ def lower(
     gate = spread(draft, draft.current(anatomy.gate), cover, upsample)
     gate = quantised_again(draft, gate)
     gate = draft.transposed("gate_layout", gate, "NC" + SPATIAL[: len(cover.grid)], anatomy.map_axes)
-    scale = type(scope.index.nodes[0])()
-    scale.CopyFrom(scope.index.nodes[block.scale.position])
-    for slot, name in enumerate(scale.input):
-        if name == anatomy.gate:
-            scale.input[slot] = gate
-    draft.add(scale)
-    draft.put(block.scale.position)
+    rescaled(draft, gate, block.scale.position)
     return prune(draft.edit(), scope.index)

@@ -12,7 +12,7 @@ from tse_onnx.passes.block import Block
 from tse_onnx.passes.folding import Fold, fold_of
 from tse_onnx.passes.frozen import Frozen
 from tse_onnx.passes.lowering.draft import Draft
-from tse_onnx.passes.lowering.spread import quantised_again
+from tse_onnx.passes.lowering.spread import quantised_again, rescaled
 from tse_onnx.passes.prune import prune
 from tse_onnx.passes.scope import Scope
 from tse_onnx.passes.splice import Edit
@@ -53,14 +53,7 @@ def _multiplied(draft: Draft, block: Block, frozen: Frozen) -> str:
     gate = constants = draft.constant("frozen_gate", np.array(frozen.gate, kind).reshape(shape))
     if dtype not in _NUMPY:
         gate = draft.value("Cast", "frozen_gate_narrow", [gate], to=dtype)
-    gate = quantised_again(draft, gate)
-    scale = NodeProto()
-    scale.CopyFrom(draft.index.nodes[block.scale.position])
-    for slot, name in enumerate(scale.input):
-        if name == anatomy.gate:
-            scale.input[slot] = gate
-    draft.add(scale)
-    draft.put(block.scale.position)
+    rescaled(draft, quantised_again(draft, gate), block.scale.position)
     return constants
 
 

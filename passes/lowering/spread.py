@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 import numpy as np
+from onnx import NodeProto
 
 from tse_onnx.passes.lowering.draft import Draft
 from tse_onnx.passes.tiling import Cover, OpenStrips, Running, Tile, Window
@@ -135,3 +136,14 @@ def quantised_again(draft: Draft, gate: str) -> str:
     parameters = list(node.input[1:])
     quantised = draft.value("QuantizeLinear", "gate_quantize", [gate, *parameters])
     return draft.value("DequantizeLinear", "gate_dequantize", [quantised, *parameters])
+
+
+def rescaled(draft: Draft, gate: str, position: int) -> None:
+    """Put the scale at a position again, with `gate` in place of the block's own."""
+    scale = NodeProto()
+    scale.CopyFrom(draft.index.nodes[position])
+    for slot, name in enumerate(scale.input):
+        if name == draft.anatomy.gate:
+            scale.input[slot] = gate
+    draft.add(scale)
+    draft.put(position)
