@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import onnx
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 import models
@@ -235,6 +236,20 @@ def test_the_picture(folder, suffix):
     if suffix == "png":
         with Image.open(folder / "c.png") as image:
             assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 100
+
+
+def test_the_legend_of_a_narrow_picture_is_not_cut_off(folder, monkeypatch):
+    seen = []
+    honest = Figure.savefig
+
+    def savefig(figure, *given, **options):
+        honest(figure, *given, **options)
+        seen.append((figure.legends[0].get_window_extent(), figure.bbox))
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    command("evaluate", "net.onnx", "--data", "x.npz", "--correlation", "--plot", "c.png", cwd=folder)
+    ((legend, page),) = seen
+    assert page.x0 <= legend.x0 < legend.x1 <= page.x1
 
 
 # Bounds

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _SERIES = (("squeeze", "means", "#6a4c93", -0.2), ("excite", "gates", "#3f8f4f", 0.2))
 _INK, _GREY = "#30343b", "#8a8f99"
 _DOTS: dict[str, Any] = {"s": 22, "linewidths": 0.9, "zorder": 3}
+_WIDE = 8  # inches that the legend takes in one line
 _NAME = 26  # letters of a block's name that fit below it
 
 
@@ -62,7 +63,8 @@ def draw_correlations(path: Path, found: Correlations) -> None:
     axis.set_axisbelow(True)
     for label, face in (("a tile of the middle half", _GREY), ("a tile towards the edge", "white")):
         axis.scatter([], [], facecolors=face, edgecolors=_GREY, label=label, **_DOTS)
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    columns = 4 if figure.get_figwidth() > _WIDE else 2
+    figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     data = io.BytesIO()
     figure.savefig(data, format=kind, dpi=144, metadata={"Date": None} if kind == "svg" else {"Software": None})
     write_bytes(path, data.getvalue())

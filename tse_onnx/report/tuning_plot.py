@@ -22,6 +22,7 @@ _KINDS = (
     ("tile", "#8fa3bf", "^"),
     ("frozen", "#c8553d", "D"),
 )
+_OTHERS = ("x", "+")  # for the uniform choices that the plan is compared with
 # Losses below this are drawn on the axis: single precision knows none.
 _FLOOR = 1e-6
 
@@ -79,18 +80,13 @@ def _curve(axis: Any, found: TuneResult) -> None:
     )
     chosen = found.chosen
     where = 100 * (1 - share(chosen.bytes, before)), _measured(chosen)
-    axis.plot(*where, "*", markersize=16, color=_CHOSEN, label="the plan", zorder=5)
-    axis.annotate(
-        f"{size(chosen.bytes)} of {size(before)}\n{name} {where[1]:.3g}", where, xytext=(-10, 14),
-        textcoords="offset points", ha="right", fontsize=10, fontweight="bold", color=_CHOSEN,
-    )  # fmt: skip
-    for verdict in found.judged:
-        if verdict.title != "chosen" and verdict.point.measured is not None:
-            spot = 100 * (1 - share(verdict.point.bytes, before)), verdict.point.measured
-            axis.plot(*spot, "x", markersize=8, markeredgewidth=2, color=_INK)
-            axis.annotate(
-                verdict.title, spot, xytext=(-8, 4), textcoords="offset points", ha="right", fontsize=9, color=_INK
-            )
+    # All text is in the legend: beside points that lie as close as these it would lie upon itself.
+    label = f"the plan: {size(chosen.bytes)} of {size(before)}, {name} {where[1]:.3g}"
+    axis.plot(*where, "*", markersize=16, color=_CHOSEN, label=label, linestyle="", zorder=5)
+    others = [one for one in found.judged if one.title != "chosen" and one.point.measured is not None]
+    for verdict, marker in zip(others, _OTHERS, strict=False):
+        spot = 100 * (1 - share(verdict.point.bytes, before)), verdict.point.measured
+        axis.plot(*spot, marker, markersize=8, markeredgewidth=2, color=_INK, label=verdict.title, linestyle="")
     axis.set_xlabel("buffer saved (%)", fontsize=10, color=_INK)
     axis.set_ylabel(f"{name}, mean of the samples to choose by", fontsize=10, color=_INK)
     axis.set_title("what a smaller buffer costs", fontsize=12, fontweight="bold", color=_INK, loc="left")

@@ -1,4 +1,4 @@
-"""Weights that onnxruntime reads where they are, instead of parsing and copying them for every session."""
+"""Weights that onnxruntime reads as arrays, instead of parsing a model that holds them once more."""
 
 from __future__ import annotations
 
