@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 MODEL = efficientnet_b2_torchscript_17
 
-.PHONY: demo test test-long lint types bench clean
+.PHONY: demo test test-long conformance lint types bench clean
 
 demo: $(VENV)/installed
 	mkdir -p build/demo
@@ -17,6 +17,10 @@ test: $(VENV)/developed lint types
 # What takes minutes more: every bundled network certified, as exported and converted.
 test-long: $(VENV)/developed
 	$(BIN)/python -m pytest -n auto -m long
+
+# Every case of onnx's backend suite through every command, held to the list of what is known; a minute or two.
+conformance: $(VENV)/developed
+	$(BIN)/python -m tests.conformance
 
 lint: $(VENV)/developed
 	$(BIN)/ruff check .
