@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 from models.images import enlarge_digits, smooth_noise
 from models.registry import FOLDER, Entry, catalogue
 from models.weights import fill
+from tse_onnx.runtime.telemetry import turn_off
 
 __all__ = ["Entry", "catalogue", "digits", "images", "load", "names", "save", "smooth_noise"]
+
+turn_off()  # before any script of this folder imports onnxruntime
 
 
 def names() -> list[str]:

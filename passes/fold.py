@@ -143,7 +143,7 @@ def _run(
     bare: ModelProto, nodes: Sequence[NodeProto], constants: Sequence[TensorProto], wanted: Sequence[NodeProto]
 ) -> list[TensorProto]:
     """The values that `wanted` compute. onnx's own evaluator gets a Clip without an upper bound wrong (1.23)."""
-    import onnxruntime as ort
+    from tse_onnx.runtime.ort import ort
 
     alone = ModelProto(ir_version=bare.ir_version, opset_import=bare.opset_import)
     alone.graph.name = "sizes"

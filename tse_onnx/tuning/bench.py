@@ -11,12 +11,12 @@ from typing import Protocol
 
 import numpy as np
 import onnx
-import onnxruntime
 
 from tse_onnx.data.feed import Feed
 from tse_onnx.data.samples import Samples
 from tse_onnx.passes.block import Block
 from tse_onnx.phases import phase
+from tse_onnx.runtime.ort import ort
 from tse_onnx.tuning.batches import Batches
 from tse_onnx.tuning.choices import Choice, Combination
 from tse_onnx.tuning.figures import Figure, figure_of
@@ -141,7 +141,7 @@ def bench_of(network: Network, samples: Samples, settings: Settings) -> Iterator
         model=model_identity(network.source), samples=samples.digest(), batch=batches.size, loss=name,
         labels=None if samples.labels is None or name != TOP1 else samples.labels.tolist(),
         shapes={key: list(dims) for key, dims in network.analysis.bound.items()}, kinds=sorted(settings.kinds),
-        versions=[VERSION, onnx.__version__, onnxruntime.__version__],
+        versions=[VERSION, onnx.__version__, ort.__version__],
     )  # fmt: skip
     with (
         Store(folder, what) as store,

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import onnxruntime as ort
 from onnx import ModelProto, ValueInfoProto
 
 from tse_onnx.data.feed import Feed
@@ -17,6 +16,7 @@ from tse_onnx.encode import encoded
 from tse_onnx.errors import ModelError, TseError
 from tse_onnx.external import external_tensors, locate, location
 from tse_onnx.passes.reasons import first_line
+from tse_onnx.runtime.ort import ort
 from tse_onnx.verification.deadline import Deadline
 from tse_onnx.verification.lent import lent
 

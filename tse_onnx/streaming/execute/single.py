@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.reasons import first_line, label
+from tse_onnx.runtime.ort import ort
 
 _FATAL_ONLY = 4  # what goes wrong is raised as well, and said once
 

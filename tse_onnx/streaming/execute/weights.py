@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from tse_onnx.errors import ModelError
 from tse_onnx.external import check_locations, external_tensors, loaded
 from tse_onnx.passes.order import in_order
 from tse_onnx.passes.reasons import first_line, quoted
+from tse_onnx.runtime.ort import ort
 from tse_onnx.streaming.network import Network
 
 

@@ -1,0 +1,1 @@
+"""How onnxruntime is started."""
