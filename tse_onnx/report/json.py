@@ -171,6 +171,10 @@ def _verification(found: Verification) -> Json:
                 "passed": check.passed,
                 "max_error": _number(check.max_error),
                 "tolerance": _number(check.tolerance),
+                "elements": check.elements,
+                "not_finite": check.not_finite,
+                "gate_spread": check.gate_spread,
+                "told_apart": check.told_apart,
             }
             for check in found.blocks
         ],
@@ -183,6 +187,7 @@ def _verification(found: Verification) -> Json:
             }
             for drift in found.drift
         ],
+        "notes": list(found.notes),
     }
 
 

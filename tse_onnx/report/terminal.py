@@ -83,11 +83,15 @@ def _print_verification(page: Page, found: Verification) -> None:
         ratio = "equal" if drift.sqnr_db is None else f"SQNR {drift.sqnr_db:.1f} dB"
         agreement = "" if drift.top1_agreement is None else f", top-1 agreement {100 * drift.top1_agreement:.1f} %"
         _say(page, f"Drift of {drift.output}: max {drift.max_abs:.3g}, {ratio}{agreement} ({found.inputs}).")
-    worst = max(found.blocks, key=lambda check: check.max_error / check.tolerance, default=None)
+    worst = max(found.blocks, key=lambda check: check.ratio, default=None)
     if worst is not None:
         tiles = f"{_count(len(found.blocks), 'block')} against the original run on every tile"
-        error = f"largest error {worst.max_error:.2g}, tolerance {worst.tolerance:.2g}"
+        moved = min((check.gate_spread for check in found.blocks if check.gate_spread is not None), default=None)
+        gates = "" if moved is None else f", gates differ by {100 * moved:.2g} % or more between tiles"
+        error = f"largest error {worst.ratio:.2g} of its tolerance{gates}"
         _say(page, f"Verified: {tiles} ({error}); everything else is byte for byte the input.")
+    for note in found.notes:
+        _say(page, f"Note: {note}.")
 
 
 def print_story(page: Page, story: Story) -> None:

@@ -14,12 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto
 
 from tse_onnx.data.feed import Feed
 from tse_onnx.errors import ModelError
@@ -32,20 +32,27 @@ from tse_onnx.passes.index import GraphIndex
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.scope import Scope
 from tse_onnx.passes.shapes import TensorType
-from tse_onnx.passes.tiling import Cover, Region, Running, Tile
+from tse_onnx.passes.tiling import Cover, Region, Running, Tile, Window
+from tse_onnx.verification.comparison import Again, Comparison
 from tse_onnx.verification.deadline import Deadline
 from tse_onnx.verification.result import BlockCheck
 from tse_onnx.verification.session import Session
+from tse_onnx.verification.shaken import DRAWS, Shaken, rounding_of, shake, signs
+from tse_onnx.verification.spread import Gates, Spread
 
-# Relative to the largest value of the block's output: the descriptor is a sum of hundreds of values in another order.
-_RELATIVE: dict[int, float] = {
-    TensorProto.DOUBLE: 1e-9,
-    TensorProto.FLOAT: 2e-5,
-    TensorProto.FLOAT16: 1e-2,
-    TensorProto.BFLOAT16: 6e-2,
-}
-# Where the way to the gate is quantised, the last bit of a mean decides now and then between two steps of a quantiser.
-_QUANTISED = 2e-2
+
+@dataclass(frozen=True)
+class Piece:
+    """What the original block makes of one descriptor.
+
+    `region` is where, `made` what it scales the map there to, and `gate` the gate by sample and channel; `again` makes
+    the same from inputs that are changed by as much as rounding does.
+    """
+
+    region: Region
+    made: np.ndarray
+    gate: np.ndarray
+    again: Again
 
 
 @dataclass(frozen=True)
@@ -101,29 +108,30 @@ def check_block(original: Original, block: Block, how: Cover | Frozen, values: F
     if tuple(y.shape[anatomy.map_axes.index(letter)] for letter in _letters(anatomy)) != cover.extents:
         return BlockCheck(block.name, float("inf"), 0.0)
     by_crop = isinstance(cover, Tile) and _takes_any_size(anatomy, original.index)
-    error = _Error(y.dtype)
+    compared, gates = _comparison(original, block, anatomy.map_axes, y), Gates()
     seen = np.zeros(cover.extents, bool)
-    for target, reference in (_by_crops if by_crop else _by_means)(original, block, cover, values):
+    for piece in (_by_crops if by_crop else _by_means)(original, block, cover, values):
         original.deadline.check()
-        error.add(y[_slices(anatomy.map_axes, anatomy, target)], reference)
-        seen[target] = True
-    largest = error.largest if seen.all() else float("inf")
-    return BlockCheck(block.name, largest, _tolerance(block, original.index, error))
+        allowed = compared.add(y[_slices(anatomy.map_axes, anatomy, piece.region)], piece.made, piece.again)
+        gates.add(piece.gate, *allowed)
+        seen[piece.region] = True
+    if isinstance(cover, Window):  # one gate: what it must not be mistaken for is that of the whole map
+        gates.add(_gate_of_all(original, block, cover, values), *allowed)
+    if not seen.all():
+        compared.fail()
+    return _checked(block, compared, gates.spread())
 
 
-class _Error:
-    """The largest difference from a reference and the largest value of it, added up tile by tile: no more is held."""
+def _comparison(original: Original, block: Block, axes: str, made: np.ndarray) -> Comparison:
+    steps = (original.index.nodes[step.position].op_type for step in _anatomy(block).steps)
+    return Comparison(axes, made.dtype, "QuantizeLinear" in steps)
 
-    def __init__(self, dtype: np.dtype[Any]) -> None:
-        self.dtype = dtype
-        self.largest = self.magnitude = 0.0
 
-    def add(self, values: np.ndarray, reference: np.ndarray) -> None:
-        """Take a tile into account; not a number stays so."""
-        one, two = _widened(values), _widened(reference)
-        difference = float(np.max(np.abs(one - two), initial=0.0)) if one.shape == two.shape else float("inf")
-        self.largest = float(np.maximum(self.largest, difference))
-        self.magnitude = float(np.maximum(self.magnitude, np.max(np.abs(two), initial=0.0)))
+def _checked(block: Block, compared: Comparison, spread: Spread | None) -> BlockCheck:
+    return BlockCheck(
+        block.name, compared.error, compared.tolerance, compared.elements, compared.not_finite,
+        None if spread is None else spread.largest, None if spread is None else spread.told_apart,
+    )  # fmt: skip
 
 
 def _check_frozen(original: Original, block: Block, frozen: Frozen, values: Feed) -> BlockCheck:
@@ -134,22 +142,10 @@ def _check_frozen(original: Original, block: Block, frozen: Frozen, values: Feed
     feed = {source: given, anatomy.gate: np.array(frozen.gate, given.dtype).reshape(shape), **original.arguments}
     alone = block_alone(original, feed, target)
     reference = Session(alone, original.folder, threads=1, alone=True).run(feed, [target])[target]
-    error = _Error(made.dtype)
-    error.add(made, reference)
-    return BlockCheck(block.name, error.largest, _tolerance(block, original.index, error))
-
-
-def _tolerance(block: Block, index: GraphIndex, error: _Error) -> float:
-    """The absolute error that rounding explains, for an output of this type and magnitude."""
-    relative = _RELATIVE.get(onnx.helper.np_dtype_to_tensor_dtype(error.dtype), 2e-5)
-    if any(index.nodes[step.position].op_type == "QuantizeLinear" for step in _anatomy(block).steps):
-        relative = max(relative, _QUANTISED)
-    return relative * float(np.maximum(error.magnitude, 1e-3))
-
-
-def _widened(values: np.ndarray) -> np.ndarray:
-    """In a type whose rounding is far below the tolerance."""
-    return values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
+    shaken = Shaken(alone, original.folder)
+    compared = _comparison(original, block, anatomy.map_axes, made)
+    compared.add(made, reference, lambda: (run[target] for run in shaken.runs(feed, [target], {})))
+    return _checked(block, compared, None)
 
 
 def _anatomy(block: Block) -> Anatomy:
@@ -183,45 +179,122 @@ def _size_operands(index: GraphIndex, position: int) -> Iterator[str]:
         yield node.input[slot]
 
 
-def _by_crops(original: Original, block: Block, cover: Cover, values: Feed) -> Iterator[tuple[Region, np.ndarray]]:
-    """The original block on every tile of its input: the tile, and what it makes there."""
+def _by_crops(original: Original, block: Block, cover: Cover, values: Feed) -> Iterator[Piece]:
+    """The original block on every tile of its input."""
     assert block.scale is not None
-    anatomy = _anatomy(block)
+    anatomy, output = _anatomy(block), block.scale.output
     x = values[anatomy.root]
-    alone = block_alone(original, {anatomy.root: x, **original.arguments}, block.scale.output)
+    wanted = (output, anatomy.gate)
+    alone = block_alone(original, {anatomy.root: x, **original.arguments}, *wanted)
     session = Session(alone, original.folder, threads=1, alone=True)
+    shaken = Shaken(alone, original.folder)
+    within = {anatomy.root: tuple(axis for axis, letter in enumerate(anatomy.root_axes) if letter not in "NC")}
+
+    def again(feed: Feed, scaled: np.ndarray, made: Feed) -> Iterator[np.ndarray]:
+        yield made[output] + scaled * rounding_of(made[anatomy.gate])
+        for run in shaken.runs(feed, [output], within):
+            yield run[output]
+
     for source, target in cover.pieces():
         crop = _slices(anatomy.root_axes, anatomy, source)
         feed = {anatomy.root: np.ascontiguousarray(x[crop]), **original.arguments}
-        yield target, session.run(feed, [block.scale.output])[block.scale.output]
+        made = session.run(feed, wanted)
+        yield Piece(
+            target,
+            made[output],
+            _by_channel(made[anatomy.gate], made[output].shape, anatomy.map_axes),
+            partial(again, feed, values[anatomy.map][_slices(anatomy.map_axes, anatomy, target)], made),
+        )
 
 
-def _by_means(original: Original, block: Block, cover: Cover, values: Feed) -> Iterator[tuple[Region, np.ndarray]]:
-    """The gates that the original block gives for each tile's mean, times what they scale there. The block is fed with
-    a map that is that mean everywhere: of one pixel, where its nodes do not want the whole size."""
+def _by_means(original: Original, block: Block, cover: Cover, values: Feed) -> Iterator[Piece]:
+    """The gates that the original block gives for each tile's mean, times what they scale there."""
     anatomy = _anatomy(block)
-    x, scaled = values[anatomy.squeeze.input], values[anatomy.map]
-    sizes = {name: values[name] for name in size_probes(block, cover, original.index)} | dict(original.arguments)
-    alone = block_alone(original, {anatomy.squeeze.input: x, **sizes}, anatomy.gate)
-    session = Session(alone, original.folder, threads=1, alone=True)
-    one_pixel = _takes_any_size(anatomy, original.index)
+    scaled, gates = values[anatomy.map], _GateOfMean(original, block, cover, values)
     for number, (source, target) in enumerate(cover.pieces()):
-        crop = x[_slices(anatomy.input_axes, anatomy, source)]
-        mean = crop.mean(axis=anatomy.squeeze.spatial, keepdims=True, dtype=np.float64)
-        if isinstance(cover, Running) and cover.calibration is not None:
-            shape = [-1 if axis == anatomy.squeeze.channel else 1 for axis in range(x.ndim)]
-            offsets = np.array(cover.calibration.offsets[number]).reshape(shape)
-            mean = cover.calibration.slopes[number] * mean + offsets
-        mean = mean.astype(x.dtype)
-        given = mean if one_pixel else _with_mean(mean, x.shape, anatomy.squeeze.spatial)
-        gate = session.run({anatomy.squeeze.input: given, **sizes}, [anatomy.gate])[anatomy.gate]
-        place = _slices(anatomy.map_axes, anatomy, target)
-        try:
-            spread = np.broadcast_to(gate, scaled.shape)
-        except ValueError:  # the map has not the size that the model states
-            yield target, gate
-            continue
-        yield target, scaled[place] * spread[place]
+        mean, change = gates.mean(source, number)
+        gate = gates.gate(mean)
+        scale = partial(_scaled, scaled, _slices(anatomy.map_axes, anatomy, target))
+        again = partial(gates.again, mean, change, gate)
+        yield Piece(
+            target,
+            scale(gate),
+            _by_channel(gate, scaled.shape, anatomy.map_axes),
+            lambda scale=scale, again=again: map(scale, again()),  # type: ignore[misc]
+        )
+
+
+def _scaled(values: np.ndarray, place: tuple[slice, ...], gate: np.ndarray) -> np.ndarray:
+    """What the gate makes of the values at a place."""
+    try:
+        spread = np.broadcast_to(gate, values.shape)
+    except ValueError:  # the map has not the size that the model states
+        return gate
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.asarray(values[place] * spread[place])
+
+
+def _gate_of_all(original: Original, block: Block, cover: Cover, values: Feed) -> np.ndarray:
+    """The gate of the whole map, by sample and channel."""
+    anatomy, gates = _anatomy(block), _GateOfMean(original, block, cover, values)
+    mean, _ = gates.mean(tuple(slice(0, extent) for extent in cover.extents), 0)
+    return _by_channel(gates.gate(mean), values[anatomy.map].shape, anatomy.map_axes)
+
+
+def _by_channel(gate: np.ndarray, shape: tuple[int, ...], axes: str) -> np.ndarray:
+    """A gate as it meets a map of this shape, without the axes along which it is the same."""
+    try:
+        spread = np.broadcast_to(gate, shape)
+    except ValueError:
+        return gate
+    return spread[tuple(slice(None) if letter in "NC" else 0 for letter in axes)]
+
+
+class _GateOfMean:
+    """What the original block makes of a mean: it is fed with a map that is that mean everywhere, of one pixel where
+    its nodes do not want the whole size."""
+
+    def __init__(self, original: Original, block: Block, cover: Cover, values: Feed) -> None:
+        self._anatomy, self._cover = _anatomy(block), cover
+        self._x = values[self._anatomy.squeeze.input]
+        sizes = {name: values[name] for name in size_probes(block, cover, original.index)}
+        self._others = sizes | dict(original.arguments)
+        feeds = {self._anatomy.squeeze.input: self._x, **self._others}
+        self._alone, self._folder = block_alone(original, feeds, self._anatomy.gate), original.folder
+        self._session = Session(self._alone, self._folder, threads=1, alone=True)
+        self._shaken = Shaken(self._alone, self._folder)
+        self._one_pixel = _takes_any_size(self._anatomy, original.index)
+
+    def mean(self, region: Region, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """The mean of a region, for the descriptor with this number, and what rounding may change it by."""
+        crop, axes = self._x[_slices(self._anatomy.input_axes, self._anatomy, region)], self._anatomy.squeeze.spatial
+        with np.errstate(invalid="ignore", over="ignore"):
+            mean = crop.mean(axis=axes, keepdims=True, dtype=np.float64)
+            pixels = math.prod(crop.shape[axis] for axis in axes)
+            change = shake(crop.dtype, pixels) * np.abs(crop).mean(axis=axes, keepdims=True, dtype=np.float64)
+            if isinstance(self._cover, Running) and self._cover.calibration is not None:
+                shape = [-1 if axis == self._anatomy.squeeze.channel else 1 for axis in range(crop.ndim)]
+                slope, offsets = self._cover.calibration.slopes[number], self._cover.calibration.offsets[number]
+                mean, change = slope * mean + np.reshape(offsets, shape), abs(slope) * change
+        return mean, change
+
+    def gate(self, mean: np.ndarray) -> np.ndarray:
+        """The gate of a mean."""
+        return self._session.run(self._feed(mean), [self._anatomy.gate])[self._anatomy.gate]
+
+    def again(self, mean: np.ndarray, change: np.ndarray, gate: np.ndarray) -> Iterator[np.ndarray]:
+        """The gates of that mean, changed by as much as rounding may; and the gate that it has, changed so itself."""
+        yield gate + rounding_of(gate)
+        random = np.random.default_rng(2)
+        for number in range(DRAWS):
+            feed = self._feed(mean + change * signs(random, change.shape))
+            yield self._shaken.run(number, feed, [self._anatomy.gate])[self._anatomy.gate]
+
+    def _feed(self, mean: np.ndarray) -> Feed:
+        with np.errstate(over="ignore"):
+            mean = mean.astype(self._x.dtype)
+        given = mean if self._one_pixel else _with_mean(mean, self._x.shape, self._anatomy.squeeze.spatial)
+        return {self._anatomy.squeeze.input: given, **self._others}
 
 
 def _with_mean(mean: np.ndarray, shape: tuple[int, ...], spatial: tuple[int, ...]) -> np.ndarray:

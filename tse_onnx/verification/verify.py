@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import onnx
 from onnx import ModelProto
 
@@ -76,11 +77,11 @@ def verify(
         same = tuple(Drift(output.name, 0.0, None, None) for output in converted.graph.output)
         return Verification("not run: the model is unchanged", 0, tuple(checks), (), same)
     deadline.check()
-    blocks, drift = _numbers(analysis, converted, decisions, inputs, folders, threads, deadline)
+    blocks, drift, remarks = _numbers(analysis, converted, decisions, inputs, folders, threads, deadline)
     if max_drift is not None:
         checks.append(_bounded(drift, max_drift))
     text = inputs.text + ", in single precision" * has_narrow_type(analysis.source.model)
-    return Verification(text, inputs.count, tuple(checks), blocks, drift)
+    return Verification(text, inputs.count, tuple(checks), blocks, drift, remarks)
 
 
 def _outside(
@@ -124,8 +125,8 @@ def _numbers(
     folders: tuple[Path | None, Path | None],
     threads: int,
     deadline: Deadline,
-) -> tuple[tuple[BlockCheck, ...], tuple[Drift, ...]]:
-    """Run both models on every feed, and the blocks on the first one.
+) -> tuple[tuple[BlockCheck, ...], tuple[Drift, ...], tuple[str, ...]]:
+    """Run both models on every feed, and the blocks on the first one; what is to be remarked comes last.
 
     Only one of the models is open at a time: a window of feeds goes through the original first. Of the blocks, as many
     are looked at in one run of the converted model as leave room for their maps.
@@ -144,7 +145,7 @@ def _numbers(
     sizes = _computed(index, (name for block, how in tiled for name in size_probes(block, how, index)))
     original = Original(source, index, folders[0], deadline=deadline)
     outputs = [value.name for value in source.graph.output]
-    meter, checks = Meter(outputs), list[BlockCheck]()
+    meter, checks, not_finite = Meter(outputs), list[BlockCheck](), dict[str, None]()
 
     def before() -> Session:
         return Session(source, folders[0], sizes, threads, deadline=deadline, large=large)
@@ -174,6 +175,7 @@ def _numbers(
         session = after(_probed(groups[-1], index))
         for at, (feed, reference) in enumerate(window):
             meter.add(reference, look(session, () if at else groups[-1], feed, reference, outputs))
+            not_finite.update(dict.fromkeys(name for name in outputs if _holds_no_number(reference[name])))
 
     feeds = (widened_feed(given) if narrow else given for given in inputs.feeds())
     first = next(feeds)
@@ -185,7 +187,13 @@ def _numbers(
     for check in _inner(analysis, source, converted, covers, folders, threads, deadline):
         checks.append(check)
         _log_check(check)
-    return tuple(checks), drift_of(meter.result())
+    remarks = tuple(f"output {quoted(name)} of the original holds what is not finite" for name in not_finite)
+    return tuple(checks), drift_of(meter.result()), remarks
+
+
+def _holds_no_number(value: object) -> bool:
+    """Whether an output holds an infinity, or what is not a number."""
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.isfinite(value).all()
 
 
 def _windows(
