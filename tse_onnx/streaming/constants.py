@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -21,14 +21,17 @@ _NESTING = frozenset({"If", "Loop", "Scan"})
 class Constants:
     """The constants of one graph. `dims` are the known dimensions of its values: a Shape of them is constant too."""
 
-    def __init__(self, index: GraphIndex, dims: dict[str, tuple[int, ...]], opset: int) -> None:
-        self._index, self._dims, self._opset = index, dims, opset
+    def __init__(
+        self, index: GraphIndex, dims: dict[str, tuple[int, ...]], dtypes: Mapping[str, int], opset: int
+    ) -> None:
+        self._index, self._dims, self._dtypes, self._opset = index, dims, dtypes, opset
         self._values: dict[str, np.ndarray | None] = {}
         self.names = set(index.initializers) | set(index.sparse_initializers)
         for node in index.nodes:
             if node.op_type in _RANDOM or node.op_type in _NESTING:
                 continue
-            if node.op_type in ("Shape", "Size") or all(name in self.names for name in node.input if name):
+            needed = node.input[:1] if node.op_type == "CastLike" else node.input
+            if node.op_type in ("Shape", "Size") or all(name in self.names for name in needed if name):
                 self.names.update(name for name in node.output if name)
 
     def value(self, name: str) -> np.ndarray | None:
@@ -51,8 +54,12 @@ class Constants:
         position = self._index.producer(name)
         if name not in self.names or position is None:
             return ()
-        node = self._index.nodes[position]
+        node = self._node(position)
         return () if node.op_type in ("Shape", "Size", "Constant") else tuple(each for each in node.input if each)
+
+    def _node(self, position: int) -> NodeProto:
+        node = self._index.nodes[position]
+        return as_cast(node, self._dtypes[node.output[0]]) if node.op_type == "CastLike" else node
 
     def _evaluate(self, name: str) -> np.ndarray | None:
         if name not in self.names:
@@ -63,7 +70,7 @@ class Constants:
         position = self._index.producer(name)
         if position is None:
             return None
-        node = self._index.nodes[position]
+        node = self._node(position)
         if node.op_type in ("Shape", "Size"):
             return self._shape(node)
         if node.op_type == "Constant":
@@ -83,6 +90,13 @@ class Constants:
             return np.array(element_count(dims), np.int64)
         end = attribute(node, "end")
         return np.array(dims[int_attribute(node, "start", 0) : end.i if end is not None else None], np.int64)
+
+
+def as_cast(node: NodeProto, dtype: int) -> NodeProto:
+    """A CastLike as the Cast that it is: of what it is like the type alone matters, and that is known."""
+    made = helper.make_node("Cast", node.input[:1], node.output, node.name, to=dtype)
+    made.attribute.extend(node.attribute)
+    return made
 
 
 def _read(tensor: TensorProto) -> np.ndarray | None:

@@ -7,6 +7,7 @@ for columns, where a machine streams pixels: `direction` is the spatial axis the
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -81,11 +82,20 @@ def _aligned(operand: Operand, chosen: Axis | None, rank: int) -> Need:
     if lies == chosen:
         return same(chosen.size)
     at = chosen.axis + len(operand.dims) - rank
-    if lies.axis == chosen.axis and lies.outer == chosen.outer == 1 and operand.dims[at] > 1:
-        span = chosen.inner
-        plain = ((row // lies.inner for row in range(made * span, (made + 1) * span)) for made in range(chosen.size))
-        return listed(lies.size, plain)
+    if lies.axis == chosen.axis and operand.dims[at] > 1:
+        rows: list[set[int]] = [set() for _ in range(chosen.size)]
+        for place in range(operand.dims[at]):  # digits of one axis, maybe counted differently
+            rows[place // chosen.inner % chosen.size].add(place // lies.inner % lies.size)
+        return listed(lies.size, rows)
     return operand.all(chosen.size)
+
+
+def _cast_like(view: View, direction: int) -> Flow:
+    """The type of the second operand is known: none of its rows is waited for."""
+    flow = _elementwise(replace(view, operands=view.operands[:1]), direction)
+    like = view.operands[1]
+    none = listed(like.tokens, [()] * _count(flow.axis)) if like is not None and like.streams else None
+    return replace(flow, needs=(*flow.needs, none))
 
 
 def _along_channels(view: View, direction: int) -> Flow:
@@ -148,7 +158,9 @@ def _pooling(view: View, direction: int) -> Flow:
     if axis is None or kernel is None:
         return _elementwise(view, direction)
     need = _window(view, view.data, direction, kernel[direction])
-    sums_up = need.disjoint and any(len(rows) > 1 for rows in need.rows)
+    lies = view.data.axis
+    single_rows = lies is not None and lies.axis == axis.axis and lies.plain
+    sums_up = single_rows and need.disjoint and any(len(rows) > 1 for rows in need.rows)
     return Flow(axis, _needs(view, lambda _: need), absorbs=sums_up)
 
 
@@ -513,7 +525,6 @@ _ELEMENTWISE = [
     "BitwiseOr",
     "BitwiseXor",
     "Cast",
-    "CastLike",
     "Ceil",
     "Celu",
     "Clip",
@@ -603,6 +614,7 @@ _MANY_OUTPUTS = frozenset({"Split"})
 # The table: which rule holds for which operators.
 _FAMILIES: tuple[tuple[Rule, tuple[str, ...]], ...] = (
     (_elementwise, tuple(_ELEMENTWISE)),
+    (_cast_like, ("CastLike",)),
     (_batch_normalisation, ("BatchNormalization",)),
     (_along_channels, ("Softmax", "LogSoftmax", "Hardmax", "LpNormalization")),
     (_trailing_normalisation, ("LayerNormalization", "RMSNormalization")),

@@ -136,7 +136,7 @@ def network_of(model: ModelProto, bound: Mapping[str, tuple[Dim, ...]] | None = 
     sized = all(output.name in kinds for output in model.graph.output)  # else that is what the builder says
     if sized and (said := complaint(model, kinds)) is not None:
         raise ModelError(f"the model is not valid: {said.rstrip('.')}")
-    constants = Constants(index, dims, opset)
+    constants = Constants(index, dims, dtypes, opset)
     return _Builder(model.graph, index, dims, dtypes, constants, opset).build()
 
 

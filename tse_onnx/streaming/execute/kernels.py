@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from tse_onnx.errors import ModelError
+from tse_onnx.streaming.constants import as_cast
+from tse_onnx.streaming.execute.broadcast import Broadcast
 from tse_onnx.streaming.execute.kernel import Absorber, Kernel, Site
 from tse_onnx.streaming.execute.moved import Interpolated, Moved
 from tse_onnx.streaming.execute.reductions import ArgReduction, LinearLayer, Reduction
@@ -15,8 +19,12 @@ from tse_onnx.streaming.execute.windows import (
     TransposedConvolution,
 )
 
-_CONVOLUTIONS = frozenset({"Conv", "ConvInteger", "QLinearConv"})
 _POOLINGS = frozenset({"AveragePool", "LpPool", "MaxPool"})
+_WINDOWS: Mapping[str, Callable[[Site], Kernel]] = {
+    **dict.fromkeys(("Conv", "ConvInteger", "QLinearConv"), Convolution),
+    **dict.fromkeys(_POOLINGS, Pooling),
+    "ConvTranspose": TransposedConvolution,
+}
 _MOVES = frozenset(
     [
         "Concat",
@@ -35,6 +43,37 @@ _MOVES = frozenset(
     ]
 )
 _PRODUCTS = frozenset({"Gemm", "MatMul"})
+# Operators whose operands are spread over each other.
+_BROADCASTS = frozenset(
+    [
+        "Add",
+        "And",
+        "BitShift",
+        "BitwiseAnd",
+        "BitwiseOr",
+        "BitwiseXor",
+        "Div",
+        "Equal",
+        "Greater",
+        "GreaterOrEqual",
+        "Less",
+        "LessOrEqual",
+        "Max",
+        "Mean",
+        "Min",
+        "Mod",
+        "Mul",
+        "Or",
+        "PRelu",
+        "Pow",
+        "QLinearAdd",
+        "QLinearMul",
+        "Sub",
+        "Sum",
+        "Where",
+        "Xor",
+    ]
+)
 
 
 def kernel_of(site: Site) -> Kernel:
@@ -42,12 +81,12 @@ def kernel_of(site: Site) -> Kernel:
     op, stage = site.node.op_type, site.stage
     if stage.barrier:
         return Whole(site)
-    if op in _CONVOLUTIONS and PlainRows(site.read(0)).group is not None:
-        return Convolution(site)
-    if op == "ConvTranspose" and PlainRows(site.read(0)).group is not None:
-        return TransposedConvolution(site)
-    if op in _POOLINGS and PlainRows(site.read(0)).group is not None:
-        return Pooling(site)
+    if op in _WINDOWS:
+        return _WINDOWS[op](site) if PlainRows(site.read(0)).group is not None else Whole(site)
+    if op in _BROADCASTS:
+        return Broadcast(site)
+    if op == "CastLike":
+        return RowWise(site, as_cast(site.node, site.made.dtype))
     if op == "Expand":
         return Spread(site)
     if op in _MOVES:

@@ -5,29 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from onnx import NodeProto
 
 from tse_onnx.streaming.axis import Axis
 from tse_onnx.streaming.execute.cutting import cut, joined
 from tse_onnx.streaming.execute.kernel import Rows, Site
+from tse_onnx.streaming.execute.single import attributes
 from tse_onnx.streaming.network import Tensor
 
 
 class RowWise:
     """The node itself on rows. A constant that differs from row to row is cut like a tensor."""
 
-    def __init__(self, site: Site) -> None:
-        self._streams = tuple(dict.fromkeys(name for name in site.node.input if name in site.network.tensors))
-        axis, rank = site.made.rows, len(site.made.dims)
+    def __init__(self, site: Site, node: NodeProto | None = None) -> None:
+        """`node` takes the place of the stage's own."""
+        node = node or site.node
         self._height = site.made.row_count
-        self._tokens = {name: site.network.tensors[name].row_count for name in self._streams}
+        self._tokens = {
+            name: site.network.tensors[name].row_count
+            for name in dict.fromkeys(node.input) if name in site.network.tensors
+        }  # fmt: skip
         self._cut: dict[str, list[np.ndarray]] = {}
-        for name in site.node.input:
+        for slot, name in enumerate(node.input):
             value = site.weights.get(name)
-            if value is not None and axis is not None and self._height > 1 and site.node.op_type in _BROADCASTS:
-                at = axis.axis - rank + value.ndim
-                if at >= 0 and value.shape[at] > 1:
-                    self._cut[name] = cut(value, Axis(at, axis.size, axis.outer, axis.inner))
-        self._run = site.single(fed={name: rows[0] for name, rows in self._cut.items()})
+            if value is not None and self._height > 1 and (rows := varying(site, slot, value)) is not None:
+                self._cut[name] = rows
+        self._run = site.single(node, fed={name: rows[0] for name, rows in self._cut.items()})
 
     def takes(self, row: int) -> Mapping[str, Sequence[int]]:
         return {name: (row if tokens == self._height else 0,) for name, tokens in self._tokens.items()}
@@ -37,6 +40,34 @@ class RowWise:
         for name, parts in self._cut.items():
             feed[name] = parts[row]
         return self._run(feed)
+
+
+def varying(site: Site, slot: int, value: np.ndarray) -> list[np.ndarray] | None:
+    """What a constant is for each row, where it differs from row to row: one number for each place of an axis along
+    which the rows lie, or a block of them."""
+    axis, rank, op = site.made.rows, len(site.made.dims), site.node.op_type
+    if axis is None or not value.ndim:
+        return None
+    at: int | None
+    if not slot:  # the data themselves
+        at = axis.axis if value.ndim == rank else None
+    elif op in ("DequantizeLinear", "QuantizeLinear"):
+        along = attributes(site.node).get("axis", 1) % rank
+        if value.ndim == 1:
+            at = 0 if along == axis.axis and value.size > 1 else None
+        else:
+            at = axis.axis
+            block = attributes(site.node).get("block_size", 0)
+            if block and along == axis.axis:
+                value = value.repeat(block, axis=at).take(range(site.made.dims[at]), axis=at)
+    elif op == "BatchNormalization":
+        at = 0 if axis.axis == 1 and value.size > 1 else None
+    elif op in ("LayerNormalization", "RMSNormalization"):
+        found = axis.axis - rank + value.ndim
+        at = found if found >= 0 and value.shape[found] > 1 else None
+    else:
+        return None
+    return None if at is None else cut(value, Axis(at, axis.size, axis.outer, axis.inner))
 
 
 class Spread:
@@ -130,36 +161,3 @@ def row_dims(tensor: Tensor) -> tuple[int, ...]:
     from tse_onnx.streaming.execute.cutting import row_shape
 
     return row_shape(tensor.dims, tensor.rows)
-
-
-# Operators whose constants broadcast against the data, and so may differ from row to row.
-_BROADCASTS = frozenset(
-    [
-        "Add",
-        "And",
-        "BitShift",
-        "BitwiseAnd",
-        "BitwiseOr",
-        "BitwiseXor",
-        "Div",
-        "Equal",
-        "Greater",
-        "GreaterOrEqual",
-        "Less",
-        "LessOrEqual",
-        "Max",
-        "Mean",
-        "Min",
-        "Mod",
-        "Mul",
-        "Or",
-        "PRelu",
-        "Pow",
-        "QLinearAdd",
-        "QLinearMul",
-        "Sub",
-        "Sum",
-        "Where",
-        "Xor",
-    ]
-)

@@ -13,6 +13,7 @@ from tse_onnx.external import check_locations, external_tensors, loaded
 from tse_onnx.passes.order import in_order
 from tse_onnx.passes.reasons import first_line, quoted
 from tse_onnx.runtime.ort import ort
+from tse_onnx.streaming.constants import as_cast
 from tse_onnx.streaming.network import Network
 
 
@@ -55,7 +56,7 @@ def _computed(model: ModelProto, network: Network, wanted: set[str]) -> dict[str
     needed, kept = set(wanted), list[NodeProto]()
     for node in reversed(nodes):
         if needed & set(node.output):
-            kept.append(_known_shape(node, network))
+            kept.append(_without_streams(node, network))
             needed.update(name for name in kept[-1].input if name)
     graph = helper.make_graph(
         kept[::-1],
@@ -76,8 +77,10 @@ def _computed(model: ModelProto, network: Network, wanted: set[str]) -> dict[str
     return dict(zip(sorted(wanted), values, strict=True))
 
 
-def _known_shape(node: NodeProto, network: Network) -> NodeProto:
-    """A Shape of a tensor that streams, as the constant that it is."""
+def _without_streams(node: NodeProto, network: Network) -> NodeProto:
+    """The node without the tensors that stream of which it wants to know the shape or the type alone."""
+    if node.op_type == "CastLike" and node.input[1] in network.tensors:
+        return as_cast(node, network.tensors[node.input[1]].dtype)
     if node.op_type not in ("Shape", "Size") or node.input[0] not in network.tensors:
         return node
     value = network.constants.value(node.output[0])

@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from onnx import helper
 
 from tse_onnx.errors import ModelError
+from tse_onnx.streaming.execute.cutting import row_shape
 from tse_onnx.streaming.execute.kernel import Rows, Site
 from tse_onnx.streaming.execute.single import Single, attributes, with_attributes
 from tse_onnx.streaming.network import Tensor
@@ -28,7 +30,7 @@ class PlainRows:
             self.group: int | None = None
         else:
             self.group = tensor.dims[2] if axis is None else axis.inner
-        self._tokens = tensor.row_count
+        self._dims = tensor.dims
 
     def token(self, row: int) -> int:
         """The token that a row is stored in."""
@@ -42,6 +44,10 @@ class PlainRows:
         if self.group == 1:
             return stored
         return stored[:, :, row % self.group : row % self.group + 1]
+
+    def filled(self, value: Any, dtype: np.dtype[Any]) -> np.ndarray:
+        """A row that lies outside the map, [N, C, 1, …]."""
+        return np.full((*self._dims[:2], 1, *self._dims[3:]), value, dtype)
 
 
 class Geometry:
@@ -92,11 +98,11 @@ class Convolution:
         weight = site.constant(3 if site.node.op_type == "QLinearConv" else 1)
         assert weight is not None
         self._geometry = Geometry(site, weight.shape[2:])
-        self._plain, self._label = PlainRows(site.read(0)), site.stage.label
+        self._plain = PlainRows(site.read(0))
         self._run = site.single(with_attributes(site.node, **self._geometry.flat))
         zero_slot = {"QLinearConv": 2, "ConvInteger": 2}.get(site.node.op_type)
         zero = site.constant(zero_slot) if zero_slot is not None else None
-        self._outside = 0 if zero is None else zero.reshape(-1)[0]
+        self._outside = self._plain.filled(0 if zero is None else zero.reshape(-1)[0], element(site.read(0)))
 
     def takes(self, row: int) -> Mapping[str, Sequence[int]]:
         tokens = dict.fromkeys(self._plain.token(tap) for tap in self._geometry.inside(row))
@@ -107,12 +113,8 @@ class Convolution:
         taps = self._geometry.taps(row)
         if len(taps) == 1 and 0 <= taps[0] < height:
             return self._run({plain.name: plain.take(taps[0], rows)})
-        found = {tap: plain.take(tap, rows) for tap in taps if 0 <= tap < height}
-        if not found:
-            raise ModelError(f"a window of {self._label} lies outside the map altogether")
-        like = next(iter(found.values()))
-        empty = np.full_like(like, self._outside) if len(found) < len(taps) else like
-        return self._run({plain.name: np.concatenate([found.get(tap, empty) for tap in taps], axis=2)})
+        under = [plain.take(tap, rows) if 0 <= tap < height else self._outside for tap in taps]
+        return self._run({plain.name: np.concatenate(under, axis=2)})
 
 
 class Pooling:
@@ -125,6 +127,16 @@ class Pooling:
         self._plain = PlainRows(site.read(0))
         self._padded = bool(given.get("count_include_pad", 0)) and site.node.op_type == "AveragePool"
         self._runs: dict[int, Single] = {}
+        _agreed(site, given)
+
+    @property
+    def nothing(self) -> np.ndarray:
+        """What a window that lies outside the map altogether gives: onnxruntime's start of a maximum, or of a sum."""
+        made, dtype = self._site.made, element(self._site.made)
+        least: Any = 0
+        if self._site.node.op_type == "MaxPool":
+            least = np.iinfo(dtype).min if dtype.kind in "iu" else np.finfo(dtype).min
+        return np.full(row_shape(made.dims, made.rows), least, dtype)
 
     def takes(self, row: int) -> Mapping[str, Sequence[int]]:
         tokens = dict.fromkeys(self._plain.token(tap) for tap in self._geometry.inside(row))
@@ -133,7 +145,7 @@ class Pooling:
     def make(self, row: int, rows: Rows) -> np.ndarray:
         inside = self._geometry.inside(row)
         if not inside:
-            raise ModelError(f"a window of {self._site.stage.label} lies outside the map altogether")
+            return self.nothing
         block = np.concatenate([self._plain.take(tap, rows) for tap in inside], axis=2)
         found = self.run(len(inside))({self._plain.name: block})
         return self.weighed(found, len(inside), self.counted(row))
@@ -170,11 +182,31 @@ class Pooling:
         return self._plain
 
 
+def _agreed(site: Site, given: Mapping[str, Any]) -> None:
+    """Raise `ModelError` where onnxruntime makes other rows than onnx infers: with `ceil_mode` they disagree on a last
+    window that begins behind the map."""
+    if not given.get("ceil_mode", 0):
+        return
+    data = site.read(0)
+    found = site.single()({data.name: np.zeros(data.dims, element(data))}).shape
+    if found != site.made.dims:
+        raise ModelError(
+            f"onnx and onnxruntime disagree on {site.stage.label}: onnx infers the shape {list(site.made.dims)} of its "
+            f"output, onnxruntime makes {list(found)}, without the windows that begin behind the map; export it "
+            "without ceil_mode, with a Pad in front where the ragged windows are wanted"
+        )
+
+
+def element(tensor: Tensor) -> np.dtype[Any]:
+    """numpy's type for the elements of a tensor."""
+    return np.dtype(helper.tensor_dtype_to_np_dtype(tensor.dtype))
+
+
 class AbsorbingPooling:
     """A pooling whose windows share no row: it adds up, or keeps the maximum, row by row."""
 
     def __init__(self, site: Site) -> None:
-        self._pooling, self._label = Pooling(site), site.stage.label
+        self._pooling = Pooling(site)
         self._op = site.node.op_type
         self._power = attributes(site.node).get("p", 2)
         self._window: dict[int, int] = {}
@@ -204,7 +236,7 @@ class AbsorbingPooling:
 
     def emit(self, row: int) -> np.ndarray:
         if self._sum is None:
-            raise ModelError(f"a window of {self._label} lies outside the map altogether")
+            return self._pooling.nothing
         total, self._sum = self._sum, None
         if self._op == "AveragePool":
             total = total / self._pooling.counted(row)

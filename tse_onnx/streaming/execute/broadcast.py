@@ -1,0 +1,98 @@
+"""Elementwise operators of several operands: a row of the output, and what of each operand is spread over it.
+
+Operands may have other ranks than the output, and rows that lie in another axis, in merged rows, or not at all. What a
+row is made of is found by index arithmetic along the one axis in which the output's rows lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tse_onnx.streaming.axis import Axis
+from tse_onnx.streaming.execute.cutting import cut, joined
+from tse_onnx.streaming.execute.kernel import Rows, Site
+from tse_onnx.streaming.network import Tensor
+
+
+class Broadcast:
+    """The node itself on what its operands have for one row."""
+
+    def __init__(self, site: Site) -> None:
+        made, names = site.made, dict.fromkeys(name for name in site.node.input if name)
+        self._parts: dict[str, _Stored] = {}
+        self._cut: dict[str, list[np.ndarray]] = {}
+        for name in names:
+            tensor, value = site.network.tensors.get(name), site.weights.get(name)
+            if tensor is not None:
+                self._parts[name] = _Stored(tensor, *_places(made, tensor.dims))
+            elif value is not None:
+                at, places = _places(made, value.shape)
+                if places is not None:
+                    self._cut[name] = [np.ascontiguousarray(value.take(each, axis=at)) for each in places]
+        self._run = site.single(fed={name: rows[0] for name, rows in self._cut.items()})
+
+    def takes(self, row: int) -> Mapping[str, Sequence[int]]:
+        return {name: part.takes(row) for name, part in self._parts.items()}
+
+    def make(self, row: int, rows: Rows) -> np.ndarray:
+        feed = {name: part.make(row, rows[name]) for name, part in self._parts.items()}
+        for name, parts in self._cut.items():
+            feed[name] = parts[row]
+        return self._run(feed)
+
+
+@dataclass
+class _Stored:
+    """What one operand that streams has for a row: at `places[row]` of its axis `at`, or all of it without places."""
+
+    tensor: Tensor
+    at: int
+    places: list[np.ndarray] | None
+    tokens: list[np.ndarray] | None = field(init=False)
+    whole: np.ndarray | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        axis = self.tensor.rows
+        self.tokens = None
+        if self.places is not None and axis is not None and axis.axis == self.at:
+            self.tokens = [places // axis.inner % axis.size for places in self.places]
+
+    def takes(self, row: int) -> Sequence[int]:
+        if self.tokens is None:
+            return range(self.tensor.row_count)
+        return tuple(np.unique(self.tokens[row]).tolist())
+
+    def make(self, row: int, stored: Mapping[int, np.ndarray]) -> np.ndarray:
+        if self.tokens is None or self.places is None:
+            value = self._joined(row, stored)
+            return value if self.places is None else value.take(self.places[row], axis=self.at)
+        axis, needed = self.tensor.rows, self.takes(row)
+        assert axis is not None
+        places, tokens = self.places[row], self.tokens[row]
+        within = places // (axis.inner * axis.size) * axis.inner + places % axis.inner
+        if len(needed) == 1:
+            value = stored[needed[0]]
+            same = len(within) == value.shape[self.at] and bool(np.all(within == np.arange(len(within))))
+            return value if same else value.take(within, axis=self.at)
+        pairs = zip(tokens.tolist(), within.tolist(), strict=True)
+        return np.concatenate([stored[token].take([place], axis=self.at) for token, place in pairs], axis=self.at)
+
+    def _joined(self, row: int, stored: Mapping[int, np.ndarray]) -> np.ndarray:
+        """The whole operand, put together once an image."""
+        rows = [stored[number] for number in range(self.tensor.row_count)]
+        if self.whole is None or row == 0:
+            self.whole = joined(rows, self.tensor.rows)
+        return self.whole
+
+
+def _places(made: Tensor, shape: Sequence[int]) -> tuple[int, list[np.ndarray] | None]:
+    """The operand's axis that the output's rows lie in, and for each row the places along it; None where an operand of
+    that shape is the same for all rows."""
+    axis: Axis | None = made.rows
+    at = axis.axis - len(made.dims) + len(shape) if axis is not None else -1
+    if axis is None or axis.size == 1 or at < 0 or shape[at] == 1:
+        return at, None
+    return at, cut(np.arange(shape[at]), Axis(0, axis.size, axis.outer, axis.inner))
