@@ -43,6 +43,20 @@ def _needs(view: View, need: Callable[[Operand], Need]) -> tuple[Need | None, ..
     return tuple(need(each) if each is not None and each.streams else None for each in view.operands)
 
 
+def _by_data(rule: Rule) -> Rule:
+    """A rule for the data alone. What else the node reads says which type or shape the output has; both are known, and
+    none of its rows is waited for."""
+
+    def flow(view: View, direction: int) -> Flow:
+        found = rule(replace(view, operands=view.operands[:1]), direction)
+        none = [()] * _count(found.axis)
+        others = (listed(each.tokens, none) if each is not None and each.streams else None
+                  for each in view.operands[1:])  # fmt: skip
+        return replace(found, needs=(*found.needs, *others))
+
+    return flow
+
+
 def _count(axis: Axis | None) -> int:
     return axis.size if axis is not None else 1
 
@@ -88,14 +102,6 @@ def _aligned(operand: Operand, chosen: Axis | None, rank: int) -> Need:
             rows[place // chosen.inner % chosen.size].add(place // lies.inner % lies.size)
         return listed(lies.size, rows)
     return operand.all(chosen.size)
-
-
-def _cast_like(view: View, direction: int) -> Flow:
-    """The type of the second operand is known: none of its rows is waited for."""
-    flow = _elementwise(replace(view, operands=view.operands[:1]), direction)
-    like = view.operands[1]
-    none = listed(like.tokens, [()] * _count(flow.axis)) if like is not None and like.streams else None
-    return replace(flow, needs=(*flow.needs, none))
 
 
 def _along_channels(view: View, direction: int) -> Flow:
@@ -537,7 +543,6 @@ _ELEMENTWISE = [
     "Equal",
     "Erf",
     "Exp",
-    "Expand",
     "Floor",
     "Gelu",
     "Greater",
@@ -614,7 +619,7 @@ _MANY_OUTPUTS = frozenset({"Split"})
 # The table: which rule holds for which operators.
 _FAMILIES: tuple[tuple[Rule, tuple[str, ...]], ...] = (
     (_elementwise, tuple(_ELEMENTWISE)),
-    (_cast_like, ("CastLike",)),
+    (_by_data(_elementwise), ("CastLike", "Expand")),
     (_batch_normalisation, ("BatchNormalization",)),
     (_along_channels, ("Softmax", "LogSoftmax", "Hardmax", "LpNormalization")),
     (_trailing_normalisation, ("LayerNormalization", "RMSNormalization")),
@@ -628,7 +633,7 @@ _FAMILIES: tuple[tuple[Rule, tuple[str, ...]], ...] = (
     (_arg_reduction, ("ArgMax", "ArgMin")),
     (_gemm, ("Gemm",)),
     (_matmul, ("MatMul", "MatMulInteger", "QLinearMatMul")),
-    (_reshape, ("Flatten", "Reshape", "Squeeze", "Unsqueeze")),
+    (_by_data(_reshape), ("Flatten", "Reshape", "Squeeze", "Unsqueeze")),
     (_transpose, ("Transpose",)),
     (_depth_to_space, ("DepthToSpace",)),
     (_space_to_depth, ("SpaceToDepth",)),

@@ -36,8 +36,8 @@ class Operand:
         """`need`, which counts the indices of axis `axis`, in the rows that the operand is really stored in."""
         if self.axis is None:
             return through(need, 1, lambda _: 0)
-        if self.axis.axis != axis or self.axis.outer != 1:
-            return self.all(len(need.rows))
+        if self.axis.axis != axis or self.axis.outer != 1:  # all of it, where any of it
+            return Need(self.tokens, tuple(range(self.tokens) if rows else () for rows in need.rows))
         if self.axis.plain:
             return need
         inner = self.axis.inner

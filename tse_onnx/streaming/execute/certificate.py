@@ -16,6 +16,7 @@ from tse_onnx.passes.reasons import first_line, label, quoted
 from tse_onnx.streaming.capacity import minimal
 from tse_onnx.streaming.execute.kernel import Absorber, Kernel, Site
 from tse_onnx.streaming.execute.kernels import absorber_of, kernel_of
+from tse_onnx.streaming.execute.settled import settled
 from tse_onnx.streaming.execute.streamer import Streamed, Streamer
 from tse_onnx.streaming.execute.weights import weights_of
 from tse_onnx.streaming.machine import PER_READER, ROW, Machine
@@ -143,7 +144,8 @@ def streamer_of(model: ModelProto, network: Network, *, private: bool = False, f
     kernels: list[Kernel | None] = []
     absorbers: list[Absorber | None] = []
     for stage in network.stages:
-        site = Site(stage, network, list(model.opset_import), weights)
+        known, shape = settled(stage, network)
+        site = Site(known, network, list(model.opset_import), {**weights, **shape} if shape else weights)
         try:
             absorbers.append(absorber_of(site) if stage.absorbs else None)
             kernels.append(None if stage.absorbs else kernel_of(site))

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from onnx import NodeProto
 
+from tse_onnx.passes.index import captured
 from tse_onnx.streaming.execute.single import Single
 from tse_onnx.streaming.network import Network, Stage, Tensor
 
@@ -62,6 +63,14 @@ class Site:
     def made(self) -> Tensor:
         """The stage's tensor."""
         return self.network.tensors[self.stage.output]
+
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        """The streaming tensors that the node reads."""
+        tensors = self.network.tensors
+        return {name: tensors[name] for name in self.node.input if name in tensors} | {
+            name: tensors[name] for name in self.stage.inputs if name in captured(self.node)
+        }
 
     def read(self, slot: int) -> Tensor:
         """The streaming tensor in an input slot."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from tse_onnx.errors import ModelError
-from tse_onnx.streaming.constants import as_cast
 from tse_onnx.streaming.execute.broadcast import Broadcast
 from tse_onnx.streaming.execute.kernel import Absorber, Kernel, Site
 from tse_onnx.streaming.execute.moved import Interpolated, Moved
@@ -79,14 +78,12 @@ _BROADCASTS = frozenset(
 def kernel_of(site: Site) -> Kernel:
     """The kernel that makes the stage's rows."""
     op, stage = site.node.op_type, site.stage
-    if stage.barrier:
+    if stage.barrier or _told(site):
         return Whole(site)
     if op in _WINDOWS:
         return _WINDOWS[op](site) if PlainRows(site.read(0)).group is not None else Whole(site)
     if op in _BROADCASTS:
         return Broadcast(site)
-    if op == "CastLike":
-        return RowWise(site, as_cast(site.node, site.made.dtype))
     if op == "Expand":
         return Spread(site)
     if op in _MOVES:
@@ -116,6 +113,13 @@ def absorber_of(site: Site) -> Absorber:
     raise ModelError(f"{site.stage.label} has no kernel that absorbs rows")
 
 
+def _told(site: Site) -> bool:
+    """Whether it is told while the model runs what a kernel has to know before: indices, sizes, weights."""
+    op = site.node.op_type
+    by_data = op in _MOVES - {"Concat"} or op in _WINDOWS or op in ("CumSum", "Resize", "Upsample")
+    return by_data and any(name in site.network.tensors for name in site.node.input[1:])
+
+
 def _mixes_rows(site: Site) -> bool:
     if site.node.input[0] in site.network.tensors:
         return False
@@ -125,4 +129,4 @@ def _mixes_rows(site: Site) -> bool:
 
 def _needs_whole(site: Site) -> bool:
     """Whether the inputs' rows are not the output's, and no kernel knows how they go together."""
-    return any(site.network.tensors[name].row_count not in (1, site.made.row_count) for name in site.stage.inputs)
+    return any(tensor.row_count not in (1, site.made.row_count) for tensor in site.inputs.values())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from onnx import NodeProto
 
 from tse_onnx.streaming.axis import Axis
 from tse_onnx.streaming.execute.cutting import cut, joined
@@ -17,20 +16,15 @@ from tse_onnx.streaming.network import Tensor
 class RowWise:
     """The node itself on rows. A constant that differs from row to row is cut like a tensor."""
 
-    def __init__(self, site: Site, node: NodeProto | None = None) -> None:
-        """`node` takes the place of the stage's own."""
-        node = node or site.node
+    def __init__(self, site: Site) -> None:
         self._height = site.made.row_count
-        self._tokens = {
-            name: site.network.tensors[name].row_count
-            for name in dict.fromkeys(node.input) if name in site.network.tensors
-        }  # fmt: skip
+        self._tokens = {name: tensor.row_count for name, tensor in site.inputs.items()}
         self._cut: dict[str, list[np.ndarray]] = {}
-        for slot, name in enumerate(node.input):
+        for slot, name in enumerate(site.node.input):
             value = site.weights.get(name)
             if value is not None and self._height > 1 and (rows := varying(site, slot, value)) is not None:
                 self._cut[name] = rows
-        self._run = site.single(node, fed={name: rows[0] for name, rows in self._cut.items()})
+        self._run = site.single(fed={name: rows[0] for name, rows in self._cut.items()})
 
     def takes(self, row: int) -> Mapping[str, Sequence[int]]:
         return {name: (row if tokens == self._height else 0,) for name, tokens in self._tokens.items()}
@@ -92,8 +86,7 @@ class Whole:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        names = dict.fromkeys(site.stage.inputs)
-        self._inputs = {name: site.network.tensors[name] for name in names}
+        self._inputs = site.inputs
         self._run = site.single()
         self._rows: list[np.ndarray] | None = None
 

@@ -32,7 +32,8 @@ class Single:
             [node],
             "single",
             [helper.make_tensor_value_info(name, dtype, [None] * ranks[name]) for name, dtype in inputs.items()],
-            [ValueInfoProto(name=output)],
+            # All of them: an output that nobody sees may be written over an input, and that is a stored row.
+            [ValueInfoProto(name=name) for name in node.output if name],
             [value if isinstance(value, TensorProto) else numpy_helper.from_array(np.asarray(value), name)
              for name, value in constants.items()],
         )  # fmt: skip
