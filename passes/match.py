@@ -16,6 +16,7 @@ from tse_onnx.passes.block import ECA, ESE, GATHER_EXCITE, KINDS, SE, Anatomy, B
 from tse_onnx.passes.descriptor import Descriptor
 from tse_onnx.passes.forms import excite
 from tse_onnx.passes.forms.act import Alias, Operand, Site
+from tse_onnx.passes.forms.flat import laid_behind
 from tse_onnx.passes.forms.squeeze import Squeeze, squeeze_at
 from tse_onnx.passes.forms.views import SHAPE_SLOTS
 from tse_onnx.passes.index import GraphIndex
@@ -63,7 +64,7 @@ def find(scope: Scope, kinds: Collection[str] = DEFAULT_KINDS, taken: set[str] |
         elif isinstance(squeeze, Refusal):
             found.append(_pooling(position, squeeze, index, types))
         else:
-            block = _candidate(squeeze, index, types, opset, kinds)
+            block = _read(squeeze, index, types, opset, kinds)
             if not squeeze.tentative or block.scale is not None:
                 found.append(block)
     taken = set() if taken is None else taken
@@ -77,6 +78,19 @@ def _pooling(position: int, refusal: Refusal, index: GraphIndex, types: Types) -
     source = types[node.input[0]]
     at = NodeRef(position, node.name, node.output[0])
     return Block("", SE, at, None, node.input[0], source.sizes, source.dtype, refusal)
+
+
+def _read(squeeze: Squeeze, index: GraphIndex, types: Types, opset: int, kinds: Collection[str]) -> Block:
+    """The block that a mean opens. Where the pooled pixels were laid out anew, either map may be the one to scale."""
+    behind = laid_behind(squeeze, index, types)
+    if behind is None:
+        return _candidate(squeeze, index, types, opset, kinds)
+    block = _candidate(behind, index, types, opset, kinds)
+    if block.scale is not None:
+        return block
+    literal = _candidate(squeeze, index, types, opset, kinds)
+    meets = literal.scale is not None or (literal.refusal is not None and literal.refusal.code == "not-mul")
+    return literal if meets else block
 
 
 def _candidate(squeeze: Squeeze, index: GraphIndex, types: Types, opset: int, kinds: Collection[str]) -> Block:

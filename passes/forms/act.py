@@ -84,9 +84,10 @@ class PointConvolution:
 @dataclass(frozen=True)
 class ChannelsLast:
     """The node works along its last axis, so it stands between two transposes; constants of the slots `flat` become
-    vectors of the channels."""
+    vectors of the channels. `axis` tells whether an attribute names that axis."""
 
     flat: tuple[int, ...] = ()
+    axis: bool = True
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tse_onnx.passes.descriptor import Descriptor
-from tse_onnx.passes.forms.act import AcrossChannels, Act, Form, Keep, PointConvolution, Site
+from tse_onnx.passes.forms.act import AcrossChannels, Act, Form, PointConvolution, Site
 from tse_onnx.passes.index import attribute, int_attribute, ints_attribute
 from tse_onnx.passes.reasons import Refusal, refuse
 
@@ -106,11 +106,11 @@ def _matmul(site: Site) -> Act | Refusal:
 
 
 def _fused_convolution(site: Site) -> Act | Refusal:
-    """onnxruntime's convolution with an activation: kept as it is, or not at all."""
+    """onnxruntime's convolution with an activation, which it keeps."""
     act = _convolution(site)
-    if isinstance(act, Refusal) or isinstance(act.lowering, AcrossChannels):
-        return act
-    return Act(act.result, Keep(), act.mixes, act.macs)
+    if isinstance(act, Act) and isinstance(act.lowering, AcrossChannels):
+        return refuse("operator", "slides over the channels and is fused with an activation", site.node)
+    return act
 
 
 def _fused_gemm(site: Site) -> Act | Refusal:

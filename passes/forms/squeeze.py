@@ -19,8 +19,9 @@ class Squeeze:
     """A global mean: `output` holds, per channel, the mean of `input` over all of its spatial axes.
 
     `nodes` are the positions of the nodes that compute it, the one that makes `output` last; `channel` and `spatial`
-    are axes of `input`, whose first axis is the batch. A `tentative` one is a mean over the whole map only if the map
-    has the size it had when the model was exported.
+    are axes of `input`, whose first axis is the batch. The descriptor has the rank of `output`, which need not be that
+    of `input`. A `tentative` one is a mean over the whole map only if the map has the size it had when the model was
+    exported.
     """
 
     nodes: tuple[int, ...]
@@ -85,9 +86,6 @@ def _reduce_mean(position: int, node: NodeProto, index: GraphIndex, types: Types
             nodes, source, sizes = [first, position], inner.input[0], outer_sizes
     elif _continued(index, node):
         return None  # the first of two means: read together with the second
-    if len(sizes) == 3 and reduced == {2} and (flat := _flattened(source, index, types)) is not None:
-        source, sizes = flat
-        reduced = set(range(2, len(sizes)))
     if not 3 <= len(sizes) <= 5:
         return refuse("rank", f"pools a tensor of rank {len(sizes)}; maps have one to three spatial axes", node)
     spatial = _spatial(reduced, source, len(sizes), index)
@@ -182,12 +180,12 @@ def _spatial(reduced: set[int], source: str, rank: int, index: GraphIndex) -> tu
     """The reduced axes, if they are the spatial ones of a map with its channels first or last."""
     if reduced == set(range(2, rank)):
         return tuple(range(2, rank))
-    if reduced == set(range(1, rank - 1)) and not _channels_first(source, index):
+    if reduced == set(range(1, rank - 1)) and not channels_first(source, index):
         return tuple(range(1, rank - 1))
     return None
 
 
-def _channels_first(value: str, index: GraphIndex) -> bool:
+def channels_first(value: str, index: GraphIndex) -> bool:
     """Whether what makes `value` says that its channels come first: a convolution or a pool, perhaps behind functions
     of each element."""
     for _ in range(16):
@@ -208,21 +206,6 @@ _ELEMENTWISE = frozenset(
     {"Relu", "Sigmoid", "HardSigmoid", "HardSwish", "LeakyRelu", "Clip", "Mul", "Add", "Identity", "Cast",
      "QuantizeLinear", "DequantizeLinear", "Gelu", "Tanh", "Dropout", "Elu", "PRelu"}
 )  # fmt: skip
-
-
-def _flattened(value: str, index: GraphIndex, types: Types) -> tuple[str, Sequence[int | None]] | None:
-    """The map that a Reshape or Flatten has put on one axis, [N, C, H · W], and its sizes."""
-    position = index.producer(value)
-    if position is None or index.nodes[position].op_type != "Reshape":
-        return None
-    source = index.nodes[position].input[0]
-    before, after = types[source].sizes, types[value].sizes
-    if before is None or after is None or not 4 <= len(before) <= 5 or before[1] is None or before[1] != after[1]:
-        return None
-    extents = before[2:]
-    if None in extents or after[2] != element_count(extent or 0 for extent in extents):
-        return None
-    return source, before
 
 
 def _chained(index: GraphIndex, node: NodeProto) -> int | None:

@@ -17,6 +17,10 @@ from tse_onnx.passes.names import fresh
 
 Grid = Sequence["int | None"]
 
+_CONVOLUTIONS = frozenset({"Conv", "FusedConv"})
+# A convolution's attributes with an entry for each spatial axis; with a kernel of one pixel none of them says anything.
+_BY_AXIS = frozenset({"kernel_shape", "pads", "strides", "dilations", "auto_pad"})
+
 
 def excite(draft: Draft, step: Step, grid: Grid) -> None:
     """Lower one node on the way; the edit leaves it out where not a byte of it changes."""
@@ -54,9 +58,11 @@ def _point_convolution(draft: Draft, node: NodeProto, lowering: PointConvolution
     spatial = len(grid)
     weights = node.input[lowering.weight]
     dims = draft.types[weights].sizes or ()
-    if node.op_type == "Conv" and len(dims) == 2 + spatial:
+    if node.op_type in _CONVOLUTIONS and len(dims) == 2 + spatial:
         kept = _with_inputs(node, {name: draft.current(name) for name in node.input})
         return None if kept == node else kept
+    if node.op_type == "FusedConv":
+        return _of_other_rank(draft, node, spatial)
     if draft.double and node.op_type != "Conv":
         return _product(draft, node, lowering, grid)
     outputs = dims[0 if lowering.order == "OI" else 1]
@@ -82,6 +88,16 @@ def _point_convolution(draft: Draft, node: NodeProto, lowering: PointConvolution
         draft.add(made)
         made = _activation(draft, node, fused.s.decode(), made.output[0])
     return made
+
+
+def _of_other_rank(draft: Draft, node: NodeProto, spatial: int) -> NodeProto:
+    """A 1×1 convolution with an activation, for as many spatial axes as the tiles lie along."""
+    dims = draft.types[node.input[1]].sizes or ()
+    weights = draft.relaid(node.input[1], (*dims[:2],) + (1,) * spatial)
+    changed = _with_inputs(node, {node.input[0]: draft.current(node.input[0]), node.input[1]: weights})
+    del changed.attribute[:]
+    changed.attribute.extend(found for found in node.attribute if found.name not in _BY_AXIS)
+    return changed
 
 
 def _activation(draft: Draft, node: NodeProto, name: str, value: str) -> NodeProto:
@@ -131,7 +147,8 @@ def _channels_last(draft: Draft, node: NodeProto, lowering: ChannelsLast, spatia
             inputs[node.input[slot]] = draft.relaid(node.input[slot], (-1,))
     middle = _with_inputs(node, inputs)
     middle.output[0] = fresh(f"{draft.name}/{node.op_type.lower()}_last", draft.taken)
-    _set_axis(middle, rank - 1)
+    if lowering.axis:
+        _set_axis(middle, rank - 1)
     draft.add(middle)
     perm = [0, rank - 1, *range(1, rank - 1)]
     return draft.node("Transpose", "channels_back", [middle.output[0]], node.output[0], perm=perm)
