@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tse_onnx.passes.forms.act import Act, ChannelsLast, Form, Keep, Site
-from tse_onnx.passes.index import attribute, int_attribute
+from tse_onnx.passes.forms.act import Act, ChannelsLast, Form, Keep, Operand, Site
+from tse_onnx.passes.index import attribute, element_count, int_attribute
 from tse_onnx.passes.reasons import Refusal, refuse
 
 
@@ -45,7 +45,14 @@ def _layer_normalization(site: Site) -> Act | Refusal:
         return refuse("operator", "does not normalise over the descriptor's channels", node)
     if sum(bool(name) for name in node.output) > 1:
         return refuse("operator", "has more outputs than the descriptor", node)
+    for operand in site.operands[1:]:
+        if operand.name and not (source.admits(operand.dims) and _elements(operand) == source.channels):
+            return refuse("operator", "has a scale or a shift that is not one number per channel", node)
     return Act(source, ChannelsLast(flat=tuple(range(1, len(node.input)))))
+
+
+def _elements(operand: Operand) -> int:
+    return element_count(dim or 0 for dim in operand.dims or ())
 
 
 FORMS: tuple[Form, ...] = (

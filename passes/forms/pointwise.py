@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tse_onnx.passes.forms.act import Act, Form, Keep, Site
+from tse_onnx.passes.forms.act import Act, ChannelsLast, Form, Keep, Site
 from tse_onnx.passes.index import element_count
 from tse_onnx.passes.reasons import Refusal, refuse
 
@@ -49,9 +49,24 @@ def _elementwise(site: Site) -> Act | Refusal:
     return Act(form, Keep(tuple(per_channel)))
 
 
+def _slope(site: Site) -> Act | Refusal:
+    """A slope for each channel. It takes the shape of the data and never the other way round, so that slopes for many
+    tiles would not fit data that are constant."""
+    if site.source is None:
+        return refuse("operator", "takes its slopes from the descriptor, not its data", site.node)
+    return _elementwise(site)
+
+
 def _bias_activation(site: Site) -> Act | Refusal:
-    """An activation fused with the addition of a vector before it."""
-    return _elementwise(site) if len(site.operands) > 1 and site.operands[1].name else _unary(site)
+    """An activation fused with the addition of a vector before it, which runs along the last axis."""
+    source, node = site.source, site.node
+    if len(site.operands) < 2 or not site.operands[1].name:
+        return _unary(site)
+    if source is None or not site.constants_elsewhere:
+        return refuse("operator", "takes the vector that it adds from the descriptor", node)
+    if source.axes[-1] != "C" or site.operands[1].dims != (source.channels,):
+        return refuse("operator", "does not add a vector along the descriptor's channels", node)
+    return Act(source, ChannelsLast(flat=(1,), axis=False))
 
 
 def _shown(dims: Sequence[int | None] | None) -> str:
@@ -69,6 +84,7 @@ FORMS: tuple[Form, ...] = (
         _unary,
     ),
     Form(("Dropout",), _dropout),
-    Form(("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean", "Pow", "PRelu"), _elementwise),
+    Form(("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean", "Pow"), _elementwise),
+    Form(("PRelu",), _slope),
     Form(("com.microsoft::FastGelu", "com.microsoft::BiasGelu"), _bias_activation),
 )  # fmt: skip
