@@ -1,8 +1,9 @@
 """The command line: `tse-onnx convert`, `evaluate`, `explain`, `inspect`, `plan`, `report`, `restore`,
 `sensitivity`, `stream`, `tune`.
 
-Exit codes: 0 done, 1 a check failed, 2 bad usage or bad input, 70 a fault of the program itself, 130 interrupted (143
-by SIGTERM), 141 the reader of the output went away. An error is one line on standard error.
+Exit codes: 0 done, 1 a check failed, 2 bad usage or bad input, 70 a fault of the program itself, 74 the output was
+written but standard output could not be, 130 interrupted (143 by SIGTERM), 141 the reader of the output went away. An
+error is one line on standard error.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from tse_onnx.cli.plan import write_plan
 from tse_onnx.cli.report import report
 from tse_onnx.cli.restore import restore
 from tse_onnx.cli.stream import stream as stream_command
+from tse_onnx.cli.streams import standard_streams
 from tse_onnx.cli.tune import sensitivity, tune
 from tse_onnx.errors import CheckFailed, TseError
 from tse_onnx.passes.reasons import printable
@@ -55,6 +57,8 @@ _HANDLED = {
     signal.SIGINT: (signal.default_int_handler, KeyboardInterrupt),
     signal.SIGTERM: (signal.SIG_DFL, _Terminated),
 }
+_HALF_DONE = 74
+"""The exit code where the output has its name and standard output is full: EX_IOERR of sysexits.h."""
 _MOMENT = 5.0
 """Seconds in which a second signal, as of an impatient user, does not disturb the removal of what was staged."""
 
@@ -99,12 +103,30 @@ def _importing(frame: FrameType | None) -> bool:
     return False
 
 
+# The program without arguments shows its help; older releases of click have no error for that.
+_HELPFUL: tuple[type[Exception], ...] = tuple(filter(None, [getattr(click.exceptions, "NoArgsIsHelpError", None)]))
+
+
 class _Group(click.Group):
     """Turns the library's errors into one line and an exit code, and its log into lines where that is asked for."""
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         cmd.params.extend(diagnosis_options())
         super().add_command(cmd, name)
+
+    def main(self, *arguments: Any, **named: Any) -> Any:
+        with standard_streams():
+            if sys.stdout is None:
+                _fail("standard output is closed; with >/dev/null nobody has to read what is printed", 2)
+            return super().main(*arguments, **named)
+
+    def make_context(self, *arguments: Any, **named: Any) -> click.Context:
+        try:
+            return super().make_context(*arguments, **named)
+        except _HELPFUL:
+            raise
+        except (OSError, click.UsageError) as error:  # of --help and --version, which are printed meanwhile
+            _report(error, ())
 
     def invoke(self, ctx: click.Context) -> Any:
         _collect_rarely()
@@ -150,10 +172,16 @@ def _report(error: BaseException, written: Sequence[str]) -> NoReturn:
             sys.exit(141)
         case OSError(filename=None):
             _drop_output()
-            _fail(f"cannot write to standard output: {error.strerror or error}", 2)
+            if written:
+                _fail(f"{' and '.join(written)} was written; standard output cannot be: {_why(error)}", _HALF_DONE)
+            _fail(f"cannot write to standard output: {_why(error)}", 2)
         case OSError():
-            _fail(f"cannot use {error.filename}: {error.strerror or error}", 2)
+            _fail(f"cannot use {error.filename}: {_why(error)}", 2)
     _fail(f"internal error: {type(error).__name__}: {error}; run with --debug and report it", INTERNAL_ERROR)
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or str(error)
 
 
 def _fail(text: str, code: int) -> NoReturn:
@@ -173,7 +201,8 @@ def _leave(code: int) -> NoReturn:
 
 def _drop_output() -> None:
     """Let the interpreter's last flush of standard output go nowhere: it has failed once."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with contextlib.suppress(OSError):  # what is no file of the system's is flushed by whoever has made it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _collect_rarely() -> None:

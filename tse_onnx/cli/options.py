@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tse_onnx.errors import ModelError
+
 if TYPE_CHECKING:
     from tse_onnx.passes.shapes import Dim
     from tse_onnx.source import ModelLike
@@ -98,6 +100,8 @@ def given_model(path: Path) -> ModelLike:
     """The model that a command names; `-` is read from standard input."""
     if str(path) != "-":
         return path
+    if sys.stdin is None:
+        raise ModelError("cannot read standard input: it is closed")
     from tse_onnx.source import from_stream
 
     return from_stream(sys.stdin.buffer, "standard input")
