@@ -337,6 +337,54 @@ def test_nothing_but_the_model_on_standard_output(folder):
     assert ModelProto.FromString(done.stdout).graph.node
 
 
+def test_json_goes_where_the_report_goes(folder):
+    done = tse_onnx("convert", "net.onnx", "-", "--format", "json", cwd=folder)
+    assert ModelProto.FromString(done.stdout).graph.node
+    assert validated(done.stderr, "report")["totals"]["converted"] == 2
+    np.save(folder / "data.npy", np.random.default_rng(0).standard_normal((4, 8, 28, 12)).astype(np.float32))
+    words = ["tune", "net.onnx", "--data", "data.npy", "--reduce", "30%", "--no-cache", "--format", "json", "-o"]
+    done = tse_onnx(*words, "-", cwd=folder)
+    assert validated(done.stderr, "tune")["schema"].startswith("tse-onnx/tune/")
+    assert tse_onnx(*words, "plan.toml", cwd=folder).returncode == 0
+    assert done.stdout == (folder / "plan.toml").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["convert", "net.onnx", "-"], ["convert", "net.onnx", "-", "--format", "json"], ["restore", "net.onnx", "-"]],
+)
+def test_no_model_is_poured_on_a_terminal(folder, words):
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "tse_onnx"]
+    done = subprocess.run([*command, *words], cwd=folder, stdout=follower, stderr=subprocess.PIPE)
+    assert done.returncode == 2
+    assert done.stderr == b"Error: a model is not written to a terminal: name a file, or send it on with > or |\n"
+    if words[0] == "convert":
+        named = [*command, words[0], words[1], os.ttyname(follower)]
+        done = subprocess.run(named, cwd=folder, capture_output=True)
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert b"is not written to a terminal" in done.stderr
+    os.set_blocking(leader, False)
+    with pytest.raises(BlockingIOError):
+        os.read(leader, 1)
+    os.close(leader)
+    os.close(follower)
+
+
+@pytest.mark.parametrize("words", [["inspect", "-"], ["convert", "-", "out.onnx"], ["restore", "-", "out.onnx"]])
+def test_no_model_is_awaited_from_a_terminal(folder, words):
+    leader, follower = pty.openpty()
+    done = subprocess.run([sys.executable, "-m", "tse_onnx", *words], cwd=folder, stdin=follower, capture_output=True)
+    os.close(leader)
+    os.close(follower)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == b"Error: a model is not read from a terminal: name a file, or send one in with < or |\n"
+
+
+def test_a_plan_is_text_and_may_be_read_on_a_terminal(folder):
+    assert b"rows = 7" in _on_a_terminal(["plan", "net.onnx"], folder)
+
+
 @pytest.mark.parametrize("way", ["stdin to stdout", "stdin to file", "file to stdout", "pipe to file"])
 def test_an_unchanged_model_keeps_its_bytes_on_every_way(folder, way):
     """Bytes in an order that no serialiser writes, with a field that this version of onnx does not know."""

@@ -193,6 +193,50 @@ def test_outputs_that_cannot_be(folder, monkeypatch, bad):
     assert not (folder / "out.onnx").exists()
 
 
+@pytest.mark.parametrize("end", ["/", "//", "/."])
+@pytest.mark.parametrize("there", [False, True], ids=["missing", "there"])
+def test_a_name_that_says_directory_is_not_made_a_file(folder, end, there):
+    if there:
+        (folder / "new").mkdir()
+    before = _names(folder)
+    name = f"new{end}"
+    for words in (
+        ["convert", "se.onnx", name], ["convert", "se.onnx", "out.onnx", "--report", name], ["restore", "se.onnx", name],
+        ["report", "se.onnx", "--csv", name], ["stream", "se.onnx", "--no-run", "--csv", name],
+        ["tune", "se.onnx", "--data", "se.onnx", "--reduce", "30%", "-o", name],
+    ):  # fmt: skip
+        line = refused(command(*words, cwd=folder))
+        assert "name a file in it" in line
+        assert there or "there is no directory new" in line
+        assert _names(folder) == before
+    for out in (f"{folder}/{name}", f"{folder}/se.onnx{end}"):
+        for call in (tse_onnx.convert, tse_onnx.restore):
+            with pytest.raises(tse_onnx.ModelError, match="name a file in it"):
+                call(folder / "se.onnx", out)
+    assert _names(folder) == before
+
+
+@pytest.mark.parametrize("answer", ["EINVAL", "ENOTSUP", "ENOSYS", "EIO"])
+@pytest.mark.parametrize("model", ["se.onnx", "external/model.onnx"])
+def test_a_file_system_that_cannot_flush(folder, monkeypatch, model, answer):
+    """It does what it can; a disk that fails is another thing."""
+    _external(folder / "external", se_model())
+    (folder / "target").mkdir()
+
+    def fsync(handle):
+        raise OSError(getattr(errno, answer), os.strerror(getattr(errno, answer)))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    done = command("convert", model, "target/out.onnx", "--report", "target/r.json", "--no-verify", cwd=folder)
+    if answer == "EIO":
+        assert "cannot write target/" in refused(done)
+        assert not os.listdir(folder / "target")
+    else:
+        assert done.returncode == 0
+        onnx.checker.check_model(str(folder / "target/out.onnx"))
+        assert (folder / "target/r.json").exists()
+
+
 def test_only_a_model_goes_to_standard_output(folder):
     for command_line in (["convert", "se.onnx", "out.onnx", "--report", "-"], ["report", "se.onnx", "--csv", "-"]):
         assert "standard output" in refused(command(*command_line, cwd=folder))

@@ -19,6 +19,7 @@ from tse_onnx.encode import encoded
 from tse_onnx.errors import CheckFailed, UsageError
 from tse_onnx.external import check_locations, external_tensors, location
 from tse_onnx.metric import Buffering, measure
+from tse_onnx.outputs import file_path
 from tse_onnx.passes.block import Block
 from tse_onnx.passes.match import DEFAULT_KINDS
 from tse_onnx.passes.reasons import quoted
@@ -173,6 +174,7 @@ def convert(
     """
     _check_options(verify, seed, max_drift, threads, time_limit)
     prepared = preprocess_of(preprocess)
+    target, told = (None if path is None else file_path(path) for path in (out, report))
     source = open_model(model)
     if retile:
         from tse_onnx.restoration import untiled
@@ -181,8 +183,8 @@ def convert(
     base = source.path.parent if source.path is not None else None
     if verify or out is not None:
         check_locations(source.model, base)
-    if report is not None:
-        _check_report(Path(report), source, None if out is None else Path(out))
+    if told is not None:
+        _check_report(told, source, target)
     forms = forms_of(upsample, means)
     made = prepare(source, _chosen(rows, tiling, plan), input_shapes, kinds, dynamic, selection)
     if verify:
@@ -215,10 +217,9 @@ def convert(
         bound = dict(analysis.bound)
         return Report(source.title, source.opset, bound, made.plan, figures, verification, dynamic, certificate)
 
-    target = None if out is None else Path(out)
     with contextlib.ExitStack() as stack:
         model_stage = _stage(stack, target)
-        report_stage = _stage(stack, None if report is None else Path(report))
+        report_stage = _stage(stack, told)
         if model_stage is None:
             verification = check(base, {})
         else:

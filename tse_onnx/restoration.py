@@ -11,6 +11,7 @@ from onnx import ModelProto
 
 from tse_onnx.encode import encoded
 from tse_onnx.external import check_locations
+from tse_onnx.outputs import file_path
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.undo import restored
 from tse_onnx.phases import phase
@@ -48,20 +49,21 @@ def restore(model: ModelLike, out: str | os.PathLike[str] | None = None) -> Rest
     """
     source = open_model(model)
     base = source.path.parent if source.path is not None else None
-    if out is not None:
+    target = None if out is None else file_path(out)
+    if target is not None:
         check_locations(source.model, base)
     with phase(_log, "restoring"):
         made, blocks = restored(source.model)
     for block in blocks:
         _log.debug("%s is restored", quoted(block))
     unchanged = None if blocks else source.original()
-    if out is not None:
+    if target is not None:
         from tse_onnx.staging import staging
 
-        with phase(_log, f"writing {quoted(str(out))}"), staging(Path(out)) as stage:
+        with phase(_log, f"writing {quoted(str(target))}"), staging(target) as stage:
             stage.write(made, base, unchanged)
             stage.commit()
-    return RestoreResult(made, blocks, None if out is None else Path(out), unchanged)
+    return RestoreResult(made, blocks, target, unchanged)
 
 
 def untiled(source: Source) -> Source:

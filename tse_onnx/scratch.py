@@ -27,6 +27,7 @@ _NAME = re.compile(r"\.tse-onnx-[0-9a-f]{16}")
 _STAGED, _DEAD, _REPLACED, _CARRIED = "staged", "dead", "replaced", "carried"
 _MADE = ".tse-onnx-made"  # in `carried`: the folder at this place outside was made by the run
 _AHEAD = 2**22  # bytes that are written before the system is told to begin with the disk
+_NO_FLUSH = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _BINARY = getattr(os, "O_BINARY", 0)
 
 
@@ -67,7 +68,7 @@ class Scratch:
                     write_out(self._handle, begun, end - begun)
                     begun = end
             file.flush()
-            os.fsync(file.fileno())
+            _sync(file.fileno())
 
     def carry(self, source: Path, name: str) -> None:
         """Copy a weight file into the folder, to be given as `name`."""
@@ -181,12 +182,18 @@ def flush(path: Path) -> None:
     except PermissionError:  # a folder under Windows, or one that may not be listed
         return
     try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
+        _sync(handle)
     finally:
         os.close(handle)
+
+
+def _sync(handle: int) -> None:
+    """Flush what is open, as far as its file system can; where it cannot at all, it is the system's affair."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NO_FLUSH:
+            raise
 
 
 def _sweep(home: Path) -> None:

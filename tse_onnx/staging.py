@@ -40,6 +40,8 @@ class Stage:
         `unchanged` are the model's own bytes where it is to stay as it is: they are staged unless a reference changed.
         """
         with _telling(self.title):
+            if self._is_stream and _is_terminal(self.out):
+                raise ModelError(f"cannot write {self.title}: a model is not written to a terminal")
             if self._is_stream:  # which has no folder: what reads it has to find the weights by itself
                 self.folder, renamed = folder, {}
             else:
@@ -190,6 +192,16 @@ def resolved(path: Path) -> Path:
         return path.resolve()
     except RuntimeError as error:  # what Python before 3.13 raises
         raise ModelError(f"cannot follow {path}: its links lead in a circle") from error
+
+
+def _is_terminal(path: Path) -> bool:
+    if not path.is_char_device():
+        return False
+    handle = os.open(path, os.O_WRONLY | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_NONBLOCK", 0))
+    try:
+        return os.isatty(handle)
+    finally:
+        os.close(handle)
 
 
 def _is_standard_output(path: Path) -> bool:

@@ -2,8 +2,8 @@
 `sensitivity`, `stream`, `tune`.
 
 Exit codes: 0 done, 1 a check failed, 2 bad usage or bad input, 70 a fault of the program itself, 74 the output was
-written but standard output could not be, 130 interrupted (143 by SIGTERM), 141 the reader of the output went away. An
-error is one line on standard error.
+written but standard output could not be, 130 interrupted (143 by SIGTERM, and so on: 128 and the signal's number), 141
+the reader of the output went away. An error is one line on standard error.
 """
 
 from __future__ import annotations
@@ -50,13 +50,20 @@ from tse_onnx.written import noting
 
 
 class _Terminated(BaseException):
-    """SIGTERM, as a job that took too long gets it: what is staged has to be removed first."""
+    """A signal that would end the process, as a job that took too long gets it. First what is staged has to go."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
-_HANDLED = {
-    signal.SIGINT: (signal.default_int_handler, KeyboardInterrupt),
-    signal.SIGTERM: (signal.SIG_DFL, _Terminated),
+# SIGQUIT is none of them: it ends what does not react to the others, and leaves a core to look at.
+_ENDING = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGXCPU")
+_USUAL: dict[int, Any] = {signal.SIGINT: signal.default_int_handler} | {
+    getattr(signal, name): signal.SIG_DFL for name in _ENDING if hasattr(signal, name)
 }
+"""The signals that end a command, and what they do where nobody has said anything about them."""
+
 _HALF_DONE = 74
 """The exit code where the output has its name and standard output is full: EX_IOERR of sysexits.h."""
 _MOMENT = 5.0
@@ -65,7 +72,7 @@ _MOMENT = 5.0
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[BaseException]]:
-    """Raise for SIGINT and SIGTERM, where nobody else has taken or switched off these; what was raised is in the list.
+    """Raise for signals that end a command, where nobody has taken or switched them off; the list has what was raised.
 
     Once there is something in it the process ends, and does so undisturbed.
     """
@@ -81,11 +88,11 @@ def _signals() -> Iterator[list[BaseException]]:
             return
         last, before = time.monotonic(), last
         if last - before > _MOMENT:
-            raised.append(_HANDLED[signal.Signals(number)][1]())
+            raised.append(KeyboardInterrupt() if number == signal.SIGINT else _Terminated(number))
             raise raised[-1]
 
     ours = threading.current_thread() is threading.main_thread()
-    taken = {number: usual for number, (usual, _) in _HANDLED.items() if ours and signal.getsignal(number) == usual}
+    taken = {number: usual for number, usual in _USUAL.items() if ours and signal.getsignal(number) == usual}
     for number in taken:
         signal.signal(number, stop)
     try:
@@ -159,7 +166,7 @@ def _report(error: BaseException, written: Sequence[str]) -> NoReturn:
         case KeyboardInterrupt() | _Terminated():
             there = f"{printable(' and '.join(written))} was written" if written else "nothing was written"
             click.echo(f"Interrupted: {str(error) or there}.", err=True)
-            _leave(130 if isinstance(error, KeyboardInterrupt) else 143)
+            _leave(128 + (error.number if isinstance(error, _Terminated) else signal.SIGINT))
         case TseError():
             _fail(str(error), 1 if isinstance(error, CheckFailed) else 2)
         case click.UsageError():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tse_onnx.cli.options import (
+    OutputPath,
     format_option,
     given_model,
     input_shape_option,
@@ -21,6 +22,7 @@ from tse_onnx.cli.options import (
     parse_shapes,
     preprocess_option,
     print_json,
+    refuse_terminal,
     seed_option,
     threads_option,
     time_limit_option,
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @model_argument
-@click.argument("output", type=click.Path(path_type=Path, allow_dash=True))
+@click.argument("output", type=OutputPath(allow_dash=True))
 @tiling_options
 @click.option(
     "--retile",
@@ -81,9 +83,7 @@ if TYPE_CHECKING:
 @click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Fail unless N blocks are converted.")
 @threads_option
 @time_limit_option
-@click.option(
-    "--report", "report_path", type=click.Path(path_type=Path), metavar="FILE", help="Write the report as JSON."
-)
+@click.option("--report", "report_path", type=OutputPath(), metavar="FILE", help="Write the report as JSON.")
 @click.option("--certify", is_flag=True, help="Run the result row by row in the room that the dataflow model predicts.")
 @format_option
 def convert(
@@ -128,6 +128,8 @@ def convert(
     from tse_onnx.conversion import convert as run
 
     to_stdout = str(output) == "-"
+    if to_stdout:
+        refuse_terminal()
     with contextlib.ExitStack() as stack:
         logged = logging.getLogger("tse_onnx").isEnabledFor(logging.INFO)  # lines between which nothing should turn
         if verify and sys.stderr.isatty() and not logged and not os.environ.get("NO_COLOR"):
@@ -159,10 +161,10 @@ def convert(
     if to_stdout:
         sys.stdout.buffer.write(result.serialized())
         sys.stdout.buffer.flush()
-    if form == "json" and not to_stdout:
+    if form == "json":
         from tse_onnx.report.json import report_json
 
-        print_json(report_json(result.report))
+        print_json(report_json(result.report), err=to_stdout)
     else:
         from tse_onnx.report.page import page
         from tse_onnx.report.terminal import print_report

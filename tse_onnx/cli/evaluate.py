@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from tse_onnx.cli.data_options import data_options
 from tse_onnx.cli.options import (
+    OutputPath,
     format_option,
     given_model,
     input_shape_option,
@@ -43,14 +44,14 @@ if TYPE_CHECKING:
 @click.option(
     "--plot",
     "plot_path",
-    type=click.Path(path_type=Path),
+    type=OutputPath(),
     metavar="FILE",
     help="With --correlation: draw it, as .svg or .png (needs matplotlib).",
 )
 @click.option(
     "--csv",
     "csv_path",
-    type=click.Path(path_type=Path),
+    type=OutputPath(),
     metavar="FILE",
     help="With --correlation: write a line per tile as CSV.",
 )

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tse_onnx.errors import ModelError
+from tse_onnx.errors import ModelError, UsageError
+from tse_onnx.outputs import file_path
 
 if TYPE_CHECKING:
     from tse_onnx.passes.shapes import Dim
@@ -57,8 +58,20 @@ time_limit_option = click.option(
 )  # fmt: skip
 format_option = click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
-    help="What to print on standard output.",
+    help="What to print: on standard output, or on standard error where that has the output.",
 )  # fmt: skip
+
+
+class OutputPath(click.Path):
+    """A file to be written; what is spelled as a directory is refused."""
+
+    def __init__(self, *, allow_dash: bool = False) -> None:
+        super().__init__(path_type=Path, allow_dash=allow_dash)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path; `ModelError` as `file_path` raises it."""
+        file_path(value)
+        return super().convert(value, param, ctx)
 
 
 def parse_shapes(values: Iterable[str]) -> dict[str, tuple[Dim, ...]]:
@@ -102,13 +115,22 @@ def given_model(path: Path) -> ModelLike:
         return path
     if sys.stdin is None:
         raise ModelError("cannot read standard input: it is closed")
+    if sys.stdin.isatty():
+        raise ModelError("a model is not read from a terminal: name a file, or send one in with < or |")
     from tse_onnx.source import from_stream
 
     return from_stream(sys.stdin.buffer, "standard input")
 
 
-def print_json(value: object) -> None:
-    """One JSON object on standard output: in ASCII, so that no name in it can steer a terminal or break an encoding."""
+def refuse_terminal() -> None:
+    """Raise `UsageError` where a model for standard output would be shown on a terminal."""
+    if sys.stdout.isatty():
+        raise UsageError("a model is not written to a terminal: name a file, or send it on with > or |")
+
+
+def print_json(value: object, err: bool = False) -> None:
+    """One JSON object on standard output, or on standard error: in ASCII, so that no name in it can steer a terminal or
+    break an encoding."""
     import json
 
-    click.echo(json.dumps(value, indent=2, allow_nan=False))
+    click.echo(json.dumps(value, indent=2, allow_nan=False), err=err)

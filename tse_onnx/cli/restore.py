@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from tse_onnx.cli.options import given_model, model_argument
+from tse_onnx.cli.options import OutputPath, given_model, model_argument, refuse_terminal
 
 
 @click.command()
 @model_argument
-@click.argument("output", type=click.Path(path_type=Path, allow_dash=True))
+@click.argument("output", type=OutputPath(allow_dash=True))
 def restore(model: Path, output: Path) -> None:
     """Undo the conversions of MODEL and write the model that it was to OUTPUT, byte for byte outside its metadata.
 
@@ -27,6 +27,8 @@ def restore(model: Path, output: Path) -> None:
     from tse_onnx.restoration import restore as run
 
     to_stdout = str(output) == "-"
+    if to_stdout:
+        refuse_terminal()
     result = run(given_model(model), None if to_stdout else output)
     if to_stdout:
         sys.stdout.buffer.write(result.serialized())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from tse_onnx.cli.options import OutputPath
 
 if TYPE_CHECKING:
     from tse_onnx.streaming.machine import Machine
@@ -34,10 +35,10 @@ latency_option = click.option(
     "Used for the no-stall depths. May be repeated.",
 )
 csv_option = click.option(
-    "--csv", "csv_path", type=click.Path(path_type=Path), metavar="FILE", help="Write a line per tensor as CSV."
+    "--csv", "csv_path", type=OutputPath(), metavar="FILE", help="Write a line per tensor as CSV."
 )
 plot_option = click.option(
-    "--plot", "plot_path", type=click.Path(path_type=Path), metavar="FILE",
+    "--plot", "plot_path", type=OutputPath(), metavar="FILE",
     help="Draw the rows held against the input row, as .svg or .png (needs matplotlib).",
 )  # fmt: skip
 

@@ -12,6 +12,7 @@ import click
 from tse_onnx.cli.data_options import data_options
 from tse_onnx.cli.options import (
     Command,
+    OutputPath,
     format_option,
     given_model,
     input_shape_option,
@@ -86,7 +87,7 @@ _OPTIONS = (
         "--scheduler", metavar="ADDRESS", help="Measure on the workers of a Dask scheduler, as tcp://10.0.0.5:8786."
     ),
     click.option(
-        "--csv", "csv_path", type=click.Path(path_type=Path), metavar="FILE",
+        "--csv", "csv_path", type=OutputPath(), metavar="FILE",
         help="Write a line for each choice of each block as CSV.",
     ),
 )  # fmt: skip
@@ -167,7 +168,7 @@ def sensitivity(model: Path, data: Data, options: Options, csv_path: Path | None
     "--max-loss", type=click.FloatRange(min=0), metavar="X", help="The loss that is allowed, for the smallest buffer."
 )
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE",
+    "-o", "--output", type=OutputPath(allow_dash=True), metavar="FILE",
     help="Write the plan, for convert --plan; - is standard output (the report then goes to standard error).",
 )  # fmt: skip
 @click.option(
@@ -183,11 +184,9 @@ def sensitivity(model: Path, data: Data, options: Options, csv_path: Path | None
     help="Points of the Pareto curve to measure.",
 )  # fmt: skip
 @_measuring
+@click.option("--report", "report_path", type=OutputPath(), metavar="FILE", help="Write everything as JSON.")
 @click.option(
-    "--report", "report_path", type=click.Path(path_type=Path), metavar="FILE", help="Write everything as JSON."
-)
-@click.option(
-    "--plot", "plot_path", type=click.Path(path_type=Path), metavar="FILE",
+    "--plot", "plot_path", type=OutputPath(), metavar="FILE",
     help="Draw the Pareto curve and what each block bears, as .svg or .png (needs matplotlib).",
 )  # fmt: skip
 @format_option
@@ -240,10 +239,10 @@ def tune(
         )  # fmt: skip
     _write(found, source, options, output, report_path, csv_path, plot_path)
     to_stdout = output is not None and str(output) == "-"
-    if form == "json" and not to_stdout:
+    if form == "json":
         from tse_onnx.report.tuning_json import tune_json
 
-        print_json(tune_json(found))
+        print_json(tune_json(found), err=to_stdout)
         return
     from tse_onnx.report.page import page
     from tse_onnx.report.tuning_terminal import print_tuning
