@@ -11,7 +11,7 @@ from tests.command import tse_onnx as command
 from tests.command import validated
 from tests.graphs import se_body, se_model, se_weights, some_input, text_model
 from tests.running import run as first_output
-from tests.test_verification import gate_of_the_next_tile
+from tests.test_verification import gate_of_the_next_tile, stale_types
 from tse_onnx import Frozen, Plan, Tiling, conversion
 from tse_onnx.verification.comparison import Comparison
 
@@ -36,6 +36,8 @@ def _scaled(factors, excite=1.0, gate="Sigmoid"):
     """A block on a map whose channels are multiplied by `factors`, the first weights of the excite by `excite`."""
     weights = se_weights()
     weights["w1"] = (weights["w1"].astype(np.float64) * excite).astype(np.float32)
+    for name in ("w2", "b2"):  # the gate of the large channel does not move: the small ones have to tell
+        weights[name][np.broadcast_to(factors, (8,)) > 1e6] = 0
     weights["factors"] = np.broadcast_to(factors, (8,)).astype(np.float32).reshape(8, 1, 1)
     return text_model(f"h = Mul(x, factors)\n{se_body(gate=gate)}\ny = Identity(s)", weights)
 
@@ -198,3 +200,75 @@ def test_a_tolerance_of_zero_asks_for_the_same():
     assert (compared.error, compared.tolerance) == (0, 0)
     compared.add(zero + 1, zero, lambda: [])
     assert not compared.error <= compared.tolerance
+
+
+# Models that onnxruntime runs and onnx's checker refuses
+
+
+def _of_rank_0():
+    model = se_model(stated=True)
+    del model.graph.output[0].type.tensor_type.shape.dim[:]
+    return model
+
+
+def _stale():
+    """An output that states the size of an input that is dynamic, and bound to another."""
+    model = se_model()
+    for dim, name in zip(model.graph.input[0].type.tensor_type.shape.dim[2:], "HW", strict=True):
+        dim.dim_param = name
+    return model
+
+
+_REFUSED = {"rank 0": (_of_rank_0, (), {}), "stale": (_stale, ("--input-shape", "x:1,8,32,24"), {"x": (1, 8, 32, 24)})}
+
+
+@pytest.mark.parametrize("name", _REFUSED)
+def test_a_model_that_only_the_checker_refuses_is_held_to_its_own_standard(name, tmp_path):
+    make, options, shapes = _REFUSED[name]
+    model = make()
+    onnx.save(model, tmp_path / "m.onnx")
+    done = command("convert", "m.onnx", "out.onnx", "--report", "r.json", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert b"Note: onnx.checker refuses the original as well, for the same: " in done.stdout
+    found = validated((tmp_path / "r.json").read_text(), "report")["verification"]
+    (check,) = (check for check in found["checks"] if check["name"] == "checker")
+    assert check["passed"]
+    assert "differ in" in check["text"]
+    assert len(found["blocks"]) == 1
+    assert tse_onnx.convert(model, input_shapes=shapes).verification.notes
+    first_output(onnx.load(tmp_path / "out.onnx"), np.zeros(shapes.get("x", (1, 8, 16, 12)), np.float32))
+
+
+def test_a_new_complaint_is_a_fault_beside_an_old_one(sabotage):
+    sabotage(stale_types)
+    with pytest.raises(tse_onnx.CheckFailed, match="refuses the output for what it does not say of the input"):
+        tse_onnx.convert(_of_rank_0())
+
+
+def test_what_only_follows_from_an_old_complaint_is_none():
+    """The map is stated to be of rank 0: nothing that pools it fits."""
+    model = se_model(stated=True)
+    (stated,) = (value for value in model.graph.value_info if value.name == "h")
+    del stated.type.tensor_type.shape.dim[:]
+    shapes = {"x": (1, 8, 16, 12)}
+    assert tse_onnx.convert(model, input_shapes=shapes).verification.notes
+
+
+def test_an_output_of_another_size_than_the_original_has_is_a_fault(sabotage):
+    """Both differ from what is stated: each in its way."""
+
+    def cut(model):
+        for node in model.graph.node:
+            if node.op_type == "Slice":
+                node.op_type, node.input[:] = "Identity", node.input[:1]
+
+    sabotage(cut)
+    with pytest.raises(tse_onnx.CheckFailed, match="refuses the output for what it does not say of the input"):
+        tse_onnx.convert(_stale(), input_shapes={"x": (1, 8, 32, 24)})
+
+
+def test_a_model_that_onnxruntime_refuses_as_well_is_not_valid():
+    model = _of_rank_0()
+    model.graph.node.append(onnx.helper.make_node("Relu", ["s"], ["nobody"], axis=3))
+    with pytest.raises(tse_onnx.ModelError, match=r"the model is not valid: .* does not take the model: "):
+        tse_onnx.convert(model)

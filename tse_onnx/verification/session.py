@@ -26,7 +26,7 @@ _NEVER = Deadline()
 
 _FOLDER = "session.model_external_initializers_file_folder_path"
 _FATAL_ONLY = 4  # what goes wrong is raised as well, and said once
-_WAY_OUT = "; --no-verify converts without running it"
+WAY_OUT = "; --no-verify converts without running it"
 
 
 class Session:
@@ -48,7 +48,7 @@ class Session:
         *,
         alone: bool = False,
         large: bool = False,
-        way_out: str = _WAY_OUT,
+        way_out: str = WAY_OUT,
         deadline: Deadline | None = None,
     ) -> None:
         self._title, self._way_out = title, way_out

@@ -28,13 +28,13 @@ from tse_onnx.passes.splice import Change
 from tse_onnx.passes.tiling import Cover, Tiling
 from tse_onnx.phases import phase
 from tse_onnx.plan import Plan
-from tse_onnx.validity import complaint, has_sound_sizes
+from tse_onnx.validity import Standard, complaint, has_sound_sizes
 from tse_onnx.verification.deadline import Deadline
 from tse_onnx.verification.drift import drift_of
 from tse_onnx.verification.oracle import Original, check_block, check_inner, probes, size_probes
 from tse_onnx.verification.outside import outside_differences
 from tse_onnx.verification.result import BlockCheck, Check, Drift, Verification
-from tse_onnx.verification.session import Session
+from tse_onnx.verification.session import WAY_OUT, Session
 from tse_onnx.verification.widen import has_narrow_type, widened, widened_feed
 
 _log = logging.getLogger(__name__)
@@ -70,14 +70,26 @@ def verify(
     with phase(_log, "comparing everything outside the edit"):
         checks = [_outside(analysis, converted, changes, renamed), _full_rows(analysis)]
     with phase(_log, "onnx's checker"):
-        checks.append(_valid(analysis, converted, changes))
+        valid, refused = _valid(analysis, converted, changes)
+        checks.append(valid)
     if not all(check.passed for check in checks):
         return Verification(inputs.text, 0, tuple(checks), (), ())
-    if not changes and not analysis.bound:  # the same bytes: nothing can differ, whether or not onnxruntime runs them
-        same = tuple(Drift(output.name, 0.0, None, None) for output in converted.graph.output)
-        return Verification("not run: the model is unchanged", 0, tuple(checks), (), same)
+    if not changes and not analysis.bound and refused is None:  # the same bytes: nothing can differ, run or not
+        equal = tuple(Drift(output.name, 0.0, None, None) for output in converted.graph.output)
+        return Verification("not run: the model is unchanged", 0, tuple(checks), (), equal)
     deadline.check()
-    blocks, drift, remarks = _numbers(analysis, converted, decisions, inputs, folders, threads, deadline)
+    try:
+        blocks, drift, remarks = _numbers(analysis, converted, decisions, inputs, folders, threads, deadline)
+    except ModelError as error:
+        if refused is None:
+            raise
+        text = str(error).removesuffix(WAY_OUT)
+        raise ModelError(f"the model is not valid: {refused}; and {text}{WAY_OUT}") from error
+    if refused is not None:
+        remarks = (
+            f"onnx.checker refuses the original as well, for the same: {refused}; onnxruntime runs both",
+            *remarks,
+        )
     if max_drift is not None:
         checks.append(_bounded(drift, max_drift))
     text = inputs.text + ", in single precision" * has_narrow_type(analysis.source.model)
@@ -102,7 +114,8 @@ def _full_rows(analysis: Analysis) -> Check:
     return Check("full-rows", True, "with as many rows as the tallest map the model is unchanged")
 
 
-def _valid(analysis: Analysis, converted: ModelProto, changes: Sequence[Change]) -> Check:
+def _valid(analysis: Analysis, converted: ModelProto, changes: Sequence[Change]) -> tuple[Check, str | None]:
+    """Whether onnx accepts the output as it accepts the input, and what it has against the latter."""
     # The Slices of an edit cut what has the sizes of the original's maps.
     made = (node for change in changes for edit in change.edits for nodes in edit.nodes.values() for node in nodes)
     trusted = {node.output[0] for node in made if node.op_type == "Slice"}
@@ -110,11 +123,19 @@ def _valid(analysis: Analysis, converted: ModelProto, changes: Sequence[Change])
         trusted = set()
     said = complaint(converted, trusted=trusted)
     if said is None:
-        return Check("checker", True, "onnx.checker accepts the output, shapes included")
-    own = complaint(analysis.source.model)
-    if own is not None:
-        raise ModelError(f"the model is not valid: {own.rstrip('.')}; --no-verify converts it as it is")
-    return Check("checker", False, f"onnx.checker refuses the output: {said}")
+        return Check("checker", True, "onnx.checker accepts the output, shapes included"), None
+    standard = Standard.of(analysis.source.model, analysis.bound)
+    if standard is None:
+        return Check("checker", False, f"onnx.checker refuses the output: {said}"), None
+    changed = {name for change in changes for edit in change.edits for name in edit.types}
+    breach = standard.breach(converted, changed, trusted)
+    own = standard.own.rstrip(".")
+    if breach is not None:
+        text = f"onnx.checker refuses the output for what it does not say of the input: {breach} (of the input: {own})"
+        return Check("checker", False, text), own
+    return Check(
+        "checker", True, f"onnx.checker says nothing of the output that it does not say of the input: {own}"
+    ), own
 
 
 def _numbers(
