@@ -1,0 +1,8 @@
+"""What the compiler of a real NPU makes of squeeze-and-excite, tiled or recomputed: Arm's Vela for the Ethos-U55.
+
+    pip install '.[vela]'
+    python -m benchmarks.vela [--size PIXELS ...] [--activation NAME ...] [--json FILE]
+
+`network` builds the networks, `variants` says which conversions are compared and makes them with the command line,
+`translate` writes what comes out as int8 TFLite (`quantisation`, `tflite`), `compiler` compiles that, `table` shows it.
+"""
