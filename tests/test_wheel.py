@@ -22,7 +22,7 @@ def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"  # building in the checkout would leave its own folders there
     source.mkdir()
-    for name in ("tse_onnx", "passes", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("tse_onnx", "passes", "setup.cfg", "pyproject.toml", "backend", "README.md", "LICENSE"):
         (source / name).symlink_to(ROOT / name)
     _run(*PIP, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", folder, ".", cwd=source)
     (found,) = folder.glob("*.whl")
