@@ -93,7 +93,7 @@ def convert(model: ModelProto) -> int:
 
     source = Source(model)
     analysis = analyse(source)
-    decisions = decide(analysis.blocks, Plan(Tiling(ROWS)), source.opset)
+    decisions = decide(analysis.parts, Plan(Tiling(ROWS)), source.opset)
     tiled = [one for one in decisions if one.status == CONVERTED]
     taken = taken_names(model)
     edits = tuple(lower(one.block, one.cover, analysis.main, taken) for one in tiled if one.cover is not None)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from tse_onnx.tuning.choices import Choice
+    from tse_onnx.passes.choice import Choice
 
     Floats = NDArray[np.floating]
 
@@ -62,7 +62,7 @@ def seconds(name: str, model: Path, folder: Path, runs: int) -> dict[str, list[t
         found = sensitivity(model, Data(path), threads=1, cache=False)
         between = time.process_time(), time.perf_counter()
         wanted = [(block, one) for block in found.blocks for one in block.candidates if one.choice is not None]
-        choices: list[tuple[str, Choice]] = [(block.block.name, one.choice) for block, one in wanted]
+        choices: list[tuple[str, Choice | None]] = [(block.block.name, one.choice) for block, one in wanted]
         losses = plainly(model, np.load(path), choices)
         after = time.process_time(), time.perf_counter()
         ours = [one.loss for _, one in wanted]
@@ -73,7 +73,7 @@ def seconds(name: str, model: Path, folder: Path, runs: int) -> dict[str, list[t
     return taken
 
 
-def plainly(model: Path, samples: Floats, choices: list[tuple[str, Choice]]) -> list[float]:
+def plainly(model: Path, samples: Floats, choices: list[tuple[str, Choice | None]]) -> list[float]:
     """The mean divergence of each choice: the model converted, opened, and run on all samples."""
     import numpy as np
     import onnxruntime as ort

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from tse_onnx.passes.choice import Choice
 from tse_onnx.passes.forms.act import Act
 from tse_onnx.passes.forms.squeeze import Squeeze
-from tse_onnx.passes.frozen import Frozen
 from tse_onnx.passes.reasons import Refusal
-from tse_onnx.passes.tiling import Tiling
 
 SE, ESE, ECA, GATHER_EXCITE = "se", "ese", "eca", "ge"
 
@@ -85,15 +84,15 @@ class Block:
     anatomy: Anatomy | None = field(default=None, repr=False)
     scope: str = ""
     """Where in the model: "" for the main graph, else the body or the function, in words."""
-    tiled: Tiling | Frozen | None = None
-    """How the block is tiled, or frozen, already; its anatomy then holds no more than the map's axes."""
+    tiled: Choice | None = None
+    """What an earlier conversion made of the block; its anatomy then holds no more than the map's axes."""
 
     @property
     def status(self) -> str:
-        """`convertible`, `tiled` or `frozen` already, or `refused`."""
+        """`convertible`, what an earlier conversion made of it (`tiled`, `frozen`), or `refused`."""
         if self.refusal:
             return "refused"
-        return "frozen" if isinstance(self.tiled, Frozen) else "tiled" if self.tiled else "convertible"
+        return self.tiled.done if self.tiled else "convertible"
 
     @property
     def reason(self) -> str | None:

@@ -6,7 +6,6 @@ from tse_onnx.errors import ModelError
 from tse_onnx.passes.block import Anatomy, Block, NodeRef
 from tse_onnx.passes.descriptor import Descriptor
 from tse_onnx.passes.forms.squeeze import Squeeze
-from tse_onnx.passes.frozen import Frozen
 from tse_onnx.passes.index import GraphIndex
 from tse_onnx.passes.shapes import Types
 from tse_onnx.passes.undo import Record, record_of
@@ -27,8 +26,8 @@ def _block(record: Record, position: int, index: GraphIndex, types: Types) -> Bl
     source = types[story["input"]]
     where = index.producer(story["scale"])
     channel, spatial = story["channel"], tuple(story["spatial"])
-    if where is None and isinstance(record.tiling, Frozen):
-        where = position  # the scale has gone into a convolution
+    if where is None and record.choice.may_lose_scale:
+        where = position
     if where is None or (source.sizes is not None and max(channel, *spatial) >= len(source.sizes)):
         return None  # edited since
     scale = index.nodes[where]
@@ -47,5 +46,5 @@ def _block(record: Record, position: int, index: GraphIndex, types: Types) -> Bl
         source.sizes,
         source.dtype,
         anatomy=anatomy,
-        tiled=record.tiling,
+        tiled=record.choice,
     )

@@ -6,13 +6,20 @@ A `Tiling` is what a user asks for, whatever the size of the map; `cover` makes 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from typing import TYPE_CHECKING, ClassVar
 
 from tse_onnx.errors import UsageError
+from tse_onnx.passes.choice import MEASURED, UNSAID, Buffers, Choice, Fields, Form, Settled, Site
+from tse_onnx.passes.reasons import Refusal, quoted
+
+if TYPE_CHECKING:
+    from tse_onnx.passes.block import Block
 
 TILE, RUNNING, UPPER, MIDDLE = "tile", "running", "upper", "middle"
+CALIBRATED = "calibrated"
 SQUEEZES = {
     TILE: "each tile is scaled by the gate of its own mean",
     RUNNING: "each group of rows is scaled by the gate of the mean of all rows seen so far",
@@ -21,6 +28,10 @@ SQUEEZES = {
 }
 
 Region = tuple[slice, ...]
+
+OLDEST_OPSET = 9
+# The means of a running squeeze are a constant matrix, its rows the descriptors and its columns the rows of the map.
+_MOST_MEANS = 2**24
 
 
 @dataclass(frozen=True)
@@ -47,7 +58,7 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class Tiling:
+class Tiling(Choice):
     """How the squeeze of a block is cut.
 
     `rows` and `cols` are the tile's size along the streamed axis and the one across it; None takes all. `step` is how
@@ -56,13 +67,26 @@ class Tiling:
     for one block at one size.
     """
 
-    rows: int | None = 7
+    rows: int | None = field(default=7, metadata={UNSAID: None})
     cols: int | None = None
     squeeze: str = TILE
     step: int = 1
     balanced: bool = False
     axis: int = 0
-    calibration: Calibration | None = field(default=None, repr=False)
+    calibration: Calibration | None = field(default=None, repr=False, metadata={MEASURED: True})
+
+    squeezes: ClassVar[Mapping[str, str]] = SQUEEZES
+    examples: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("{ rows = 7 }", "strips of 7 rows"),
+        ("{ cols = 7 }", "strips of 7 columns"),
+        ("{ rows = 7, cols = 14 }", "tiles of both"),
+        ("{ rows = 7, balanced = true }", "as many tiles, but of equal size"),
+        ('{ rows = 3, squeeze = "running", step = 1 }', "the mean of all rows seen so far"),
+        ('{ rows = 3, squeeze = "running", calibrated = true }', "the same, with the numbers under [calibrations]"),
+        ('{ rows = 7, squeeze = "upper" }', "the first rows' mean for the whole map, or the \"middle\" ones'"),
+    )
+    done: ClassVar[str] = "tiled"
+    opens: ClassVar[str] = "takes the mean of each tile of each channel of"
 
     def __post_init__(self) -> None:
         if not isinstance(self.balanced, bool):
@@ -95,6 +119,97 @@ class Tiling:
             return f"the {self.squeeze} {rows}"
         return f"tiles of {rows}" + ("" if self.cols is None else f" and {self.cols} column{'s' * (self.cols != 1)}")
 
+    @property
+    def kind(self) -> str:
+        """The squeeze; `calibrated` for a running one that is."""
+        return CALIBRATED if self.calibration is not None else self.squeeze
+
+    @property
+    def label(self) -> str:
+        """7 is a tile of 7 rows, r3 a running squeeze of 3, c3 a calibrated one."""
+        if self.squeeze != RUNNING:
+            return str(self.rows)
+        return f"{self.kind[0]}{self.rows}" + (f"/{self.step}" if self.step != 1 else "")
+
+    @property
+    def words(self) -> str:
+        """A tile or a running squeeze of so many rows."""
+        rows = f"{self.rows} row" + "s" * (self.rows != 1)
+        if self.squeeze == TILE:
+            return f"tile of {rows}"
+        step = "" if self.step == 1 else f", step {self.step}"
+        return f"{'calibrated ' if self.calibration else ''}running, {rows}{step}"
+
+    @property
+    def already(self) -> str:
+        """What is said of a block that is tiled."""
+        return f"tiled already, with {self}"
+
+    @classmethod
+    def of(cls, fields: Fields) -> Tiling:
+        """The tiling with these fields; its calibration may come as fields, too."""
+        numbers = fields.get("calibration")
+        if not isinstance(numbers, Mapping):
+            return super().of(fields)
+        calibration = Calibration(tuple(numbers["slopes"]), tuple(map(tuple, numbers["offsets"])))
+        return super().of({**fields, "calibration": calibration})
+
+    def settle(self, block: Block, site: Site) -> Settled | Refusal:
+        """The geometry on the block's map; without effect where one tile covers it."""
+        if site.opset < OLDEST_OPSET:
+            return Refusal(
+                "opset",
+                f"the model uses opset {site.opset}; tiles need opset {OLDEST_OPSET} or newer: export or convert it to "
+                "that",
+            )
+        extents = tuple(extent for extent in block.extents if extent is not None)
+        if len(extents) != len(block.extents) or not extents:
+            if site.dynamic:
+                return self._open(block, site.opset)
+            return Refusal("shape", f"the size of {quoted(block.input)} cannot be inferred")
+        if 0 in extents:
+            return Refusal("shape", f"{quoted(block.input)} is an empty map")
+        try:
+            cover = self.cover(extents)
+        except UsageError as error:
+            if self.calibration is not None:
+                text = f"the plan calibrates {quoted(block.name)} at another size: {error}; tune it anew"
+                raise UsageError(text) from None
+            return Refusal("rank", str(error))
+        if isinstance(cover, Running) and (text := _too_much(self, cover, block)):
+            return Refusal("shape", text)
+        if self.calibration is not None and self.calibration.channels != block.channels:
+            raise UsageError(
+                f"the plan calibrates {quoted(block.name)} for {self.calibration.channels} channels; its map has "
+                f"{block.channels}"
+            )
+        if not cover.covers_map:
+            return Settled(cover)
+        shown = " × ".join(map(str, extents))
+        if self.squeeze == TILE:
+            note = f"a tile of {' × '.join(map(str, cover.sizes))} covers its map of {shown}"
+        else:
+            note = f"{self} cover its map of {shown}"
+        return Settled(cover, note, kept=True)
+
+    def _open(self, block: Block, opset: int) -> Settled | Refusal:
+        assert block.anatomy is not None
+        rank = len(block.anatomy.squeeze.spatial)
+        if self.squeeze != TILE or self.rows is None or self.cols is not None or self.balanced:
+            return Refusal("shape", f"a map of unknown size can be cut into strips of rows only, not into {self}")
+        if opset < 10:
+            text = f"the model uses opset {opset}; tiles of a map of unknown size need opset 10 or newer"
+            return Refusal("opset", text)
+        if self.axis >= rank:
+            return Refusal("rank", f"a map with {rank} spatial axes has no axis {self.axis}")
+        return Settled(None, open_strips=OpenStrips(self.axis, rank, self.rows))
+
+    def found(self, block: Block, site: Site) -> Form | None:
+        """The geometry on the map of a block that is tiled already."""
+        extents = tuple(extent for extent in block.extents if extent is not None)
+        known = len(extents) == len(block.extents) and extents and 0 not in extents
+        return self.cover(extents) if known and self.axis < len(extents) else None
+
     def cover(self, extents: Sequence[int]) -> Cover:
         """The geometry on a map with these spatial axes. Raises `UsageError` where the map has no such axes."""
         extents, axis = tuple(extents), self.axis
@@ -121,8 +236,33 @@ class Tiling:
         return Tile(extents, axis, sizes)
 
 
+def _too_much(tiling: Tiling, cover: Running, block: Block) -> str:
+    """Why a running squeeze is not made on a map that it fits, "" where it is."""
+    from onnx import TensorProto  # not at the top: the command line reads this module at every start
+
+    height = cover.extents[cover.axis]
+    if block.dtype not in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE):
+        return f"the element type of {quoted(block.input)} is none that a running squeeze is made for"
+    if (numbers := cover.count * height) > _MOST_MEANS:
+        return f"{tiling} over {height:,} rows would take a matrix of {numbers:,} numbers"
+    return ""
+
+
+class Cut:
+    """The geometry of a tiling on a map, for all that is the same however the map is cut."""
+
+    def buffers(self, block: Block) -> Buffers:
+        """The paper's metric, and the excite once more for each further descriptor."""
+        assert isinstance(self, (Tile, Window, Running))
+        assert block.anatomy is not None
+        channels = block.channels or 0
+        held = self.rows_held * math.prod(self.extents) // max(self.extents[self.axis], 1)
+        added = (self.count - 1) * block.anatomy.macs
+        return Buffers(self.sizes, self.count, channels * self.area, channels * held, added)
+
+
 @dataclass(frozen=True)
-class Tile:
+class Tile(Cut):
     """Tiles of `sizes` over a map of `extents`: a pixel lies in the tile that its coordinates // sizes say.
 
     The last tile of an axis is cut short where the size does not divide it; its mean is that of its own pixels.
@@ -168,7 +308,7 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Window:
+class Window(Cut):
     """One strip of `rows` rows from `start` on, whose gate scales the whole map."""
 
     extents: tuple[int, ...]
@@ -213,7 +353,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Running:
+class Running(Cut):
     """Groups of `step` rows, each scaled by the gate of the mean of all rows up to `rows` from the group's first on."""
 
     extents: tuple[int, ...]

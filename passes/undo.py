@@ -9,7 +9,6 @@ once went in.
 from __future__ import annotations
 
 import base64
-import dataclasses
 import hashlib
 import json
 import zlib
@@ -23,16 +22,15 @@ from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProt
 
 from tse_onnx.errors import ModelError, TseError, UsageError
 from tse_onnx.passes.block import Block
-from tse_onnx.passes.frozen import FROZEN, Frozen
+from tse_onnx.passes.choice import Choice
+from tse_onnx.passes.choices import choice_of
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.scope import Body, Function, Path, container
 from tse_onnx.passes.splice import Edit, Relaid, relay
-from tse_onnx.passes.tiling import Calibration, Tiling
 
 BLOCK, TILING, UNDO = "tse_onnx.block", "tse_onnx.tiling", "tse_onnx.undo"
 
 _FORMAT = 1
-_CALIBRATION = "calibration"
 # Records are nodes, which pack to some tenth. One that unpacks to much more was not made here.
 _LARGEST, _RATIO = 2**20, 64
 _MOST_STEPS = 64
@@ -55,7 +53,7 @@ class Record:
     """
 
     block: str
-    tiling: Tiling | Frozen
+    choice: Choice
     story: Mapping[str, Any]
     replaced: GraphProto
 
@@ -77,13 +75,11 @@ class Recorder:
         self._type_places = _places(graph.value_info if isinstance(graph, GraphProto) else ())
         self._weight_places = _places(graph.initializer if isinstance(graph, GraphProto) else ())
 
-    def recorded(
-        self, edit: Edit, block: Block, tiling: Tiling | Frozen, inputs: Iterable[ValueInfoProto] = ()
-    ) -> Edit:
+    def recorded(self, edit: Edit, block: Block, choice: Choice, inputs: Iterable[ValueInfoProto] = ()) -> Edit:
         """The edit of a block with the marks on its nodes. `inputs` are the model's own, where they are bound."""
         nodes = {position: self._marked(position, made, block.name) for position, made in edit.nodes.items()}
         bearer = next(node for made in nodes.values() for node in made if _first(node) == edit.bearer)
-        bearer.metadata_props.add(key=TILING, value=_tiling_text(tiling))
+        bearer.metadata_props.add(key=TILING, value=json.dumps(choice.fields(), separators=choice.separators))
         bearer.metadata_props.add(key=UNDO, value=self._packed(edit, block, inputs))
         return replace(edit, nodes=nodes)
 
@@ -191,7 +187,7 @@ def record_of(node: NodeProto) -> Record | None:
             )
         if not _told(story):
             raise ValueError("no story of a block")
-        return Record(found[BLOCK], _tiling(found[TILING]), story, replaced)
+        return Record(found[BLOCK], _choice(found[TILING]), story, replaced)
     except (UsageError, ValueError, KeyError, TypeError, zlib.error, DecodeError, RecursionError) as error:
         raise ModelError(f"what block {quoted(found[BLOCK])} remembers of its original is damaged") from error
 
@@ -328,30 +324,12 @@ def _recorded(model: ModelProto) -> Iterator[tuple[Path, list[Record]]]:
                     ]
 
 
-def _tiling(text: str) -> Tiling | Frozen:
+def _choice(text: str) -> Choice:
     stated: Any = json.loads(text)
-    if not isinstance(stated, dict):
-        raise ValueError("no tiling")
-    if stated.get("squeeze") == FROZEN:
-        return Frozen(tuple(float(number) for number in stated["gate"]))
-    if (numbers := stated.pop(_CALIBRATION, None)) is not None:
-        stated[_CALIBRATION] = Calibration(tuple(numbers["slopes"]), tuple(map(tuple, numbers["offsets"])))
-    whole: dict[str, Any] = {"rows": None, **stated}
-    return Tiling(**whole)
-
-
-def _tiling_text(tiling: Tiling | Frozen) -> str:
-    """The tiling as JSON, without what goes without saying."""
-    if isinstance(tiling, Frozen):
-        return json.dumps({"squeeze": FROZEN, "gate": list(tiling.gate)}, separators=(",", ":"))
-    stated = {
-        field.name: value
-        for field in dataclasses.fields(Tiling)
-        if (value := getattr(tiling, field.name)) != (None if field.name == "rows" else field.default)
-    }
-    if tiling.calibration is not None:
-        stated[_CALIBRATION] = dataclasses.asdict(tiling.calibration)
-    return json.dumps(stated)
+    choice = choice_of(stated) if isinstance(stated, dict) else None
+    if choice is None:
+        raise ValueError("no choice")
+    return choice
 
 
 class _Named(Protocol):

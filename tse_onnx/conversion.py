@@ -28,7 +28,7 @@ from tse_onnx.phases import phase
 from tse_onnx.plan import Plan
 from tse_onnx.preparation import prepare
 from tse_onnx.report.data import Report
-from tse_onnx.rewriting import forms_of, rewrite
+from tse_onnx.rewriting import rewrite, style_of
 from tse_onnx.selection import EVERYTHING, Selection
 from tse_onnx.source import ModelLike, Source, open_model
 from tse_onnx.verification.deadline import Deadline
@@ -185,7 +185,7 @@ def convert(
         check_locations(source.model, base)
     if told is not None:
         _check_report(told, source, target)
-    forms = forms_of(upsample, means)
+    style = style_of(upsample, means)
     made = prepare(source, _chosen(rows, tiling, plan), input_shapes, kinds, dynamic, selection)
     if verify:
         need_sizes(made.analysis)
@@ -193,7 +193,7 @@ def convert(
     if expect is not None and figures.totals.converted != expect:
         raise CheckFailed(f"{figures.totals.converted} blocks would be converted; {expect} were expected")
     with phase(_log, "rewriting"):
-        converted, changes = rewrite(made, forms, owned=source.path is not None and not verify)
+        converted, changes = rewrite(made, style, owned=source.path is not None and not verify)
     unchanged = None if changes or made.written.bound else source.original()
 
     deadline = Deadline(time_limit)

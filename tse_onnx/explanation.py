@@ -11,7 +11,6 @@ from tse_onnx.errors import UsageError
 from tse_onnx.passes.block import KINDS, Block, Step
 from tse_onnx.passes.descriptor import Descriptor
 from tse_onnx.passes.forms.act import AcrossChannels, Alias, ChannelsLast, Keep, PointConvolution
-from tse_onnx.passes.frozen import Frozen
 from tse_onnx.passes.index import GraphIndex
 from tse_onnx.passes.reasons import label, quoted
 from tse_onnx.passes.scope import Scope
@@ -72,11 +71,9 @@ def _lines(scope: Scope, block: Block) -> Iterator[Line]:
     nodes = scope.index.nodes
     start = label(nodes[block.squeeze.position])
     shape = "?" if block.shape is None else " × ".join("?" if dim is None else str(dim) for dim in block.shape)
-    if isinstance(block.tiled, Frozen):
-        yield Line(start, f"holds the gate that scales {quoted(block.input)} ({shape})")
-    elif block.path or block.scale or block.refusal is None:
-        of = " of each tile" if block.tiled else ""
-        yield Line(start, f"takes the mean{of} of each channel of {quoted(block.input)} ({shape})")
+    if block.path or block.scale or block.refusal is None:
+        opens = "takes the mean of each channel of" if block.tiled is None else block.tiled.opens
+        yield Line(start, f"{opens} {quoted(block.input)} ({shape})")
     for step in block.path:
         yield Line(label(nodes[step.position]), _does(step), _shown(step.act.result))
     if block.scale is not None:
@@ -84,10 +81,8 @@ def _lines(scope: Scope, block: Block) -> Iterator[Line]:
         yield Line(label(nodes[block.scale.position]), f"multiplies the result with {quoted(scaled)}: the scale")
     if block.refusal is not None:
         yield Line(block.refusal.node or start, f"refused ({block.refusal.code}): {block.refusal.text}")
-    elif isinstance(block.tiled, Frozen):
-        yield Line("", f"a block of kind {block.kind}, frozen already")
     elif block.tiled is not None:
-        yield Line("", f"a block of kind {block.kind}, tiled already, with {block.tiled}")
+        yield Line("", f"a block of kind {block.kind}, {block.tiled.already}")
     else:
         yield Line("", f"a block of kind {block.kind}, with {KINDS[block.kind]}; convertible")
 

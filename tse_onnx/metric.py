@@ -97,30 +97,18 @@ def measure(decisions: Iterable[Decision]) -> Buffering:
 
 
 def _measure(decision: Decision) -> BlockBuffering:
-    block, cover, channels = decision.block, decision.cover, decision.block.channels
+    block, channels = decision.block, decision.block.channels
     if channels is None or block.anatomy is None or None in block.extents:
         return BlockBuffering(decision)
-    bits = _BITS.get(block.dtype, 32)
-    if cover is None:
-        if decision.frozen is not None:
-            whole = channels * math.prod(extent or 0 for extent in block.extents)
-            return BlockBuffering(decision, None, 0, whole, 0, 0, bits, -block.anatomy.macs)
-        if decision.status != UNCHANGED or block.tiled:
-            return BlockBuffering(decision)
-        extents = tuple(extent or 0 for extent in block.extents)
-        whole = channels * math.prod(extents)
-        return BlockBuffering(decision, extents, 1, whole, whole, whole, bits, 0)
-    held = cover.rows_held * math.prod(cover.extents) // max(cover.extents[cover.axis], 1)
-    return BlockBuffering(
-        decision,
-        tile=cover.sizes,
-        descriptors=cover.count,
-        before=channels * (cover.area if block.tiled else math.prod(cover.extents)),
-        after=channels * cover.area,
-        held=channels * held,
-        bits=bits,
-        macs_added=0 if block.tiled else (cover.count - 1) * block.anatomy.macs,
-    )
+    extents = tuple(extent or 0 for extent in block.extents)
+    bits, whole = _BITS.get(block.dtype, 32), channels * math.prod(extents)
+    if decision.form is not None:
+        made = decision.form.buffers(block)
+        before, added = (made.after, 0) if block.tiled else (whole, made.macs_added)
+        return BlockBuffering(decision, made.tile, made.descriptors, before, made.after, made.held, bits, added)
+    if decision.status != UNCHANGED or block.tiled:
+        return BlockBuffering(decision)
+    return BlockBuffering(decision, extents, 1, whole, whole, whole, bits, 0)
 
 
 def _bytes(elements: int | None, bits: int | None) -> int | None:

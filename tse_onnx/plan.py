@@ -1,4 +1,4 @@
-"""A plan: which block gets which tiling."""
+"""A plan: which block gets which choice."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tse_onnx.passes.block import Block
-from tse_onnx.passes.frozen import Frozen
+from tse_onnx.passes.choice import Choice
 from tse_onnx.passes.tiling import Tiling
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Which block gets which tiling: `choices` by block name, `default` for every other; None keeps the global mean.
+    """Which block gets which choice: `choices` by block name, `default` for every other; None keeps the global mean.
 
-    A choice may be a `Frozen` gate as well. `notes` say by block name why it is kept or frozen, for the report. A plan
-    is written as TOML by `dumps` and read by `loads` and `load`.
+    A choice is a `Tiling` or a `Frozen` gate. `notes` say by block name why it is kept or frozen, for the report. A
+    plan is written as TOML by `dumps` and read by `loads` and `load`.
     """
 
-    default: Tiling | None = field(default_factory=Tiling)
-    choices: Mapping[str, Tiling | Frozen | None] = field(default_factory=dict)
+    default: Choice | None = field(default_factory=Tiling)
+    choices: Mapping[str, Choice | None] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
 
-    def of(self, block: Block) -> Tiling | Frozen | None:
+    def of(self, block: Block) -> Choice | None:
         """The choice for a block."""
         return self.choices.get(block.name, self.default)
 

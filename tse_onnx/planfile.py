@@ -6,55 +6,49 @@ the file has no character in it that does not print.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 from tse_onnx.decision import CONVERTED, REFUSED, Decision
 from tse_onnx.errors import UsageError
-from tse_onnx.passes.frozen import FROZEN, Frozen
+from tse_onnx.passes.choice import GLOBAL, Choice
+from tse_onnx.passes.choices import CHOICES, SQUEEZES, choice_of, fields_of
+from tse_onnx.passes.frozen import Frozen
 from tse_onnx.passes.reasons import printable, quoted
 from tse_onnx.passes.tiling import TILE, Calibration, Tiling
 from tse_onnx.toml import need_keys, parse_toml, read_toml
 
 SCHEMA = "tse-onnx/plan/1"
-GLOBAL = "global"
 _GATES, _CALIBRATIONS, _CALIBRATED = "gates", "calibrations", "calibrated"
+# Where the numbers of a measured field stand, and the key of a choice that says that there are some.
+_TABLES: Mapping[str, tuple[str, str]] = {"gate": (_GATES, ""), "calibration": (_CALIBRATIONS, _CALIBRATED)}
+_TYPES = {"squeeze": str, "balanced": bool, _CALIBRATED: bool}
 
-_HEADER = """\
+_EXAMPLES = "\n".join(f"#   {line + '  ':<47} {meaning}" for kind in CHOICES for line, meaning in kind.examples)
+_HEADER = f"""\
 # Which block gets which tiles: tse-onnx convert MODEL OUTPUT --plan THIS_FILE
 #
 # Every block is a line: its name, its tiling, and as a comment C × H × W of its map.
-#   { rows = 7 }                                    strips of 7 rows
-#   { cols = 7 }                                    strips of 7 columns
-#   { rows = 7, cols = 14 }                         tiles of both
-#   { rows = 7, balanced = true }                   as many tiles, but of equal size
-#   { rows = 3, squeeze = "running", step = 1 }     the mean of all rows seen so far
-#   { rows = 3, squeeze = "running", calibrated = true }   the same, with the numbers under [calibrations]
-#   { rows = 7, squeeze = "upper" }                 the first rows' mean for the whole map, or the "middle" ones'
-#   { squeeze = "frozen" }                          its gate becomes the constants under [gates]
-#   { squeeze = "global" }                          stays as it is; note = "..." may say why
+{_EXAMPLES}
+#   {{ squeeze = "global" }}                          stays as it is; note = "..." may say why
 # axis = 1 streams the second spatial axis. Blocks without a line get the default.
 """
-_FIELDS = tuple(field for field in dataclasses.fields(Tiling) if field.name != "calibration")
-_KEYS = (*(field.name for field in _FIELDS), _CALIBRATED)
 
 
 class Written(NamedTuple):
     """What a plan file says: the fields of a `Plan`."""
 
-    default: Tiling | None
-    choices: Mapping[str, Tiling | Frozen | None]
+    default: Choice | None
+    choices: Mapping[str, Choice | None]
     notes: Mapping[str, str]
 
 
 class _Planned(Protocol):
     @property
-    def default(self) -> Tiling | None: ...
+    def default(self) -> Choice | None: ...
     @property
-    def choices(self) -> Mapping[str, Tiling | Frozen | None]: ...
+    def choices(self) -> Mapping[str, Choice | None]: ...
     @property
     def notes(self) -> Mapping[str, str]: ...
 
@@ -74,14 +68,15 @@ def plan_text(plan: _Planned, decisions: Iterable[Decision] = ()) -> str:
         tiling = left.pop(name) if name in left else plan.default
         lines.append(f"{_string(name)} = {_choice(tiling, plan.notes.get(name, ''))}  # {_remark(decision)}")
     lines += [f"{_string(name)} = {_choice(tiling, plan.notes.get(name, ''))}" for name, tiling in left.items()]
-    gates = {name: choice.gate for name, choice in plan.choices.items() if isinstance(choice, Frozen)}
+    said = {name: fields_of(choice) for name, choice in plan.choices.items()}
+    gates = {name: fields["gate"] for name, fields in said.items() if "gate" in fields}
     if gates:
         lines += ["", f"[{_GATES}]"]
         lines += [f"{_string(name)} = {_numbers(gate)}" for name, gate in gates.items()]
-    for name, choice in plan.choices.items():
-        if isinstance(choice, Tiling) and choice.calibration is not None:
-            lines += ["", f"[{_CALIBRATIONS}.{_string(name)}]", f"slopes = {_numbers(choice.calibration.slopes)}"]
-            lines += ["offsets = [", *(f"  {_numbers(row)}," for row in choice.calibration.offsets), "]"]
+    for name, fields in said.items():
+        if (numbers := fields.get("calibration")) is not None:
+            lines += ["", f"[{_CALIBRATIONS}.{_string(name)}]", f"slopes = {_numbers(numbers['slopes'])}"]
+            lines += ["offsets = [", *(f"  {_numbers(row)}," for row in numbers["offsets"]), "]"]
     return _HEADER + "\n" + "\n".join(lines) + "\n"
 
 
@@ -95,25 +90,19 @@ def _remark(decision: Decision) -> str:
     shape = " × ".join("?" if size is None else str(size) for size in sizes)
     if decision.status == REFUSED:
         return f"{shape}; refused: {printable(decision.reason or '')}"
-    if decision.status == CONVERTED or decision.tiling is None:
+    if decision.status == CONVERTED or decision.choice is None:
         return shape
     return f"{shape}; {printable(decision.reason or '')}"
 
 
-def _choice(tiling: Tiling | Frozen | None, note: str = "") -> str:
+def _choice(choice: Choice | None, note: str = "") -> str:
     """One choice as an inline table. What is not written is what a table without it means."""
-    if tiling is None:
-        entries: dict[str, object] = {"squeeze": GLOBAL}
-    elif isinstance(tiling, Frozen):
-        entries = {"squeeze": FROZEN}
-    else:
-        entries = {
-            field.name: value
-            for field in _FIELDS
-            if (value := getattr(tiling, field.name)) != (None if field.name == "rows" else field.default)
-        }
-        if tiling.calibration is not None:
-            entries[_CALIBRATED] = True
+    entries: dict[str, object] = {}
+    for key, value in fields_of(choice).items():
+        if key not in _TABLES:
+            entries[key] = value
+        elif flag := _TABLES[key][1]:
+            entries[flag] = True
     if note:
         entries["note"] = note
     return "{ " + ", ".join(f"{key} = {_value(value)}" for key, value in entries.items()) + " }"
@@ -150,19 +139,18 @@ def parse_plan(text: str, title: str = "the plan") -> Written:
         said = "has no schema" if schema is None else f"has the schema {schema!r}"
         raise UsageError(f'{title} {said}; a plan begins with schema = "{SCHEMA}"')
     need_keys(stated, ("default", "blocks", _GATES, _CALIBRATIONS), title)
-    measured = _Measured(
-        {
+    measured: Measured = {
+        "gate": {
             name: _frozen(numbers, f"{title}: the gate of block {quoted(name)}")
             for name, numbers in _table(stated, _GATES, title).items()
         },
-        {
+        "calibration": {
             name: _calibration(numbers, f"{title}: the calibration of block {quoted(name)}")
             for name, numbers in _table(stated, _CALIBRATIONS, title).items()
         },
-    )
+    }
     default, _ = _read_choice(stated.get("default", {"rows": Tiling().rows}), f"{title}: default", None, measured)
-    assert not isinstance(default, Frozen)
-    choices: dict[str, Tiling | Frozen | None] = {}
+    choices: dict[str, Choice | None] = {}
     notes: dict[str, str] = {}
     for name, value in _table(stated, "blocks", title).items():
         choices[name], note = _read_choice(value, f"{title}: block {quoted(name)}", name, measured)
@@ -171,12 +159,8 @@ def parse_plan(text: str, title: str = "the plan") -> Written:
     return Written(default, choices, notes)
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """The numbers of a plan that were measured, by block name."""
-
-    gates: Mapping[str, Frozen]
-    calibrations: Mapping[str, Calibration]
+Measured = Mapping[str, Mapping[str, Any]]
+"""The numbers of a plan that were measured: by the field that they are for, and by block name."""
 
 
 def _table(stated: Mapping[str, Any], key: str, title: str) -> Mapping[str, object]:
@@ -186,10 +170,10 @@ def _table(stated: Mapping[str, Any], key: str, title: str) -> Mapping[str, obje
     return found
 
 
-def _frozen(stated: object, where: str) -> Frozen:
+def _frozen(stated: object, where: str) -> tuple[float, ...]:
     numbers = _read_numbers(stated, where)
     try:
-        return Frozen(numbers)
+        return Frozen(numbers).gate
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
 
@@ -221,47 +205,48 @@ def _read_numbers(stated: object, where: str) -> tuple[float, ...]:
         raise UsageError(f"{where} holds a number that is too large") from None
 
 
-def _read_choice(
-    value: object, where: str, name: str | None, measured: _Measured
-) -> tuple[Tiling | Frozen | None, str]:
+def _read_choice(value: object, where: str, name: str | None, measured: Measured) -> tuple[Choice | None, str]:
     """A choice and its note, for the block `name`; what was measured for it is in tables of its own."""
     if not isinstance(value, dict):
         raise UsageError(f"{where} is {_kind(value)}, not a table as {{ rows = 7 }}")
     given = dict(value)
-    need_keys(given, (*_KEYS, "note"), where)
+    need_keys(given, (*dict.fromkeys(key for kind in CHOICES for key in _keys(kind)), "note"), where)
     note = given.pop("note", "")
     if not isinstance(note, str):
         raise UsageError(f"{where}: note is {_kind(note)}, not a string")
     for key in given:
-        wanted = str if key == "squeeze" else bool if key in ("balanced", _CALIBRATED) else int
+        wanted = _TYPES.get(key, int)
         if type(given[key]) is not wanted:
             names = {str: "a string", bool: "true or false", int: "a whole number"}
             raise UsageError(f"{where}: {key} is {_kind(given[key])}, not {names[wanted]}")
     squeeze = given.get("squeeze", TILE)
-    if squeeze in (GLOBAL, FROZEN):
-        if len(given) > 1:
-            raise UsageError(
-                f"{where}: squeeze = {_string(squeeze)} takes no {next(k for k in given if k != 'squeeze')}"
-            )
-        return (None if squeeze == GLOBAL else _of(measured.gates, _GATES, name, where)), note
-    if given.pop(_CALIBRATED, False):
-        given["calibration"] = _of(measured.calibrations, _CALIBRATIONS, name, where)
+    kind = SQUEEZES.get(squeeze)
+    taken = ("squeeze",) if squeeze == GLOBAL else given if kind is None else _keys(kind)
+    if (strange := next((key for key in given if key not in taken), None)) is not None:
+        raise UsageError(f"{where}: squeeze = {_string(squeeze)} takes no {strange}")
+    for field in () if kind is None else kind.measured():
+        flag = _TABLES[field][1]
+        if not flag or given.pop(flag, False):
+            given[field] = _of(measured, field, name, where)
     try:
-        return Tiling(**({"rows": None} | given)), note
+        return choice_of(given), note
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
 
 
-Numbers = TypeVar("Numbers", Frozen, Calibration)
+def _keys(kind: type[Choice]) -> tuple[str, ...]:
+    """The keys of a choice of this kind."""
+    return (*kind.settings(), *filter(None, (_TABLES[field][1] for field in kind.measured())))
 
 
-def _of(found: Mapping[str, Numbers], table: str, name: str | None, where: str) -> Numbers:
+def _of(measured: Measured, field: str, name: str | None, where: str) -> object:
     """The numbers of a block."""
+    table = _TABLES[field][0]
     if name is None:
         raise UsageError(f"{where} needs [{table}], which are for blocks; give it block by block")
-    if name not in found:
+    if name not in measured[field]:
         raise UsageError(f"{where} needs numbers, but [{table}] has none for it")
-    return found[name]
+    return measured[field][name]
 
 
 def _kind(value: object) -> str:

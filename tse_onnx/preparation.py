@@ -71,10 +71,10 @@ def _prepared(
     plan = resolve(in_data_flow(analysis.parts) if selection else analysis.blocks, plan, selection)
     if not dynamic:
         need_sizes(analysis)
-        return Preparation(analysis, analysis, decide(analysis.blocks, plan, source.opset), plan)
+        return Preparation(analysis, analysis, decide(analysis.parts, plan, source.opset), plan)
     written = analyse(source, None, kinds)
-    decisions = decide(written.blocks, plan, source.opset, dynamic=True)
-    sized = decide(analysis.blocks, plan, source.opset)
+    decisions = decide(written.parts, plan, source.opset, dynamic=True)
+    sized = decide(analysis.parts, plan, source.opset)
     return Preparation(analysis, written, tuple(map(_together, decisions, sized)), plan)
 
 
@@ -85,7 +85,7 @@ def _log_decided(decisions: Collection[Decision]) -> None:
         for decision in decisions:
             if decision.block.refusal is not None:  # said where it was matched
                 continue
-            why = decision.reason if decision.status != CONVERTED else str(decision.tiling)
+            why = decision.reason if decision.status != CONVERTED else str(decision.choice)
             _log.debug("%s: %s, %s", quoted(decision.block.name), decision.status, why)
 
 
@@ -93,7 +93,7 @@ def _together(written: Decision, sized: Decision) -> Decision:
     """A decision on the model as written, with the geometry that it has at the size of the report."""
     if written.open_strips is None:
         return sized if written.status == REFUSED and sized.status == REFUSED else replace(written, block=sized.block)
-    return replace(written, block=sized.block, cover=sized.cover, status=CONVERTED)
+    return replace(written, block=sized.block, form=sized.form, status=CONVERTED)
 
 
 def in_data_flow(parts: Iterable[Part]) -> tuple[Block, ...]:

@@ -12,30 +12,28 @@ from tse_onnx.analysis import Part
 from tse_onnx.decision import CONVERTED, Decision
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.scope import DEFAULT_DOMAINS, Scope, opset_of
-from tse_onnx.passes.tiling import Cover, OpenStrips, Running
+from tse_onnx.passes.tiling import Running
 from tse_onnx.preparation import Preparation
 
 if TYPE_CHECKING:
-    from tse_onnx.passes.lowering import Means, Upsample
+    from tse_onnx.passes.lowering import Style
     from tse_onnx.passes.splice import Change, Edit
-
-Forms = tuple["Upsample", "Means"]
 
 _CUMSUM = 11  # the opset from which on there is a CumSum
 
 
-def forms_of(upsample: str, means: str) -> Forms:
+def style_of(upsample: str, means: str) -> Style:
     """How gates are spread and running means computed, by name. Raises `UsageError` for a name that there is not."""
-    from tse_onnx.passes.lowering import Means, Upsample
+    from tse_onnx.passes.lowering import Means, Style, Upsample
 
     try:
-        return Upsample(upsample), Means(means)
+        return Style(Upsample(upsample), Means(means))
     except ValueError:
         choices = [", ".join(form.value for form in kind) for kind in (Upsample, Means)]
         raise UsageError(f"gates are spread by {choices[0]}, running means made by {choices[1]}") from None
 
 
-def rewrite(made: Preparation, forms: Forms, *, owned: bool) -> tuple[ModelProto, tuple[Change, ...]]:
+def rewrite(made: Preparation, style: Style, *, owned: bool) -> tuple[ModelProto, tuple[Change, ...]]:
     """The converted model and what was changed in it; a model that is `owned` is changed in place instead of copied."""
     source = made.analysis.source
     if owned:
@@ -55,7 +53,7 @@ def rewrite(made: Preparation, forms: Forms, *, owned: bool) -> tuple[ModelProto
         # The first block remembers for all what the inputs were.
         inputs = [value for value in source.model.graph.input if value.name in made.written.bound]
         changes = tuple(
-            Change(part.scope.path, _edits(source.model, part, chosen, taken, forms, step, inputs))
+            Change(part.scope.path, _edits(source.model, part, chosen, taken, style, step, inputs))
             for part in made.written.parts
             if any(block.name in chosen for block in part.blocks)
         )
@@ -67,8 +65,8 @@ def rewrite(made: Preparation, forms: Forms, *, owned: bool) -> tuple[ModelProto
     return converted, changes
 
 
-def _check_means(means: Means, cover: Cover | OpenStrips, opset: int) -> None:
-    if means.value == "cumsum" and isinstance(cover, Running) and opset < _CUMSUM:
+def _check_means(style: Style, form: object, opset: int) -> None:
+    if style.means.value == "cumsum" and isinstance(form, Running) and opset < _CUMSUM:
         raise UsageError(
             f"running means by cumsum need opset {_CUMSUM}; the model uses opset {opset}: leave out --means cumsum"
         )
@@ -109,11 +107,11 @@ def _edits(
     part: Part,
     chosen: Mapping[str, Decision],
     taken: set[str],
-    forms: Forms,
+    style: Style,
     step: int,
     inputs: list[ValueInfoProto],
 ) -> tuple[Edit, ...]:
-    from tse_onnx.passes.lowering import freeze, lower
+    from tse_onnx.passes.lowering import lower
     from tse_onnx.passes.scope import container
     from tse_onnx.passes.undo import Recorder
 
@@ -123,16 +121,12 @@ def _edits(
         decision = chosen.get(block.name)
         if decision is None:
             continue
-        choice, cover = decision.frozen or decision.tiling, decision.open_strips or decision.cover
-        if decision.frozen is not None:
-            edit = freeze(block, decision.frozen, part.scope, taken)
-        elif cover is not None:
-            _check_means(forms[1], cover, part.scope.opset)
-            edit = lower(block, cover, part.scope, taken, *forms)
-            _check_operators(edit, part.scope, model)
-        else:
-            continue
-        assert choice is not None
-        edits.append(recorder.recorded(edit, block, choice, inputs))
+        form = decision.open_strips or decision.form
+        assert form is not None
+        assert decision.choice is not None
+        _check_means(style, form, part.scope.opset)
+        edit = lower(block, form, part.scope, taken, style)
+        _check_operators(edit, part.scope, model)
+        edits.append(recorder.recorded(edit, block, decision.choice, inputs))
         inputs.clear()
     return tuple(edits)

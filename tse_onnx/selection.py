@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.block import Block
-from tse_onnx.passes.frozen import Frozen
+from tse_onnx.passes.choice import Choice
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.tiling import Tiling
 from tse_onnx.plan import Plan
@@ -99,8 +99,8 @@ def _left_out(
     return left
 
 
-def _with_rows(own: Tiling | Frozen | None, default: Tiling | None, rows: int) -> Tiling:
-    base = own if isinstance(own, Tiling) else default or Tiling()
+def _with_rows(own: Choice | None, default: Choice | None, rows: int) -> Tiling:
+    base = next(choice for choice in (own, default, Tiling()) if isinstance(choice, Tiling))
     return replace(base, rows=rows, step=min(base.step, rows), calibration=None)
 
 

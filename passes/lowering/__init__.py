@@ -1,53 +1,20 @@
-"""Lower a tiled block to ONNX: what takes the place of which node.
-
-The squeeze becomes one mean per tile. The descriptors of all tiles lie as [N, C, tiles, 1], so the excite must work on
-that: most nodes stay as they are, those that only move axes go, linear layers become 1×1 convolutions with the same
-weights. The gates are spread over what they scale.
-"""
+"""Lower a block to ONNX: what takes the place of which node, for each form that a choice comes to."""
 
 from __future__ import annotations
 
 from tse_onnx.passes.block import Block
-from tse_onnx.passes.layout import SPATIAL
-from tse_onnx.passes.lowering.draft import Draft
-from tse_onnx.passes.lowering.excite import excite
-from tse_onnx.passes.lowering.freeze import freeze
-from tse_onnx.passes.lowering.spread import Upsample, quantised_again, rescaled, spread
-from tse_onnx.passes.lowering.squeeze import Means, squeeze
-from tse_onnx.passes.prune import prune
+from tse_onnx.passes.choice import Form
+from tse_onnx.passes.lowering import freeze, tiles  # noqa: F401 - each registers what it lowers
+from tse_onnx.passes.lowering.style import Means, Style, Upsample, lowering
 from tse_onnx.passes.scope import Scope
 from tse_onnx.passes.splice import Edit
-from tse_onnx.passes.tiling import Cover, OpenStrips
+from tse_onnx.passes.tiling import OpenStrips
 
-__all__ = ["OLDEST_OPSET", "Means", "Upsample", "freeze", "lower"]
+__all__ = ["Means", "Style", "Upsample", "lower"]
 
-OLDEST_OPSET = 9
+_DEFAULT = Style()
 
 
-def lower(
-    block: Block,
-    cover: Cover | OpenStrips,
-    scope: Scope,
-    taken: set[str],
-    upsample: Upsample = Upsample.RESIZE,
-    means: Means = Means.MATMUL,
-) -> Edit:
-    """The edit that tiles `block`, which stands in `scope`. New names are added to `taken`, the names in use.
-
-    `upsample` says how gates are spread, `means` how those of a running squeeze are computed.
-    """
-    assert block.anatomy is not None
-    assert block.scale is not None
-    anatomy, draft = block.anatomy, Draft(block.name, block.anatomy, scope, taken)
-    squeeze(draft, anatomy, cover, means)
-    draft.state(anatomy.squeeze.output, anatomy.squeeze.output, cover.grid)
-    for position in anatomy.squeeze.nodes[:-1]:
-        draft.drop(position)
-    draft.put(anatomy.squeeze.nodes[-1])
-    for step in anatomy.steps:
-        excite(draft, step, cover.grid)
-    gate = spread(draft, draft.current(anatomy.gate), cover, upsample)
-    gate = quantised_again(draft, gate)
-    gate = draft.transposed("gate_layout", gate, "NC" + SPATIAL[: len(cover.grid)], anatomy.map_axes)
-    rescaled(draft, gate, block.scale.position)
-    return prune(draft.edit(), scope.index)
+def lower(block: Block, form: Form | OpenStrips, scope: Scope, taken: set[str], style: Style = _DEFAULT) -> Edit:
+    """The edit that gives `block`, which stands in `scope`, a form. New names are added to `taken`, those in use."""
+    return lowering(form, block, scope, taken, style)

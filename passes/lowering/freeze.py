@@ -13,6 +13,7 @@ from tse_onnx.passes.folding import Fold, fold_of
 from tse_onnx.passes.frozen import Frozen
 from tse_onnx.passes.lowering.draft import Draft
 from tse_onnx.passes.lowering.spread import quantised_again, rescaled
+from tse_onnx.passes.lowering.style import Style, lowering
 from tse_onnx.passes.prune import prune
 from tse_onnx.passes.scope import Scope
 from tse_onnx.passes.splice import Edit
@@ -20,17 +21,15 @@ from tse_onnx.passes.splice import Edit
 _NUMPY = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE})
 
 
-def freeze(block: Block, frozen: Frozen, scope: Scope, taken: set[str], *, folding: bool = True) -> Edit:
-    """The edit that makes the gate of `block` constant. New names are added to `taken`, the names in use.
-
-    Without `folding` the scale stays, whatever stands next to it.
-    """
+@lowering.register
+def freeze(frozen: Frozen, block: Block, scope: Scope, taken: set[str], style: Style) -> Edit:
+    """The edit that makes the gate of `block` constant. Without folding the scale stays, whatever stands next to it."""
     assert block.anatomy is not None
     assert block.scale is not None
     anatomy, draft = block.anatomy, Draft(block.name, block.anatomy, scope, taken)
     for position in (*anatomy.squeeze.nodes, *(step.position for step in anatomy.steps)):
         draft.drop(position)
-    fold = fold_of(block, scope.index) if folding else None
+    fold = fold_of(block, scope.index) if style.folding else None
     bearer = _multiplied(draft, block, frozen) if fold is None else _folded(draft, block, frozen, fold)
     edit = prune(draft.edit(), scope.index)
     # Weights in files of their own stay, unread: the files are carried as they are.

@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
 
 import numpy as np
 from onnx import NodeProto
 
 from tse_onnx.passes.lowering.draft import Draft
+from tse_onnx.passes.lowering.style import Upsample
 from tse_onnx.passes.tiling import Cover, OpenStrips, Running, Tile, Window
-
-
-class Upsample(Enum):
-    """How gates are spread.
-
-    `RESIZE` is a nearest Resize by integer scales, cropped where the last tile is cut short: Resize to `sizes` would
-    shift the tiles wherever the tile does not divide the map, so it is never used. `GATHER` picks the gate of each row
-    by a constant index. `EXPAND` repeats each gate by broadcasting.
-    """
-
-    RESIZE = "resize"
-    GATHER = "gather"
-    EXPAND = "expand"
 
 
 def spread(draft: Draft, gate: str, cover: Cover | OpenStrips, upsample: Upsample) -> str:

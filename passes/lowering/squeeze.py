@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
-
 import numpy as np
 import onnx
 from onnx import TensorProto
@@ -11,20 +9,10 @@ from onnx import TensorProto
 from tse_onnx.passes.block import Anatomy
 from tse_onnx.passes.layout import SPATIAL
 from tse_onnx.passes.lowering.draft import Draft
+from tse_onnx.passes.lowering.style import Means
 from tse_onnx.passes.tiling import Cover, OpenStrips, Running, Tile, Window
 
 _HALF = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16})
-
-
-class Means(Enum):
-    """How the means of a running squeeze are computed from the means of the rows.
-
-    `MATMUL` multiplies them by a constant lower trapezoid; `CUMSUM` adds them up, picks the sums that matter and
-    divides.
-    """
-
-    MATMUL = "matmul"
-    CUMSUM = "cumsum"
 
 
 def squeeze(draft: Draft, anatomy: Anatomy, cover: Cover | OpenStrips, means: Means) -> None:

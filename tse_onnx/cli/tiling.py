@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tse_onnx.cli.options import Command
-from tse_onnx.passes.tiling import MIDDLE, RUNNING, SQUEEZES, TILE, UPPER, Tiling
+from tse_onnx.passes.choices import SQUEEZES, TO_ASK_FOR, choice_of
+from tse_onnx.passes.tiling import RUNNING, TILE, Tiling
 
 if TYPE_CHECKING:
+    from tse_onnx.passes.choice import Choice
     from tse_onnx.plan import Plan
     from tse_onnx.selection import Selection
 
@@ -34,7 +36,7 @@ _OPTIONS = (
     click.option("--patch", type=click.IntRange(min=1), metavar="K", help="Tiles of K × K."),
     click.option("--tile", metavar="HxW", help="Tiles of H rows and W columns, as 7x14."),
     click.option(
-        "--squeeze", type=click.Choice([TILE, RUNNING, UPPER, MIDDLE]), default=TILE, show_default=True,
+        "--squeeze", type=click.Choice(TO_ASK_FOR), default=TILE, show_default=True,
         help="What a gate is computed from: its tile; all rows seen so far (running: the same buffer, less loss); the "
         "first or the middle K rows for the whole map.",
     ),
@@ -101,10 +103,10 @@ def _chosen(
             raise click.BadParameter(f"{plain} and {rows} are given for the same blocks", param_hint="--rows")
         else:
             plain = rows
-    tiling = _tiling(**(given | {"rows": plain}))
+    choice = _choice(**(given | {"rows": plain}))
     if plan_path is None:
-        plan = Plan(tiling)
-    elif tiling != Tiling(_DEFAULT_ROWS) or plain is not None:
+        plan = Plan(choice)
+    elif choice != Tiling(_DEFAULT_ROWS) or plain is not None:
         raise click.UsageError("--plan says the tiling; beside it --rows takes NAME=K and H:K only")
     else:
         plan = Plan.load(plan_path)
@@ -121,7 +123,7 @@ def _rows(value: str) -> tuple[str | int, int]:
     return int(matched[1]) if matched[1] else matched[2] or "", int(matched[3])
 
 
-def _tiling(
+def _choice(
     rows: int | None,
     cols: int | None,
     patch: int | None,
@@ -130,7 +132,7 @@ def _tiling(
     step: int,
     balanced: bool,
     axis: int,
-) -> Tiling:
+) -> Choice | None:
     given = [name for name, value in (("--patch", patch), ("--tile", tile)) if value is not None]
     if given and (rows or cols or len(given) > 1):
         raise click.UsageError(f"{given[0]} already says the rows and columns of a tile")
@@ -138,12 +140,16 @@ def _tiling(
         rows = cols = patch
     elif tile is not None:
         rows, cols = _sizes(tile)
-    elif rows is None and cols is None:
-        rows = _DEFAULT_ROWS
     if squeeze != RUNNING and step != 1:
         raise click.UsageError("--step goes with --squeeze running")
-    assert squeeze in SQUEEZES
-    return Tiling(rows, cols, squeeze, step, balanced, axis)
+    asked = {"rows": rows, "cols": cols, "step": step if step != 1 else None, "balanced": balanced, "axis": axis}
+    fields = {"squeeze": squeeze} | {key: value for key, value in asked.items() if value}
+    taken = SQUEEZES[squeeze].settings()
+    if (strange := next((key for key in fields if key not in taken), None)) is not None:
+        raise click.UsageError(f"--squeeze {squeeze} takes no {given[0] if given else '--' + strange}")
+    if "rows" in taken and rows is None and cols is None:
+        fields["rows"] = _DEFAULT_ROWS
+    return choice_of(fields)
 
 
 def _sizes(text: str) -> tuple[int, int]:

@@ -130,7 +130,7 @@ class _BlockMeter:
         self._anatomy: Anatomy = block.anatomy
         self._regions = [source for source, _ in cover.pieces()]
         self._calibration = cover.calibration if isinstance(cover, Running) else None
-        self._sizes = size_probes(block, cover, index)
+        self._sizes = size_probes(cover, block, index)
         self._original = Original(model, index, reference.folder)
         self._excite: Session | None = None
         self._runs_alone = True

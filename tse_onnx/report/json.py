@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from tse_onnx.metric import BlockBuffering, Totals
 from tse_onnx.passes.block import Block, NodeRef
-from tse_onnx.passes.frozen import FROZEN, Frozen
-from tse_onnx.passes.tiling import RUNNING, Tiling
+from tse_onnx.passes.choice import Choice
+from tse_onnx.passes.tiling import RUNNING, TILE, Tiling
 from tse_onnx.report.data import Report
 from tse_onnx.version import VERSION
 
@@ -24,6 +24,9 @@ EXPLAIN_SCHEMA = "tse-onnx/explain/1"
 REPORT_SCHEMA = "tse-onnx/report/1"
 
 Json = dict[str, Any]
+
+# What there is to set, for whatever squeeze, as it is where nothing is set.
+_SETTINGS: Json = {"squeeze": TILE, "rows": None, "cols": None, "step": None, "balanced": False, "axis": 0}
 
 
 def inspect_json(model: str, opset: int, blocks: Iterable[Block]) -> Json:
@@ -55,6 +58,7 @@ def explain_json(stories: Iterable[Story]) -> Json:
 
 def report_json(report: Report, comparison: Comparison | None = None) -> Json:
     """The object that `--report` writes and `--format json` prints; with `comparison`, the whole network's figures."""
+    default = report.plan.default
     found: Json = {
         "schema": REPORT_SCHEMA,
         "tse_onnx": VERSION,
@@ -62,8 +66,8 @@ def report_json(report: Report, comparison: Comparison | None = None) -> Json:
         "opset": report.opset,
         "input_shapes": {name: list(dims) for name, dims in report.input_shapes.items()},
         "dynamic": report.dynamic,
-        "rows": report.plan.default.rows if report.plan.default else None,
-        "tiling": _tiling(report.plan.default),
+        "rows": default.rows if isinstance(default, Tiling) else None,
+        "tiling": None if default is None else tiling_json(default),
         "blocks": [_figures(block) for block in report.buffering.blocks],
         "totals": _totals(report.buffering.totals),
         "verification": _verification(report.verification) if report.verification else None,
@@ -117,32 +121,17 @@ def _figures(figures: BlockBuffering) -> Json:
         "buffer_after_bytes": figures.after_bytes,
         "buffer_after_streamed": figures.held,
         "macs_added": figures.macs_added,
-        "tiling": _tiling(decision.frozen or decision.tiling),
+        "tiling": None if decision.choice is None else tiling_json(decision.choice),
     }
 
 
-def _tiling(tiling: Tiling | Frozen | None) -> Json | None:
-    if tiling is None:
-        return None
-    if isinstance(tiling, Frozen):
-        return {
-            "squeeze": FROZEN,
-            "rows": None,
-            "cols": None,
-            "step": None,
-            "balanced": False,
-            "axis": 0,
-            "calibrated": False,
-        }
-    return {
-        "squeeze": tiling.squeeze,
-        "rows": tiling.rows,
-        "cols": tiling.cols,
-        "step": tiling.step if tiling.squeeze == RUNNING else None,
-        "balanced": tiling.balanced,
-        "axis": tiling.axis,
-        "calibrated": tiling.calibration is not None,
-    }
+def tiling_json(choice: Choice) -> Json:
+    """What is asked for a block, whatever it is: every setting that there is, and the name of the squeeze."""
+    said = choice.fields()
+    shown = _SETTINGS | {key: said[key] for key in _SETTINGS if key in said}
+    if isinstance(choice, Tiling) and choice.squeeze == RUNNING:
+        shown["step"] = choice.step
+    return shown | {"calibrated": "calibration" in said}
 
 
 def _totals(totals: Totals) -> Json:

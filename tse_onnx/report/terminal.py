@@ -60,8 +60,9 @@ def print_report(page: Page, report: Report, outcome: str) -> None:
     for block in figures:
         if block.decision.status == REFUSED:
             _say_refused(page, block.decision.block.name, block.decision.reason or "")
-        elif block.decision.frozen is not None:
-            _say(page, f"Frozen: {block.decision.block.name}: {block.decision.reason}")
+        elif block.decision.status == CONVERTED and block.decision.choice is not None and block.decision.note:
+            done = block.decision.choice.done.capitalize()
+            _say(page, f"{done}: {block.decision.block.name}: {block.decision.note}")
     for name, dims in report.input_shapes.items():
         listed = ", ".join("?" if dim is None else str(dim) for dim in dims)
         if report.dynamic:
@@ -113,13 +114,13 @@ def _say_refused(page: Page, name: str, reason: str) -> None:
 
 
 def _row(figures: BlockBuffering) -> list[str]:
-    block, tile = figures.decision.block, figures.tile
+    block, tile, choice = figures.decision.block, figures.tile, figures.decision.choice
     before, after = figures.before or 0, figures.after or 0
     return [
         printable(block.name),
         figures.decision.status,
         _shape(block),
-        "frozen" if figures.decision.frozen else " × ".join(map(str, tile)) if tile else "",
+        " × ".join(map(str, tile)) if tile else choice.kind if choice is not None and figures.decision.form else "",
         "" if figures.descriptors is None else f"{figures.descriptors:,}",
         f"{before:,}",
         f"{after:,}",

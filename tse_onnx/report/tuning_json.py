@@ -9,9 +9,9 @@ import math
 from typing import Any
 
 from tse_onnx.evaluation.scores import Score
-from tse_onnx.passes.frozen import Frozen
-from tse_onnx.passes.tiling import RUNNING
-from tse_onnx.tuning.choices import Choice, label
+from tse_onnx.passes.choice import GLOBAL, Choice
+from tse_onnx.report.json import tiling_json
+from tse_onnx.tuning.choices import label
 from tse_onnx.tuning.result import Judged, Point, Sensitivity, TuneResult
 from tse_onnx.version import VERSION
 
@@ -117,14 +117,10 @@ def _score(score: Score) -> Json:
     }
 
 
-def _choice(choice: Choice) -> Json:
-    if choice is None or isinstance(choice, Frozen):
-        return {"squeeze": "global" if choice is None else "frozen", "rows": None, "step": None, "calibrated": False}
-    return {
-        "squeeze": choice.squeeze,
-        "rows": choice.rows,
-        "step": choice.step if choice.squeeze == RUNNING else None,
-        "calibrated": choice.calibration is not None,
+def _choice(choice: Choice | None) -> Json:
+    said = {"squeeze": GLOBAL} if choice is None else tiling_json(choice)
+    return {"squeeze": said["squeeze"], "rows": None, "step": None, "calibrated": False} | {
+        key: said[key] for key in ("rows", "step", "calibrated") if key in said
     }
 
 

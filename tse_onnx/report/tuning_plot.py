@@ -7,20 +7,20 @@ import math
 from pathlib import Path
 from typing import Any
 
-from tse_onnx.passes.frozen import Frozen
-from tse_onnx.passes.tiling import RUNNING, Tiling
+from tse_onnx.passes.choice import Choice
+from tse_onnx.passes.frozen import FROZEN
+from tse_onnx.passes.tiling import CALIBRATED, RUNNING, TILE, Tiling
 from tse_onnx.report.correlation_plot import plot_kind
 from tse_onnx.report.files import write_bytes
 from tse_onnx.report.stream_terminal import size
-from tse_onnx.tuning.choices import Choice
 from tse_onnx.tuning.result import BlockSensitivity, Point, TuneResult, share
 
 _INK, _MEASURED, _PREDICTED, _CHOSEN = "#30343b", "#c8553d", "#8fa3bf", "#2a6f5e"
 _KINDS = (
-    ("calibrated", "#2a6f5e", "o"),
+    (CALIBRATED, "#2a6f5e", "o"),
     (RUNNING, "#e0a458", "s"),
-    ("tile", "#8fa3bf", "^"),
-    ("frozen", "#c8553d", "D"),
+    (TILE, "#8fa3bf", "^"),
+    (FROZEN, "#c8553d", "D"),
 )
 _OTHERS = ("x", "+")  # for the uniform choices that the plan is compared with
 # Losses below this are drawn on the axis: single precision knows none.
@@ -103,7 +103,7 @@ def _block(axis: Any, entry: BlockSensitivity, found: TuneResult) -> None:
         if not chosen:
             continue
         left = [1 - one.saved / whole for one in chosen]
-        losses, line = [max(one.loss, _FLOOR) for one in chosen], "-" if label != "frozen" else ""
+        losses, line = [max(one.loss, _FLOOR) for one in chosen], "-" if label != FROZEN else ""
         axis.plot(left, losses, line, marker=marker, color=colour, label=label, markersize=4, linewidth=1.2)
     mine = next(one for one in entry.candidates if one.choice == found.chosen.of(entry.block.name))
     axis.plot(1 - mine.saved / whole, max(mine.loss, _FLOOR), "o", markersize=11, markerfacecolor="none",
@@ -126,12 +126,8 @@ def _whole(entry: BlockSensitivity, found: TuneResult) -> int:
     return one.saved * height // max(height - (one.choice.rows or 0), 1)
 
 
-def _kind(choice: Choice) -> str:
-    if choice is None:
-        return ""
-    if isinstance(choice, Frozen):
-        return "frozen"
-    return "calibrated" if choice.calibration is not None else choice.squeeze
+def _kind(choice: Choice | None) -> str:
+    return "" if choice is None else choice.kind
 
 
 def _measured(point: Point) -> float:

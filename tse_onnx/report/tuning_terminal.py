@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tse_onnx.evaluation.scores import Score
+from tse_onnx.passes.choice import Choice
 from tse_onnx.passes.frozen import Frozen
 from tse_onnx.passes.reasons import printable
-from tse_onnx.passes.tiling import RUNNING, TILE, Tiling
+from tse_onnx.passes.tiling import CALIBRATED, RUNNING, TILE, Tiling
 from tse_onnx.report.evaluation_terminal import points
 from tse_onnx.report.page import Table
 from tse_onnx.report.stream_terminal import size
-from tse_onnx.tuning.choices import Choice
 from tse_onnx.tuning.figures import FIGURES
 from tse_onnx.tuning.losses import LOSSES
 from tse_onnx.tuning.result import BlockSensitivity, Sensitivity, TuneResult, share
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tse_onnx.report.page import Page
 
 _KINDS = {
-    "calibrated": "calibrated running squeeze of so many rows",
+    CALIBRATED: "calibrated running squeeze of so many rows",
     RUNNING: "running squeeze of so many rows",
     TILE: "tile of so many rows",
 }
@@ -133,26 +133,16 @@ def _accuracy(score: Score) -> tuple[str, str]:
     return f"{100 * score.accuracy.top1:.1f} %", points(100 * change)
 
 
-def _words(choice: Choice) -> str:
+def _words(choice: Choice | None) -> str:
     """A choice as a table has it."""
-    if choice is None:
-        return "keep"
-    if isinstance(choice, Frozen):
-        return "frozen"
-    rows = f"{choice.rows} row" + "s" * (choice.rows != 1)
-    if choice.squeeze == TILE:
-        return f"tile of {rows}"
-    step = "" if choice.step == 1 else f", step {choice.step}"
-    return f"{'calibrated ' if choice.calibration else ''}running, {rows}{step}"
+    return "keep" if choice is None else choice.words
 
 
-def _kind(choice: Choice) -> str:
-    if not isinstance(choice, Tiling):
-        return ""
-    return "calibrated" if choice.calibration is not None else choice.squeeze
+def _kind(choice: Choice | None) -> str:
+    return "" if choice is None else choice.kind
 
 
-def _column(choice: Choice) -> tuple[int, int]:
+def _column(choice: Choice | None) -> tuple[int, int]:
     assert isinstance(choice, Tiling)
     return choice.rows or 0, choice.step
 

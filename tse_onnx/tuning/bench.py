@@ -15,10 +15,11 @@ import onnx
 from tse_onnx.data.feed import Feed
 from tse_onnx.data.samples import Samples
 from tse_onnx.passes.block import Block
+from tse_onnx.passes.choice import Choice
 from tse_onnx.phases import phase
 from tse_onnx.runtime.ort import ort
 from tse_onnx.tuning.batches import Batches
-from tse_onnx.tuning.choices import Choice, Combination
+from tse_onnx.tuning.choices import Combination
 from tse_onnx.tuning.figures import Figure, figure_of
 from tse_onnx.tuning.here import Here
 from tse_onnx.tuning.losses import TOP1, Loss, loss_named
@@ -81,12 +82,12 @@ class Bench:
         """What every choice for every block costs alone."""
         network, opset = self.network, self.network.source.opset
         facts = facts_on(network, self._told("watching gates and means"))
-        offered: list[tuple[Block, str, list[Choice]]] = []
+        offered: list[tuple[Block, str, list[Choice | None]]] = []
         for block in network.blocks:
             fact = facts.get(block.name, Facts(None, None))
             why, frozen = self._freezing(fact.gate)
-            tilings: list[Choice] = list(self.settings.menu.tilings(block, opset, fact.means))
-            gates: list[Choice] = [fact.gate.frozen] if fact.gate is not None and frozen else []
+            tilings: list[Choice | None] = list(self.settings.menu.tilings(block, opset, fact.means))
+            gates: list[Choice | None] = [fact.gate.frozen] if fact.gate is not None and frozen else []
             offered.append((block, why, [*tilings, *gates]))
         self.measure((only(one, block.name) for block, _, own in offered for one in own), "measuring blocks")
         before = self.figure.of(())

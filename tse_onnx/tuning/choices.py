@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.block import Block
-from tse_onnx.passes.frozen import Frozen
-from tse_onnx.passes.lowering import OLDEST_OPSET
-from tse_onnx.passes.tiling import RUNNING, TILE, Running, Tiling
+from tse_onnx.passes.choice import Choice
+from tse_onnx.passes.choices import identity
+from tse_onnx.passes.tiling import CALIBRATED, OLDEST_OPSET, RUNNING, TILE, Running, Tiling
 from tse_onnx.tuning.statistics import Means
 
-CALIBRATED = "calibrated"
-
-Choice = Tiling | Frozen | None
-"""A tiling, a frozen gate, or None for the global mean."""
-
-Combination = tuple[tuple[str, Choice], ...]
+Combination = tuple[tuple[str, Choice | None], ...]
 """Choices by block name, in the order of the blocks; a block that is not named keeps its global mean."""
+
+# Choices with more to say than a few settings, such as a gate's numbers, are kept by a digest of it.
+_LONGEST_KEY = 200
 
 ROWS = (1, 2, 3, 4, 5, 6, 7, 10, 14)
 
@@ -69,36 +68,20 @@ class Menu:
                 yield replace(plain, calibration=means.calibration(cover))
 
 
-def combined(choices: Iterable[tuple[str, Choice]]) -> Combination:
+def combined(choices: Iterable[tuple[str, Choice | None]]) -> Combination:
     """Choices as a combination: without the blocks that keep their global mean."""
     return tuple((name, choice) for name, choice in choices if choice is not None)
 
 
-def label(choice: Choice) -> str:
-    """A choice in a word, for tables: 7 is a tile of 7 rows, r3 a running squeeze of 3, c3 a calibrated one."""
-    if choice is None:
-        return "keep"
-    if isinstance(choice, Frozen):
-        return "frozen"
-    if choice.squeeze == RUNNING:
-        kind = "c" if choice.calibration is not None else "r"
-        return f"{kind}{choice.rows}" + (f"/{choice.step}" if choice.step != 1 else "")
-    return str(choice.rows)
+def label(choice: Choice | None) -> str:
+    """A choice in a word, for narrow tables."""
+    return "keep" if choice is None else choice.label
 
 
 def key(combination: Combination) -> str:
-    """A text that only this combination has, the same in every session."""
-    return ";".join(f"{name}={_exactly(choice)}" for name, choice in combination)
+    """A text that only this combination has, the same in every session; long numbers stand in it as a digest."""
+    return json.dumps([[name, _short(identity(choice))] for name, choice in combination])
 
 
-def _exactly(choice: Choice) -> str:
-    if isinstance(choice, Frozen):
-        return f"frozen:{_digest(choice.gate)}"
-    if choice is not None and choice.calibration is not None:
-        return f"{label(choice)}:{_digest(choice.calibration.slopes, *choice.calibration.offsets)}"
-    return label(choice)
-
-
-def _digest(*rows: Sequence[float]) -> str:
-    numbers = ";".join(",".join(map(float.hex, row)) for row in rows)
-    return hashlib.sha256(numbers.encode()).hexdigest()[:16]
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_KEY else hashlib.sha256(text.encode()).hexdigest()

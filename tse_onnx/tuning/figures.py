@@ -13,7 +13,7 @@ from tse_onnx.metric import measure
 from tse_onnx.passes.shapes import described
 from tse_onnx.plan import Plan
 from tse_onnx.preparation import Preparation
-from tse_onnx.rewriting import forms_of, rewrite
+from tse_onnx.rewriting import rewrite, style_of
 from tse_onnx.tuning.choices import Combination
 from tse_onnx.tuning.network import Network
 
@@ -52,8 +52,8 @@ class GateFigure:
 
     def of(self, combination: Combination) -> int:
         """What the scales hold back."""
-        blocks = self._network.analysis.blocks
-        figures = measure(decide(blocks, Plan(None, dict(combination)), self._network.source.opset))
+        parts = self._network.analysis.parts
+        figures = measure(decide(parts, Plan(None, dict(combination)), self._network.source.opset))
         return sum(
             -(-block.after * (self._bits or block.bits or 32) // 8)
             for block in figures.blocks
@@ -82,8 +82,8 @@ class StreamFigure:
 
         if combination not in self._known:
             analysis, plan = self._analysis, Plan(None, dict(combination))
-            made = Preparation(analysis, analysis, decide(analysis.blocks, plan, self._source.opset), plan)
-            changed, _ = rewrite(made, forms_of("resize", "matmul"), owned=False)
+            made = Preparation(analysis, analysis, decide(analysis.parts, plan, self._source.opset), plan)
+            changed, _ = rewrite(made, style_of("resize", "matmul"), owned=False)
             flow = measured(network_of(changed, analysis.bound), self._machine, "")
             self._known[combination] = flow.totals[self._name].bytes
         return self._known[combination]

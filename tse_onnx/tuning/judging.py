@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from tse_onnx.data.samples import Samples
 from tse_onnx.evaluation.scores import Meter
+from tse_onnx.passes.choice import Choice
 from tse_onnx.passes.tiling import RUNNING, Tiling
 from tse_onnx.tuning.batches import Batches
 from tse_onnx.tuning.bench import Bench
-from tse_onnx.tuning.choices import Choice
 from tse_onnx.tuning.result import Judged, Point
 from tse_onnx.tuning.selections import Selections
 
@@ -44,7 +44,7 @@ def judged(
         yield Judged(title, point, meter.result())
 
 
-def _running_rows(choice: Choice) -> int:
+def _running_rows(choice: Choice | None) -> int:
     """The rows of a running squeeze without a calibration; 0 for everything else."""
     plain = isinstance(choice, Tiling) and choice.squeeze == RUNNING and choice.calibration is None
     return (choice.rows or 0) if plain and isinstance(choice, Tiling) else 0

@@ -12,12 +12,13 @@ from onnx import ModelProto
 
 from tse_onnx.analysis import Analysis, InputShapes, analyse, need_sizes
 from tse_onnx.data.feed import Feed
-from tse_onnx.deciding import decide
+from tse_onnx.deciding import decide, decide_block
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.block import Anatomy, Block, convertible
+from tse_onnx.passes.choice import Choice, Site
 from tse_onnx.passes.excerpt import excerpt
 from tse_onnx.passes.index import captured
-from tse_onnx.passes.lowering import freeze, lower
+from tse_onnx.passes.lowering import Style, lower
 from tse_onnx.passes.match import DEFAULT_KINDS
 from tse_onnx.passes.names import taken_names
 from tse_onnx.passes.order import in_order
@@ -26,9 +27,9 @@ from tse_onnx.passes.shapes import TensorType
 from tse_onnx.passes.splice import Edit
 from tse_onnx.plan import Plan
 from tse_onnx.preparation import Preparation
-from tse_onnx.rewriting import forms_of, rewrite
+from tse_onnx.rewriting import rewrite, style_of
 from tse_onnx.source import Source
-from tse_onnx.tuning.choices import Choice, Combination
+from tse_onnx.tuning.choices import Combination
 from tse_onnx.tuning.statistics import Gate, Means, gate_of
 from tse_onnx.verification.session import Session
 from tse_onnx.verification.widen import has_narrow_type, widened, widened_feed
@@ -119,11 +120,11 @@ class Network:
     def changed(self, combination: Combination) -> ModelProto:
         """The model with these choices made."""
         made = self._prepared(dict(combination), self.analysis)
-        return rewrite(made, forms_of("resize", "matmul"), owned=False)[0]
+        return rewrite(made, style_of("resize", "matmul"), owned=False)[0]
 
-    def _prepared(self, choices: Mapping[str, Choice], analysis: Analysis) -> Preparation:
+    def _prepared(self, choices: Mapping[str, Choice | None], analysis: Analysis) -> Preparation:
         plan = Plan(None, choices)
-        return Preparation(analysis, analysis, decide(analysis.blocks, plan, self.source.opset), plan)
+        return Preparation(analysis, analysis, decide(analysis.parts, plan, self.source.opset), plan)
 
     def together(self, combination: Combination) -> Stretch:
         """The whole model with these choices made, opened."""
@@ -197,7 +198,7 @@ class Network:
         """The part of the original that makes `wanted` of `values`."""
         return self._opened(values, [name for name in wanted if name not in values], None)
 
-    def block(self, name: str, choice: Choice, values: Values) -> Stretch:
+    def block(self, name: str, choice: Choice | None, values: Values) -> Stretch:
         """A block alone, with a choice made: from the cut before it to what it scales."""
         return self._opened(values, [self.scaled(name)], self._edit(self._main[name], choice))
 
@@ -215,13 +216,9 @@ class Network:
         position = self.analysis.main.index.producer(output)
         return position is not None and self._rank[position] >= self.place(name)
 
-    def _edit(self, block: Block, choice: Choice) -> Edit | None:
-        (decision,) = decide((block,), Plan(None, {block.name: choice}), self.source.opset)
-        if decision.frozen is not None:
-            return freeze(block, decision.frozen, self.analysis.main, self._taken, folding=False)
-        if decision.cover is None or decision.tiling is None:
-            return None
-        return lower(block, decision.cover, self.analysis.main, self._taken)
+    def _edit(self, block: Block, choice: Choice | None) -> Edit | None:
+        form = decide_block(block, choice, Site(self.analysis.main, self.source.opset)).form
+        return None if form is None else lower(block, form, self.analysis.main, self._taken, Style(folding=False))
 
     @cached_property
     def _taken(self) -> set[str]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from tse_onnx.evaluation.scores import Score
 from tse_onnx.passes.block import Block
+from tse_onnx.passes.choice import Choice
 from tse_onnx.plan import Plan
-from tse_onnx.tuning.choices import Choice, Combination
+from tse_onnx.tuning.choices import Combination
 from tse_onnx.tuning.statistics import Gate
 
 
@@ -20,7 +21,7 @@ class CandidateLoss:
     the mean over the samples, `error` its standard error.
     """
 
-    choice: Choice
+    choice: Choice | None
     bytes: int
     saved: int
     loss: float
@@ -66,7 +67,7 @@ class Point:
     predicted: float
     measured: float | None
 
-    def of(self, block: str) -> Choice:
+    def of(self, block: str) -> Choice | None:
         """What becomes of a block."""
         return dict(self.combination).get(block)
 

@@ -12,11 +12,11 @@ from tse_onnx.analysis import input_types
 from tse_onnx.data.choice import Data, PathLike
 from tse_onnx.data.samples import Samples
 from tse_onnx.errors import DataError, ModelError, UsageError
+from tse_onnx.passes.choice import Choice
 from tse_onnx.passes.frozen import Frozen
 from tse_onnx.plan import Plan
 from tse_onnx.source import ModelLike, open_model
 from tse_onnx.tuning.bench import bench_of
-from tse_onnx.tuning.choices import Choice
 from tse_onnx.tuning.judging import judged
 from tse_onnx.tuning.network import Network
 from tse_onnx.tuning.result import Point, Sensitivity, TuneResult, front
@@ -130,7 +130,7 @@ def halves(samples: Samples, held_out: float, seed: int) -> tuple[Samples, Sampl
 
 def _plan(chosen: Point, found: Sensitivity) -> Plan:
     """The plan of a point, with a note wherever a block is frozen or kept."""
-    choices: dict[str, Choice] = {}
+    choices: dict[str, Choice | None] = {}
     notes = {}
     for entry in found.blocks:
         choice = choices[entry.block.name] = chosen.of(entry.block.name)

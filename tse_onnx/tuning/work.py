@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tse_onnx.data.feed import Feed
-from tse_onnx.tuning.choices import Choice, Combination
+from tse_onnx.passes.choice import Choice
+from tse_onnx.tuning.choices import Combination
 from tse_onnx.tuning.losses import Loss, losses_of
 from tse_onnx.tuning.network import Network, Stretch, Values
 
@@ -153,6 +154,6 @@ def largest_part(network: Network, blocks: Sequence[str], memory: int, batch: in
     return max(1, memory // max(2 * held * batch, 1))
 
 
-def only(choice: Choice, block: str) -> Combination:
+def only(choice: Choice | None, block: str) -> Combination:
     """The combination that changes one block."""
     return ((block, choice),)

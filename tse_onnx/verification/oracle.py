@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, singledispatch
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from onnx import ModelProto
 from tse_onnx.data.feed import Feed
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.block import Anatomy, Block
+from tse_onnx.passes.choice import Form
 from tse_onnx.passes.excerpt import excerpt
 from tse_onnx.passes.folding import fold_of
 from tse_onnx.passes.forms.views import SHAPE_SLOTS
@@ -32,7 +33,7 @@ from tse_onnx.passes.index import GraphIndex
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.scope import Scope
 from tse_onnx.passes.shapes import TensorType
-from tse_onnx.passes.tiling import Cover, Region, Running, Tile, Window
+from tse_onnx.passes.tiling import Cover, Cut, Region, Running, Tile, Window
 from tse_onnx.verification.comparison import Again, Comparison
 from tse_onnx.verification.deadline import Deadline
 from tse_onnx.verification.result import BlockCheck
@@ -67,19 +68,32 @@ class Original:
     deadline: Deadline = field(default_factory=Deadline)
 
 
-def probes(block: Block, how: Cover | Frozen, index: GraphIndex) -> tuple[str, ...]:
+@singledispatch
+def probes(form: object, block: Block, index: GraphIndex) -> tuple[str, ...]:
     """The values of the converted model that the oracle compares or starts from."""
+    raise NotImplementedError(f"nothing judges {form!r}")
+
+
+@probes.register
+def _(form: Cut, block: Block, index: GraphIndex) -> tuple[str, ...]:
     anatomy = _anatomy(block)
     assert block.scale is not None
-    if isinstance(how, Frozen):
-        return _ends(block, index)
     return (anatomy.root, anatomy.squeeze.input, anatomy.map, block.scale.output)
 
 
-def size_probes(block: Block, how: Cover | Frozen, index: GraphIndex) -> tuple[str, ...]:
+@probes.register
+def _(form: Frozen, block: Block, index: GraphIndex) -> tuple[str, ...]:
+    return _ends(block, index)
+
+
+@singledispatch
+def size_probes(form: object, block: Block, index: GraphIndex) -> tuple[str, ...]:
     """The computed sizes that the original block reads: taken from a run of the original model."""
-    if isinstance(how, Frozen):
-        return ()
+    return ()
+
+
+@size_probes.register
+def _(form: Cut, block: Block, index: GraphIndex) -> tuple[str, ...]:
     return tuple(
         name
         for step in _anatomy(block).steps
@@ -95,15 +109,20 @@ def _ends(block: Block, index: GraphIndex) -> tuple[str, str]:
     return (_anatomy(block).map, block.scale.output) if fold is None else (fold.source, fold.target)
 
 
-def check_block(original: Original, block: Block, how: Cover | Frozen, values: Feed) -> BlockCheck:
-    """Compare what the converted block made of its input with the original block for each tile.
+@singledispatch
+def check_block(form: object, original: Original, block: Block, values: Feed) -> BlockCheck:
+    """Compare what the converted block made of its input with what the original's own nodes make in this form.
 
     `values` holds the `probes` of the converted model and the `size_probes` of the original.
     """
-    if isinstance(how, Frozen):
-        return _check_frozen(original, block, how, values)
+    raise NotImplementedError(f"nothing judges {form!r}")
+
+
+@check_block.register(Cut)
+def _check_tiles(cover: Cover, original: Original, block: Block, values: Feed) -> BlockCheck:
+    """The original block for each tile."""
     assert block.scale is not None
-    cover, y = how, values[block.scale.output]
+    y = values[block.scale.output]
     anatomy = _anatomy(block)
     if tuple(y.shape[anatomy.map_axes.index(letter)] for letter in _letters(anatomy)) != cover.extents:
         return BlockCheck(block.name, float("inf"), 0.0)
@@ -134,7 +153,8 @@ def _checked(block: Block, compared: Comparison, spread: Spread | None) -> Block
     )  # fmt: skip
 
 
-def _check_frozen(original: Original, block: Block, frozen: Frozen, values: Feed) -> BlockCheck:
+@check_block.register
+def _check_frozen(frozen: Frozen, original: Original, block: Block, values: Feed) -> BlockCheck:
     """The original's own nodes, fed with the constants in place of the gate."""
     anatomy, (source, target) = _anatomy(block), _ends(block, original.index)
     given, made = values[source], values[target]
@@ -257,7 +277,7 @@ class _GateOfMean:
     def __init__(self, original: Original, block: Block, cover: Cover, values: Feed) -> None:
         self._anatomy, self._cover = _anatomy(block), cover
         self._x = values[self._anatomy.squeeze.input]
-        sizes = {name: values[name] for name in size_probes(block, cover, original.index)}
+        sizes = {name: values[name] for name in size_probes(cover, block, original.index)}
         self._others = sizes | dict(original.arguments)
         feeds = {self._anatomy.squeeze.input: self._x, **self._others}
         self._alone, self._folder = block_alone(original, feeds, self._anatomy.gate), original.folder
@@ -326,27 +346,27 @@ def block_alone(original: Original, feeds: Feed, *outputs: str) -> ModelProto:
 
 
 def check_inner(
-    original: Original, converted: Original, scope: Scope, block: Block, how: Cover | Frozen, seed: int, threads: int
+    form: Form, original: Original, converted: Original, scope: Scope, block: Block, seed: int, threads: int
 ) -> BlockCheck:
     """The same check for a block inside a body or function, which no run of the whole model lets one see: both blocks
     run alone, on seeded noise."""
     assert block.scale is not None
     anatomy = _anatomy(block)
     random = np.random.default_rng(seed)
-    sizes = how.extents if not isinstance(how, Frozen) else tuple(extent or 1 for extent in block.extents)
-    extents = {**dict(zip(_letters(anatomy), sizes, strict=True)), "C": block.channels or 1, "N": 1}
+    sizes = dict(zip(_letters(anatomy), (extent or 1 for extent in block.extents), strict=True))
+    extents = {**sizes, "C": block.channels or 1, "N": 1}
     kind = scope.types[anatomy.root]
     shape = tuple(extents[letter] for letter in anatomy.root_axes)
     feeds = {anatomy.root: _noise(random, shape, kind.dtype)}
-    wanted = (block.scale.output, *size_probes(block, how, original.index))
+    wanted = (block.scale.output, *size_probes(form, block, original.index))
     for name in excerpt(original.index, feeds, wanted).missing:  # arguments of a function
         given = scope.types[name]
         dims = tuple(dim if isinstance(dim, int) else 1 for dim in given.dims or ())
         feeds[name] = _noise(random, dims, given.dtype)
     values = dict(feeds)
     for source, names in (
-        (original, size_probes(block, how, original.index)),
-        (converted, [name for name in probes(block, how, original.index) if name not in feeds]),
+        (original, size_probes(form, block, original.index)),
+        (converted, [name for name in probes(form, block, original.index) if name not in feeds]),
     ):
         if names:
             session = Session(
@@ -354,7 +374,7 @@ def check_inner(
             )
             values |= session.run(feeds, names)
     arguments = {name: array for name, array in feeds.items() if name != anatomy.root}
-    return check_block(replace(original, arguments=arguments), block, how, values)
+    return check_block(form, replace(original, arguments=arguments), block, values)
 
 
 def _noise(random: np.random.Generator, shape: tuple[int, ...], dtype: int) -> np.ndarray:

@@ -20,12 +20,12 @@ from tse_onnx.decision import CONVERTED, Decision
 from tse_onnx.errors import CheckFailed, ModelError
 from tse_onnx.evaluation.scores import Meter
 from tse_onnx.passes.block import Block
-from tse_onnx.passes.frozen import Frozen
+from tse_onnx.passes.choice import Form
 from tse_onnx.passes.index import GraphIndex
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.scope import scopes
 from tse_onnx.passes.splice import Change
-from tse_onnx.passes.tiling import Cover, Tiling
+from tse_onnx.passes.tiling import Tiling
 from tse_onnx.phases import phase
 from tse_onnx.plan import Plan
 from tse_onnx.validity import Standard, complaint, has_sound_sizes
@@ -39,7 +39,7 @@ from tse_onnx.verification.widen import has_narrow_type, widened, widened_feed
 
 _log = logging.getLogger(__name__)
 
-Tiled = tuple[Block, "Cover | Frozen"]
+Tiled = tuple[Block, Form]
 Group = tuple[Tiled, ...]
 
 # Bytes of maps, feeds and outputs that are held at once, as far as a single one leaves the choice.
@@ -107,7 +107,7 @@ def _outside(
 
 def _full_rows(analysis: Analysis) -> Check:
     tallest = max((block.extents[0] or 1 for block in analysis.blocks if block.extents), default=1)
-    decided = decide(analysis.blocks, Plan(Tiling(max(tallest, 1))), analysis.source.opset)
+    decided = decide(analysis.parts, Plan(Tiling(max(tallest, 1))), analysis.source.opset)
     changed = [decision.block.name for decision in decided if decision.status == CONVERTED]
     if changed:
         return Check("full-rows", False, f"blocks would change although one tile covers them: {', '.join(changed)}")
@@ -157,13 +157,13 @@ def _numbers(
     if narrow:
         source, converted = widened(source), widened(converted)
         index = GraphIndex.of_graph(source.graph)
-    covers = {
-        decision.block.name: how
+    forms = {
+        decision.block.name: decision.form
         for decision in decisions
-        if decision.status == CONVERTED and (how := decision.frozen or decision.cover) is not None
+        if decision.status == CONVERTED and decision.form is not None
     }
-    tiled = [(block, covers[block.name]) for block in analysis.parts[0].blocks if block.name in covers]
-    sizes = _computed(index, (name for block, how in tiled for name in size_probes(block, how, index)))
+    tiled = [(block, forms[block.name]) for block in analysis.parts[0].blocks if block.name in forms]
+    sizes = _computed(index, (name for block, form in tiled for name in size_probes(form, block, index)))
     original = Original(source, index, folders[0], deadline=deadline)
     outputs = [value.name for value in source.graph.output]
     meter, checks, not_finite = Meter(outputs), list[BlockCheck](), dict[str, None]()
@@ -185,8 +185,8 @@ def _numbers(
         except ModelError as error:
             raise CheckFailed(str(error)) from error
         known = {**feed, **{name: reference[name] for name in sizes}, **values}
-        for block, how in group:
-            checks.append(check_block(original, block, how, known))
+        for block, form in group:
+            checks.append(check_block(form, original, block, known))
             _log_check(checks[-1])
         return values
 
@@ -205,7 +205,7 @@ def _numbers(
     _log.info("running both models, blocks looked at in %d groups", len(groups))
     for number, window in enumerate(_windows(before, chain([first], feeds), _distinct(outputs, sizes))):
         compare(window, groups if number == 0 else [()])
-    for check in _inner(analysis, source, converted, covers, folders, threads, deadline):
+    for check in _inner(analysis, source, converted, forms, folders, threads, deadline):
         checks.append(check)
         _log_check(check)
     remarks = tuple(f"output {quoted(name)} of the original holds what is not finite" for name in not_finite)
@@ -239,12 +239,12 @@ def _groups(tiled: Iterable[Tiled], index: GraphIndex, feed: Feed) -> list[Group
     batch = max((len(array) for array in feed.values() if array.ndim), default=1)
     groups: list[list[Tiled]] = [[]]
     held = 0
-    for block, how in tiled:
-        size = _map_bytes(block, batch) * len(set(probes(block, how, index)))
+    for block, form in tiled:
+        size = _map_bytes(block, batch) * len(set(probes(form, block, index)))
         if groups[-1] and held + size > _ROOM:
             groups.append([])
             held = 0
-        groups[-1].append((block, how))
+        groups[-1].append((block, form))
         held += size
     return [tuple(group) for group in groups]
 
@@ -257,7 +257,7 @@ def _map_bytes(block: Block, batch: int) -> int:
 
 
 def _probed(group: Group, index: GraphIndex) -> tuple[str, ...]:
-    return _computed(index, (name for block, how in group for name in probes(block, how, index)))
+    return _computed(index, (name for block, form in group for name in probes(form, block, index)))
 
 
 def _log_check(check: BlockCheck) -> None:
@@ -268,21 +268,21 @@ def _inner(
     analysis: Analysis,
     source: ModelProto,
     converted: ModelProto,
-    covers: Mapping[str, Cover | Frozen],
+    forms: Mapping[str, Form],
     folders: tuple[Path | None, Path | None],
     threads: int,
     deadline: Deadline,
 ) -> Iterator[BlockCheck]:
     """The checks of the blocks in bodies and functions."""
-    if not any(block.name in covers for part in analysis.parts[1:] for block in part.blocks):
+    if not any(block.name in forms for part in analysis.parts[1:] for block in part.blocks):
         return
     scopes_before, scopes_after = (scopes(model, analysis.bound) for model in (source, converted))
     for part, was, now in zip(analysis.parts[1:], scopes_before[1:], scopes_after[1:], strict=True):
         before = Original(source, was.index, folders[0], deadline=deadline)
         after = Original(converted, now.index, folders[1], deadline=deadline)
         for block in part.blocks:
-            if block.name in covers:
-                yield check_inner(before, after, was, block, covers[block.name], seed=0, threads=threads)
+            if block.name in forms:
+                yield check_inner(forms[block.name], before, after, was, block, seed=0, threads=threads)
 
 
 def _computed(index: GraphIndex, names: Iterable[str]) -> tuple[str, ...]:
