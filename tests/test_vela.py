@@ -129,6 +129,8 @@ OPERATORS = {
     "fused relu": small("a = Add(x, x) y = Relu(a)"),
     "clip of its own": small(f"{CLIP} a = Conv(x, w) b = Clip(a, zero, six) y = Add(a, b)", w=(8, 8, 1, 1)),
     "relu of its own": small("a = Relu(x) y = Add(a, x)"),
+    "relu of the image": small("y = Relu(x)"),
+    "relu of a mean": small("m = GlobalAveragePool(x) y = Relu(m)", "1, 8, 1, 1"),
     "hard-swish": small("y = HardSwish(x)"),
     "sigmoid": small("y = Sigmoid(x)"),
     "scale": small("m = GlobalAveragePool(x) g = Sigmoid(m) y = Mul(x, g)"),
@@ -197,7 +199,8 @@ def test_two_readers_share_their_weights() -> None:
 )
 def test_what_has_no_translation_is_named(lines: str, said: str) -> None:
     pytest.importorskip("ai_edge_litert")
-    from benchmarks.vela.translate import Unknown, translate
+    from benchmarks.vela.translate import translate
+    from benchmarks.vela.translation import Unknown
 
     with pytest.raises(Unknown, match=said):
         translate(small(lines, w=(8, 8, 2, 2)))
