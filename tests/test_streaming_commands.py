@@ -140,6 +140,8 @@ def test_a_wrong_model_fails_the_certificate(monkeypatch):
     monkeypatch.setattr(needs, "window", short)
     network = network_of(model)
     found = certify(model, network, {"x": np.ones((1, 4, 8, 8), np.float32)})
-    assert [proof.name for proof in found.proofs if not proof.passed] == ["completes", "peaks", "equal"]
+    assert [proof.name for proof in found.proofs if not proof.passed] == ["completes", "peaks", "tight", "equal"]
+    assert [proof.name for proof in found.proofs if not proof.decided] == ["tight", "equal"]
+    assert not found.deadlocks
     with pytest.raises(tse_onnx.CheckFailed, match="halts in the predicted capacities"):
         found.require()

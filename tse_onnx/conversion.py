@@ -149,6 +149,7 @@ def convert(
     time_limit: float | None = None,
     report: PathLike | None = None,
     certify: bool = False,
+    tolerance: float | None = None,
 ) -> ConvertResult:
     """Tile the squeeze of every squeeze-and-excite block of `model` into strips of `rows` rows.
 
@@ -167,12 +168,14 @@ def convert(
     bounds the absolute difference of the model's outputs, `expect` fixes the number of converted blocks, `threads`
     limits onnxruntime, `time_limit` the seconds that verification and certification may take together. `report` is a
     file for the report as JSON; it appears together with the model. With `certify` the result is run row by row in the
-    room that the dataflow model predicts; see docs/dataflow.md.
+    room that the dataflow model predicts, each tensor within `tolerance` of onnxruntime's, relative to its largest
+    value (without one, what the coarsest type of the network allows); see docs/dataflow.md.
 
     Raises `CheckFailed` where a check fails, `ModelError` for an unusable model or output, `DataError` for unusable
     data, `UsageError` for a bad option: all of them `TseError`, and in every case nothing is written.
     """
     _check_options(verify, seed, max_drift, threads, time_limit)
+    _check_tolerance(certify, tolerance)
     prepared = preprocess_of(preprocess)
     target, told = (None if path is None else file_path(path) for path in (out, report))
     source = open_model(model)
@@ -211,7 +214,7 @@ def convert(
             raise CheckFailed("; ".join(found.failures), found)
         return found
 
-    certificate = _certified(analysis, converted, data, prepared, seed, deadline) if certify else None
+    certificate = _certified(analysis, converted, data, prepared, seed, deadline, tolerance) if certify else None
 
     def described(verification: Verification | None) -> Report:
         bound = dict(analysis.bound)
@@ -243,12 +246,20 @@ def _certified(
     preprocess: Preprocess,
     seed: int,
     deadline: Deadline,
+    tolerance: float | None,
 ) -> Certificate:
     from tse_onnx.streaming.session import certified
 
     with phase(_log, "certifying"):
         found = certified(
-            analysis.source, converted, analysis.bound, None if data is None else Path(data), preprocess, seed, deadline
+            analysis.source,
+            converted,
+            analysis.bound,
+            None if data is None else Path(data),
+            preprocess,
+            seed,
+            deadline,
+            tolerance,
         )
     found.require()
     return found
@@ -284,6 +295,15 @@ def _check_options(verify: bool, seed: int, max_drift: float | None, threads: in
         raise UsageError(f"threads are 0 (all processors) to {_MOST_THREADS}, not {threads}")
     if time_limit is not None and not time_limit > 0:
         raise UsageError(f"a time limit is more than zero seconds, not {time_limit}")
+
+
+def _check_tolerance(certify: bool, tolerance: float | None) -> None:
+    if tolerance is None:
+        return
+    if not certify:
+        raise UsageError("a tolerance is that of the certificate: it needs --certify")
+    if not tolerance >= 0:
+        raise UsageError(f"a tolerance is zero or more, not {tolerance}")
 
 
 def _chosen(rows: int, tiling: Tiling | None, plan: Plan | None) -> Plan:

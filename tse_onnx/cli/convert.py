@@ -27,6 +27,7 @@ from tse_onnx.cli.options import (
     threads_option,
     time_limit_option,
 )
+from tse_onnx.cli.streaming_options import tolerance_option
 from tse_onnx.cli.tiling import tiling_options
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
 @time_limit_option
 @click.option("--report", "report_path", type=OutputPath(), metavar="FILE", help="Write the report as JSON.")
 @click.option("--certify", is_flag=True, help="Run the result row by row in the room that the dataflow model predicts.")
+@tolerance_option
 @format_option
 def convert(
     model: Path,
@@ -107,6 +109,7 @@ def convert(
     time_limit: float | None,
     report_path: Path | None,
     certify: bool,
+    tolerance: float | None,
     form: str,
 ) -> None:
     """Tile the squeeze-and-excite blocks of MODEL, by default into strips of rows, and write the result to OUTPUT.
@@ -156,6 +159,7 @@ def convert(
             threads=threads,
             time_limit=time_limit,
             certify=certify,
+            tolerance=tolerance,
             report=report_path,
         )
     if to_stdout:

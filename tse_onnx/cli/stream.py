@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ from tse_onnx.cli.streaming_options import (
     plot_option,
     power_of_two_option,
     storage_option,
+    tolerance_option,
 )
 
 if TYPE_CHECKING:
@@ -52,9 +53,10 @@ if TYPE_CHECKING:
 @preprocess_option
 @seed_option
 @time_limit_option
+@tolerance_option
 @click.option(
-    "--tolerance", type=click.FloatRange(min=0), default=1e-4, show_default=True, metavar="X",
-    help="Largest difference from onnxruntime's outputs, relative to their largest value.",
+    "--max-rows", type=click.IntRange(min=1), default=1_000_000, show_default=True, metavar="N",
+    help="Refuse a run through more than N rows of all tensors together, which takes more than a minute or so.",
 )  # fmt: skip
 @grain_option
 @storage_option
@@ -77,7 +79,8 @@ def stream(
     preprocess: str,
     seed: int,
     time_limit: float | None,
-    tolerance: float,
+    tolerance: float | None,
+    max_rows: int,
     grain: str,
     storage: str,
     power_of_two: bool,
@@ -93,7 +96,7 @@ def stream(
 
     The run computes the network with real numbers, row by row, in stores of exactly the predicted size. It certifies
     that this completes; that without bounds every store peaks at the predicted row; that one row less anywhere halts
-    it; and that the outputs equal onnxruntime's. If one of them does not hold, the exit code is 1.
+    it; and that every tensor equals onnxruntime's. If one of them does not hold, the exit code is 1.
 
     \b
     Examples:
@@ -107,18 +110,20 @@ def stream(
     from tse_onnx.streaming.session import stream as run
 
     machine = machine_of(grain, storage, power_of_two, bits, back_to_back, latency)
-    found = run(
-        given_model(model),
-        input_shapes=parse_shapes(input_shapes),
-        machine=machine,
-        execute=execute,
-        data=data,
-        preprocess=preprocess,
-        seed=seed,
-        time_limit=time_limit,
-        tolerance=tolerance,
-        progress=_progress() if execute else None,
-    )
+    with _stages() as progress:
+        found = run(
+            given_model(model),
+            input_shapes=parse_shapes(input_shapes),
+            machine=machine,
+            execute=execute,
+            data=data,
+            preprocess=preprocess,
+            seed=seed,
+            time_limit=time_limit,
+            tolerance=tolerance,
+            max_rows=max_rows,
+            progress=progress,
+        )
     if csv_path is not None:
         from tse_onnx.report.files import write_text
         from tse_onnx.report.stream_json import stream_csv
@@ -144,14 +149,10 @@ def stream(
         found.certificate.require()
 
 
-def _progress() -> Progress | None:
+def _stages() -> contextlib.AbstractContextManager[Progress | None]:
     """Progress on standard error, where that is a terminal without a log."""
-    if not sys.stderr.isatty() or logging.getLogger("tse_onnx").isEnabledFor(logging.INFO):
-        return None
+    if logging.getLogger("tse_onnx").isEnabledFor(logging.INFO):
+        return contextlib.nullcontext()
+    from tse_onnx.cli.progress import stages_bar
 
-    def tell(what: str, done: int, of: int) -> None:
-        click.echo(f"\r{what}: {done} of {of}\x1b[K", err=True, nl=False)
-        if done == of:
-            click.echo("\r\x1b[K", err=True, nl=False)
-
-    return tell
+    return stages_bar()

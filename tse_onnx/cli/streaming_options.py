@@ -42,6 +42,12 @@ plot_option = click.option(
     help="Draw the rows held against the input row, as .svg or .png (needs matplotlib).",
 )  # fmt: skip
 
+tolerance_option = click.option(
+    "--tolerance", type=click.FloatRange(min=0), metavar="X",
+    help="Largest difference of a tensor of the run from onnxruntime's, relative to its largest value. By default "
+    "0.0001; 0.01 where the network has half precision, 0.06 where it has bfloat16.",
+)  # fmt: skip
+
 
 def machine_of(
     grain: str, storage: str, power_of_two: bool, bits: int | None, back_to_back: bool, latency: Iterable[str]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto
 
 from tse_onnx.data.element import element_type
 from tse_onnx.data.feed import Feed
@@ -99,6 +100,8 @@ def _checked(name: str, array: np.ndarray, kind: TensorType) -> tuple[np.ndarray
     ):
         wanted = ", ".join(str(dim) if dim is not None else "?" for dim in dims)
         raise DataError(f"the data for {quoted(name)} have shape {list(array.shape)}; the model takes [{wanted}]")
+    if kind.dtype == TensorProto.STRING and array.dtype.kind == "U":
+        return array, np.dtype(object)
     dtype = element_type(name, kind)
     if array.dtype.kind not in "fiubV" or (array.dtype.kind == "f" and dtype.kind in "iub"):
         raise DataError(f"the data for {quoted(name)} are {array.dtype}; the model takes {dtype}")

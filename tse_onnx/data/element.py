@@ -16,7 +16,10 @@ from tse_onnx.passes.shapes import TensorType
 def element_type(name: str, kind: TensorType) -> np.dtype[Any]:
     """numpy's type for the elements of the input called `name`. Raises `DataError` where there is none."""
     if kind.dtype == TensorProto.STRING:
-        raise DataError(f"input {quoted(name)} takes strings: give data with --data, or --no-verify")
+        raise DataError(
+            f"input {quoted(name)} takes strings, of which there is no noise and no image: give them with --data, "
+            "an .npy or .npz of text"
+        )
     try:
         return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.dtype))
     except (KeyError, ValueError):

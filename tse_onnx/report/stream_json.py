@@ -67,12 +67,16 @@ def certificate_json(certificate: Certificate) -> Json:
     """What the run row by row proved."""
     return {
         "passed": certificate.passed,
-        "proofs": [{"name": proof.name, "passed": proof.passed, "text": proof.text} for proof in certificate.proofs],
+        "proofs": [
+            {"name": proof.name, "passed": proof.passed, "decided": proof.decided, "text": proof.text}
+            for proof in certificate.proofs
+        ],
         "deadlocks": [
             {"tensor": each.tensor, "rows": each.rows, "waits": list(each.waits)} for each in certificate.deadlocks
         ],
         "error": certificate.error if math.isfinite(certificate.error) else None,
         "tolerance": certificate.tolerance,
+        "differing": list(certificate.differing),
         "peak_bytes": certificate.peak_bytes,
         "bound_bytes": certificate.bound_bytes,
         "firings": certificate.firings,

@@ -71,7 +71,8 @@ def print_change(page: Page, before: Dataflow, after: Dataflow) -> None:
 def print_certificate(page: Page, found: Certificate) -> None:
     """What was proved, a line each."""
     for proof in found.proofs:
-        _say(page, f"{'Proved' if proof.passed else 'FAILED'}: {proof.text}.")
+        verdict = "Proved" if proof.passed else "FAILED" if proof.decided else "Not decided"
+        _say(page, f"{verdict}: {proof.text}.")
     skew = f"{found.seconds / found.reference_seconds:.1f} times" if found.reference_seconds else "not compared with"
     _say(
         page,

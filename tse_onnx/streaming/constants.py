@@ -12,9 +12,10 @@ from tse_onnx.passes.index import GraphIndex, attribute, element_count, int_attr
 
 # Longest constant that is read: an index for every row of a tall map, or a matrix over the rows of a small one.
 _LONGEST = 1 << 16
-_RANDOM = frozenset(
+RANDOM = frozenset(
     {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
 )
+"""Operators that make something else in every run."""
 _NESTING = frozenset({"If", "Loop", "Scan"})
 
 
@@ -28,7 +29,7 @@ class Constants:
         self._values: dict[str, np.ndarray | None] = {}
         self.names = set(index.initializers) | set(index.sparse_initializers)
         for node in index.nodes:
-            if node.op_type in _RANDOM or node.op_type in _NESTING:
+            if node.op_type in RANDOM or node.op_type in _NESTING:
                 continue
             needed = node.input[:1] if node.op_type == "CastLike" else node.input
             if node.op_type in ("Shape", "Size") or all(name in self.names for name in needed if name):

@@ -121,8 +121,9 @@ class Network:
         return max(tensor.row_count for tensor in self.sources)
 
 
-def network_of(model: ModelProto, bound: Mapping[str, tuple[Dim, ...]] | None = None) -> Network:
-    """Read a model as a pipeline; `bound` gives inputs other dimensions, by name.
+def network_of(model: ModelProto, bound: Mapping[str, tuple[Dim, ...]] | None = None, most_rows: int = 0) -> Network:
+    """Read a model as a pipeline; `bound` gives inputs other dimensions, by name. More than `most_rows` rows of all
+    tensors together, and more than four million, are taken for a mistake.
 
     Raises `ModelError` where a tensor's size is not known, a map has no elements, or the graph has loops.
     """
@@ -137,7 +138,7 @@ def network_of(model: ModelProto, bound: Mapping[str, tuple[Dim, ...]] | None = 
     if sized and (said := complaint(model, kinds)) is not None:
         raise ModelError(f"the model is not valid: {said.rstrip('.')}")
     constants = Constants(index, dims, dtypes, opset)
-    return _Builder(model.graph, index, dims, dtypes, constants, opset).build()
+    return _Builder(model.graph, index, dims, dtypes, constants, opset, max(most_rows, _MOST_ROWS)).build()
 
 
 def inlined(model: ModelProto) -> ModelProto:
@@ -225,7 +226,9 @@ class _Builder:
         dtypes: dict[str, int],
         constants: Constants,
         opset: int,
+        most_rows: int,
     ) -> None:
+        self._most = most_rows
         self._rows = self._columns = 0
         self._graph, self._index, self._dims, self._dtypes = graph, index, dims, dtypes
         self._constants, self._opset = constants, opset
@@ -269,12 +272,12 @@ class _Builder:
         self._tensors[name] = Tensor(name, dims, self._dtypes[name], rows, columns, source, leaves)
         self._rows += self._tensors[name].row_count
         self._columns += self._tensors[name].column_count
-        if max(self._rows, self._columns) > _MOST_ROWS:
-            self._too_many(name, f"{self._rows:,} rows" if self._rows > _MOST_ROWS else f"{self._columns:,} columns")
+        if max(self._rows, self._columns) > self._most:
+            self._too_many(name, f"{self._rows:,} rows" if self._rows > self._most else f"{self._columns:,} columns")
 
     def _too_many(self, name: str, what: str) -> NoReturn:
         raise ModelError(
-            f"the tensors up to {quoted(name)} have {what}, more than the dataflow model follows ({_MOST_ROWS:,}); "
+            f"the tensors up to {quoted(name)} have {what}, more than the dataflow model follows ({self._most:,}); "
             "bind a smaller input"
         )
 
@@ -293,7 +296,7 @@ class _Builder:
             read = output in self._index.outputs or self._index.uses(output)
             if not output or (slot and not read):
                 continue
-            if len(self._dims[output]) > 2 and (longest := max(self._dims[output][1:])) > _MOST_ROWS:
+            if len(self._dims[output]) > 2 and (longest := max(self._dims[output][1:])) > self._most:
                 self._too_many(output, f"an axis of {longest:,}")  # before its rows are listed
             rows, columns = (self._flow(node, slots, shapes, slot, direction) for direction in (ROWS, COLUMNS))
             self._add(output, rows.axis, columns.axis, source=False, maker=label(node))

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from tse_onnx.streaming.execute.certificate import Certificate, Progress
 
 
+MOST_ROWS = 1_000_000
+"""Rows of all tensors that a run goes through unless it is told to go on: about a minute."""
+
+
 @dataclass(frozen=True)
 class Session:
     """The figures of a network, and its certificate, None where it was not run."""
@@ -49,12 +53,15 @@ def stream(
     data: Path | None = None,
     preprocess: Preprocessing = "unit",
     seed: int = 0,
-    tolerance: float = 1e-4,
+    tolerance: float | None = None,
     time_limit: float | None = None,
+    max_rows: int = MOST_ROWS,
     progress: Progress | None = None,
 ) -> Session:
     """The figures of `model` as `tse_onnx.dataflow` gives them, and with `execute` their proof by a run on the first
-    sample of `data`, or on noise drawn from `seed`.
+    sample of `data`, or on noise drawn from `seed`. Without a `tolerance` the coarsest type of the network says it.
+
+    A run goes through at most `max_rows` rows of all tensors together. `progress` is told what is done, of what.
 
     Raises what `dataflow` raises, `UsageError` for a run by pixels, `DataError` where the data do not fit, and
     `CheckFailed` where the run takes longer than the seconds of `time_limit`.
@@ -65,7 +72,15 @@ def stream(
     source = open_model(model)
     if execute:
         check_locations(source.model, source.path.parent if source.path is not None else None)
-    network = network_of(source.model, bind(source, input_shapes or {}))
+    network = network_of(source.model, bind(source, input_shapes or {}), max_rows)
+    rows = sum(tensor.row_count for tensor in network.tensors.values())
+    if execute and rows > max_rows:
+        raise UsageError(
+            f"the tensors have {rows:,} rows together, more than the {max_rows:,} that a run goes through: "
+            f"--max-rows {rows} lets it take its time, --no-run leaves it out"
+        )
+    if progress is not None:
+        progress("counting rows", 0, rows)
     figures = measured(network, machine, source.title)
     certificate = None
     if execute:
@@ -92,13 +107,17 @@ def certified(
     preprocess: Preprocessing = "unit",
     seed: int = 0,
     deadline: Deadline | None = None,
+    tolerance: float | None = None,
 ) -> Certificate:
     """The certificate of what became of a model, on the first sample of `data` or on noise."""
     from tse_onnx.streaming.execute.certificate import certify
 
     network = network_of(converted, bound)
     folder = source.path.parent if source.path is not None else None
-    return certify(converted, network, feed_of(network, data, preprocess, seed), folder=folder, deadline=deadline)
+    return certify(
+        converted, network, feed_of(network, data, preprocess, seed), folder=folder, tolerance=tolerance,
+        deadline=deadline, way_out="; leave out --certify",
+    )  # fmt: skip
 
 
 def feed_of(network: Network, data: Path | None, preprocess: Preprocessing = "unit", seed: int = 0) -> Feed:

@@ -75,9 +75,10 @@ class Shaken:
     def _with_weights(self, random: np.random.Generator) -> ModelProto:
         changed = ModelProto()
         changed.CopyFrom(self._part)
-        tensors = list(changed.graph.initializer)
+        sizes = _sizes(changed)
+        tensors = [tensor for tensor in changed.graph.initializer if tensor.name not in sizes]
         for node in changed.graph.node:
-            if node.op_type == "Constant":
+            if node.op_type == "Constant" and node.output[0] not in sizes:
                 tensors += [attribute.t for attribute in node.attribute if attribute.HasField("t")]
         for tensor in tensors:
             if tensor.data_type in _FLOATS:
@@ -88,6 +89,12 @@ class Shaken:
                 values = _changed(random, numpy_helper.to_array(held))
                 tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
         return changed
+
+
+def _sizes(model: ModelProto) -> set[str]:
+    """What says how large a map becomes: changed by rounding, it would become another."""
+    resizing = (node for node in model.graph.node if node.op_type in ("Resize", "Upsample"))
+    return {name for node in resizing for name in node.input[1:]}
 
 
 def _changed(random: np.random.Generator, values: np.ndarray, within: tuple[int, ...] | None = None) -> np.ndarray:

@@ -2,41 +2,50 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from onnx import ModelProto
 
 from tse_onnx.data.feed import Feed
 from tse_onnx.errors import CheckFailed, ModelError
 from tse_onnx.passes.reasons import first_line, label, quoted
 from tse_onnx.streaming.capacity import minimal
+from tse_onnx.streaming.constants import RANDOM, Constants
+from tse_onnx.streaming.execute.equality import Comparison, Equality, portions, tolerance_of
 from tse_onnx.streaming.execute.kernel import Absorber, Kernel, Site
 from tse_onnx.streaming.execute.kernels import absorber_of, kernel_of
 from tse_onnx.streaming.execute.settled import settled
 from tse_onnx.streaming.execute.streamer import Streamed, Streamer
 from tse_onnx.streaming.execute.weights import weights_of
 from tse_onnx.streaming.machine import PER_READER, ROW, Machine
-from tse_onnx.streaming.network import Network, inlined
+from tse_onnx.streaming.network import Network, Stage, inlined
 from tse_onnx.streaming.pipeline import pipeline_of
 from tse_onnx.streaming.simulate import simulate
 from tse_onnx.verification.deadline import Deadline
 
 Progress = Callable[[str, int, int], None]
-_TOLERANCE = 1e-4
-_SMALLEST = 1e-3
+_OFTEN = 0.1
+"""Seconds between two words of progress: there may be as many rows as samples in a recording."""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """One thing that was checked; `text` says what was found, in a sentence."""
+    """One thing that was checked; `text` says what was found, in a sentence. What was not `decided`, because the run
+    did not get so far, has not passed: `text` then says what is open."""
 
     name: str
     passed: bool
     text: str
+    decided: bool = True
+
+    @property
+    def sentence(self) -> str:
+        """What was found, or that it was not."""
+        return self.text if self.decided else f"not decided is {self.text}"
 
 
 @dataclass(frozen=True)
@@ -53,16 +62,18 @@ class Certificate:
     """What a run of the network row by row proved.
 
     `proofs` are, in order: it completes in the predicted capacities; without bounds its peaks are those predicted; one
-    row less anywhere halts it (see `deadlocks`); its outputs equal onnxruntime's. `error` is the largest difference of
-    an output, relative to the largest value of that output. `peak_bytes` was stored at once at most, `bound_bytes` is
-    what the capacities add up to; `seconds` is the time of the bounded run, `reference_seconds` that of onnxruntime
-    with one thread.
+    row less anywhere halts it (see `deadlocks`); each of its tensors equals onnxruntime's. `error` is the largest
+    difference of a tensor, relative to the largest value of that tensor, and no number where the run halted;
+    `differing` are the tensors beyond the `tolerance`, in the order of the graph. `peak_bytes` was stored at once at
+    most, `bound_bytes` is what the capacities add up to; `seconds` is the time of the bounded run without comparing,
+    `reference_seconds` that of onnxruntime with one thread.
     """
 
     proofs: tuple[Proof, ...]
     deadlocks: tuple[Deadlock, ...]
     error: float
     tolerance: float
+    differing: tuple[str, ...]
     peak_bytes: int
     bound_bytes: int
     firings: int
@@ -76,7 +87,7 @@ class Certificate:
 
     def require(self) -> None:
         """Raise `CheckFailed` unless everything was proved."""
-        failed = [proof.text for proof in self.proofs if not proof.passed]
+        failed = [proof.sentence for proof in self.proofs if not proof.passed]
         if failed:
             raise CheckFailed("; ".join(failed))
 
@@ -88,53 +99,78 @@ def certify(
     *,
     machine: Machine | None = None,
     folder: Path | None = None,
-    tolerance: float = _TOLERANCE,
+    tolerance: float | None = None,
     deadline: Deadline | None = None,
     progress: Progress | None = None,
+    way_out: str = "; --no-run leaves out the run",
 ) -> Certificate:
     """Run `network`, made of `model`, row by row on `feed` and compare with the model's figures and with onnxruntime.
 
-    `folder` is where weights lie that are in files of their own. Raises `ModelError` where onnxruntime cannot run a
-    node by itself, and where the machine does not work in rows; `CheckFailed` where the `deadline` passes.
+    `folder` is where weights lie that are in files of their own; without a `tolerance` the coarsest type of the network
+    says it. `way_out` ends messages of what onnxruntime does not run. Raises `ModelError` where onnxruntime cannot run
+    a node by itself, where a node draws random numbers, and where the machine does not work in rows; `CheckFailed`
+    where the `deadline` passes.
     """
     limit = deadline or Deadline()
     machine = machine or Machine()
+    tolerance = tolerance_of(network) if tolerance is None else tolerance
     if machine.grain != ROW:
         raise ModelError("the executor stores rows: certify without the pixel raster")
 
+    told = -math.inf
+
     def tell(what: str, done: int, of: int) -> None:
+        nonlocal told
         limit.check()
-        if progress is not None:
+        if progress is not None and (done == of or time.monotonic() > told + _OFTEN):
+            told = time.monotonic()
             progress(what, done, of)
 
     streamer = streamer_of(model, network, private=machine.storage == PER_READER, folder=folder)
     peaks, least = predicted(network, machine)
-    begun = time.perf_counter()
-    try:
-        bounded = streamer.run(least, feed, lambda done, of: tell("rows in the predicted room", done, of))
-    except (LookupError, ValueError, TypeError, ArithmeticError) as cause:  # numpy's, where numbers do not fit shapes
-        raise ModelError(f"the network cannot be run row by row: {first_line(cause)}") from cause
-    seconds = time.perf_counter() - begun
+    whole, errors, seconds = inlined(model), dict[str, float](), 0.0
+    runs = list[Streamed]()
+    for names in portions(network) or [()]:
+        comparison = Comparison(network, names, whole, feed, folder, limit, way_out)
+        begun = time.perf_counter()
+        try:
+            runs.append(
+                streamer.run(
+                    least, feed, lambda done, of: tell("rows in the predicted room", done, of), comparison.take
+                )
+            )
+        except (LookupError, ValueError, TypeError, ArithmeticError) as cause:  # numpy's, where numbers do not fit
+            raise ModelError(f"the network cannot be run row by row: {first_line(cause)}") from cause
+        if len(runs) == 1:
+            seconds = time.perf_counter() - begun - comparison.seconds
+        if runs[0].halt is not None:
+            break
+        errors.update(comparison.errors(tolerance))
+    bounded = runs[0]
     free = streamer.run(progress=lambda done, of: limit.check())
-    deadlocks, alive = _tightness(streamer, least, tell)
-    begun = time.perf_counter()
-    error, worst, reference_seconds = _compared(model, feed, bounded, folder, limit)
-    proofs = (
+    equality = Equality(errors, tolerance)
+    deadlocks: tuple[Deadlock, ...] = ()
+    proofs = [
         Proof("completes", bounded.halt is None, _completion(bounded, least)),
         Proof("peaks", free.peaks == peaks, _peaks(free, peaks)),
-        Proof("tight", not alive, _tight(alive, deadlocks)),
-        Proof(
-            "equal",
-            bounded.halt is None and error <= tolerance,
-            f"outputs differ from onnxruntime's by {error:.2g} of their largest value at most"
-            + (f", at {quoted(worst)}" if worst else "")
-            + f" (tolerance {tolerance:.2g})",
-        ),
-    )
+    ]
+    if bounded.halt is not None:
+        proofs += [
+            Proof("tight", False, "whether one row less halts the pipeline: it halts as it is", decided=False),
+            Proof("equal", False, "whether the tensors equal onnxruntime's: the run came to no end", decided=False),
+        ]
+    else:
+        deadlocks, alive = _tightness(streamer, least, tell)
+        proofs += [
+            Proof("tight", not alive, _tight(alive, deadlocks)),
+            Proof("equal", not equality.differing, _equal(equality, network)),
+        ]
+    reference = _reference_seconds(whole, feed, folder, limit, way_out) if bounded.halt is None else 0.0
     bound = sum(rows * _row_bytes(network, key[0]) for key, rows in least.items())
     return Certificate(
-        proofs, deadlocks, error, tolerance, bounded.peak_bytes, bound, bounded.fired, seconds, reference_seconds
-    )
+        tuple(proofs), deadlocks, equality.error if bounded.halt is None else math.nan, tolerance, equality.differing,
+        bounded.peak_bytes, bound, bounded.fired, seconds, reference,
+    )  # fmt: skip
 
 
 def streamer_of(model: ModelProto, network: Network, *, private: bool = False, folder: Path | None = None) -> Streamer:
@@ -144,6 +180,7 @@ def streamer_of(model: ModelProto, network: Network, *, private: bool = False, f
     kernels: list[Kernel | None] = []
     absorbers: list[Absorber | None] = []
     for stage in network.stages:
+        _refuse_chance(stage, network.constants)
         known, shape = settled(stage, network)
         site = Site(known, network, list(model.opset_import), {**weights, **shape} if shape else weights)
         try:
@@ -152,6 +189,19 @@ def streamer_of(model: ModelProto, network: Network, *, private: bool = False, f
         except (AssertionError, LookupError, ValueError, TypeError, ArithmeticError, NotImplementedError) as error:
             raise ModelError(f"{label(stage.node)} cannot be run row by row: {error}") from error
     return Streamer(network, kernels, absorbers, private=private)
+
+
+def _refuse_chance(stage: Stage, constants: Constants) -> None:
+    """Raise `ModelError` for a node that makes something else in every run: there is nothing to compare with."""
+    node = stage.node
+    told = constants.value(node.input[2]) if node.op_type == "Dropout" and len(node.input) > 2 else None
+    training = node.op_type == "Dropout" and len(node.input) > 2 and node.input[2] and (told is None or told.any())
+    if node.op_type in RANDOM or training:
+        raise ModelError(
+            f"{stage.label} draws random numbers, and rows of them are not those of the whole: "
+            + ("export the model for inference" if training else "feed them as an input")
+            + ", or leave out the run"
+        )
 
 
 def predicted(
@@ -188,41 +238,32 @@ def _tightness(
     return tuple(deadlocks), tuple(alive)
 
 
-def _compared(
-    model: ModelProto, feed: Feed, run: Streamed, folder: Path | None, deadline: Deadline
-) -> tuple[float, str, float]:
+def _reference_seconds(model: ModelProto, feed: Feed, folder: Path | None, deadline: Deadline, way_out: str) -> float:
+    """The time of onnxruntime with one thread."""
     from tse_onnx.verification.session import Session
 
-    if run.halt is not None:
-        return float("inf"), "", 0.0
-    session = Session(model, folder, threads=1, deadline=deadline)
-    names = [name for name in session.outputs if name in run.outputs]
-    session.run(feed, names)
+    session = Session(model, folder, threads=1, deadline=deadline, way_out=way_out)
+    session.run(feed, session.outputs)
     begun = time.perf_counter()
-    wanted = session.run(feed, names)
-    seconds = time.perf_counter() - begun
-    worst, where = 0.0, ""
-    for name in names:
-        error = difference(run.outputs[name], wanted[name])
-        if error > worst:
-            worst, where = error, name
-    return worst, where, seconds
+    session.run(feed, session.outputs)
+    return time.perf_counter() - begun
 
 
-def difference(found: np.ndarray, wanted: np.ndarray) -> float:
-    """The largest difference, relative to the largest value or 0.001; infinite where shapes differ or one is not a
-    number."""
-    if found.shape != wanted.shape:
-        return float("inf")
-    if not wanted.size or np.array_equal(found, wanted):
-        return 0.0
-    one, two = found.astype(np.float64), wanted.astype(np.float64)
-    if not np.array_equal(np.isfinite(one), np.isfinite(two)):
-        return float("inf")
-    finite = np.isfinite(two)
-    # An output that is all but zero, as a mean of differences from a mean is, has nothing but rounding in it.
-    scale = max(float(np.max(np.abs(two[finite]), initial=0.0)), _SMALLEST)
-    return float(np.max(np.abs(one[finite] - two[finite]), initial=0.0)) / scale
+def _equal(found: Equality, network: Network) -> str:
+    if not found.differing:
+        return (
+            f"each of {len(found.errors)} tensors differs from onnxruntime's by {found.error:.2g} of its largest value "
+            "at most" + (f", {quoted(found.worst)} does" if found.error else "") + f" (tolerance {found.tolerance:.2g})"
+        )
+    first = found.differing[0]
+    maker = network.stages[network.producer[first]].label
+    return (
+        f"{len(found.differing)} of {len(found.errors)} tensors differ from onnxruntime's, the first is "
+        f"{quoted(first)}, made by {maker}, "
+        + (f"by {found.errors[first]:.2g} of its largest value" if math.isfinite(found.errors[first])
+           else "in its shape, or in what is no number")
+        + f" (tolerance {found.tolerance:.2g})"
+    )  # fmt: skip
 
 
 def _completion(run: Streamed, least: Mapping[tuple[str, int | None], int]) -> str:

@@ -103,8 +103,10 @@ class Streamer:
         capacities: Mapping[tuple[str, int | None], int] | None = None,
         feed: Feed | None = None,
         progress: Callable[[int, int], None] | None = None,
+        seen: Callable[[str, int, np.ndarray], None] | None = None,
     ) -> Streamed:
-        """Stream `feed`, or tokens without numbers, through stores of these capacities, or of any."""
+        """Stream `feed`, or tokens without numbers, through stores of these capacities, or of any; `seen` is shown each
+        row that a stage makes."""
         network = self._network
         stores = self._stores(capacities)
         by_tensor: dict[str, list[_Store]] = {}
@@ -192,6 +194,8 @@ class Streamer:
                 assert actor.kernel is not None
                 made = actor.kernel.make(row, {name: store.rows for name, store in reads[number].items()})
             actor.made += 1
+            if seen is not None:
+                seen(actor.output, row, made)
             write(actor.output, made)
             if actor.absorber is None:
                 for name, rows in actor.takes[row].items():

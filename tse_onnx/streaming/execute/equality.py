@@ -1,0 +1,201 @@
+"""Every row of a run against onnxruntime's, as it is made: each tensor on its own scale.
+
+An output that hardly depends on the input would hide an error in front of it, so the tensors between are compared as
+well. Rows are compared as they are made; what onnxruntime makes of all tensors is held in portions of a bounded size.
+
+What differs by more than the tolerance is not wrong yet: a mean of differences from a mean has nothing but rounding in
+it. So onnxruntime runs once more with inputs and weights that are changed by as much as rounding does, and how far a
+tensor moves by that is what it may be off.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto, TensorProto, ValueInfoProto
+
+from tse_onnx.data.feed import Feed
+from tse_onnx.streaming.execute.cutting import cut
+from tse_onnx.streaming.network import Network, Tensor, bits_of
+from tse_onnx.verification.deadline import Deadline
+
+_ROOM = 1 << 29
+"""Bytes of onnxruntime's tensors that are held at once."""
+_TOLERANCES: Mapping[int, float] = {TensorProto.FLOAT16: 1e-2, TensorProto.BFLOAT16: 6e-2}
+_TOLERANCE = 1e-4
+# How much farther than changes of a few roundings move a tensor it may be.
+_FACTOR = 4.0
+# Below the smallest normal number rounding is absolute: so many of the smallest steps of the type.
+_STEPS = 4
+
+
+def tolerance_of(network: Network) -> float:
+    """The largest difference, relative to a tensor's largest value, that rounding explains in a network: that of its
+    coarsest type."""
+    return max((_TOLERANCES.get(tensor.dtype, _TOLERANCE) for tensor in network.tensors.values()), default=_TOLERANCE)
+
+
+@dataclass(frozen=True)
+class Equality:
+    """How far the tensors of a run are from onnxruntime's, relative to their largest values, in the order of the graph.
+
+    A tensor that rounding moves farther than the tolerance is off by so much of that instead.
+    """
+
+    errors: Mapping[str, float]
+    tolerance: float
+
+    @property
+    def differing(self) -> tuple[str, ...]:
+        """The tensors that differ by more than the tolerance."""
+        return tuple(name for name, error in self.errors.items() if not error <= self.tolerance)
+
+    @property
+    def worst(self) -> str:
+        """The tensor that differs most; "" where none was compared."""
+        return max(self.errors, key=lambda name: self.errors[name], default="")
+
+    @property
+    def error(self) -> float:
+        """The difference of the worst."""
+        return self.errors.get(self.worst, 0.0)
+
+
+def portions(network: Network, room: int = _ROOM) -> list[tuple[str, ...]]:
+    """The tensors that stages make, in portions of at most `room` bytes or of one tensor."""
+    made, held = list[list[str]](), 0
+    for stage in network.stages:
+        tensor = network.tensors[stage.output]
+        size = math.prod(tensor.dims) * bits_of(tensor.dtype) // 8
+        if not made or held + size > room:
+            made.append([])
+            held = 0
+        made[-1].append(stage.output)
+        held += size
+    return [tuple(names) for names in made]
+
+
+@dataclass
+class _Found:
+    """What onnxruntime made of a tensor that is still to be compared, and how far the run is off so far."""
+
+    tensor: Tensor
+    values: np.ndarray
+    rows: list[np.ndarray | None]
+    scale: float
+    off: float = 0.0
+
+    def take(self, row: int, made: np.ndarray) -> None:
+        wanted, self.rows[row] = self.rows[row], None
+        if wanted is not None:
+            self.off = max(self.off, distance(made, wanted))
+
+
+@dataclass
+class Comparison:
+    """Compares the rows of the tensors `names` as they are made. `seconds` is what that took."""
+
+    network: Network
+    names: Sequence[str]
+    model: ModelProto
+    feed: Feed
+    folder: Path | None
+    deadline: Deadline
+    way_out: str
+    seconds: float = 0.0
+    _found: dict[str, _Found] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        from tse_onnx.verification.session import Session
+
+        session = Session(
+            self.model, self.folder, self.names, threads=1, deadline=self.deadline, way_out=self.way_out, large=True
+        )
+        for name, values in session.run(self.feed, self.names).items():
+            tensor = self.network.tensors[name]
+            if values.shape == tensor.dims:
+                self._found[name] = _Found(tensor, values, list(cut(values, tensor.rows)), magnitude(values))
+            else:  # every row of it is off
+                empty = np.zeros(0, values.dtype)
+                self._found[name] = _Found(tensor, empty, [None] * tensor.row_count, 0.0, math.inf)
+
+    def take(self, name: str, row: int, made: np.ndarray) -> None:
+        """Compare a row that a stage has made."""
+        begun = time.perf_counter()
+        found = self._found.get(name)
+        if found is not None:
+            found.take(row, made)
+        self.seconds += time.perf_counter() - begun
+
+    def errors(self, tolerance: float) -> dict[str, float]:
+        """For each tensor how far it is off, relative to its largest value or to what rounding makes of it. A tolerance
+        of nothing leaves nothing to rounding."""
+        relative = {name: relation(found.off, found.scale) for name, found in self._found.items()}
+        beyond = [name for name, found in self._found.items()
+                  if tolerance and relative[name] > tolerance and math.isfinite(found.off)]  # fmt: skip
+        for name, moved in self._moved(beyond).items():
+            found = self._found[name]
+            allowed = max(_FACTOR * moved, least(found.values.dtype))
+            relative[name] = min(relative[name], tolerance * relation(found.off, allowed))
+        return relative
+
+    def _moved(self, names: Sequence[str]) -> dict[str, float]:
+        """How far rounding moves tensors, in the largest of their values."""
+        if not names:
+            return {}
+        from tse_onnx.verification.shaken import Shaken
+
+        part = ModelProto()
+        part.CopyFrom(self.model)
+        present = {value.name for value in part.graph.output}
+        part.graph.output.extend(ValueInfoProto(name=name) for name in names if name not in present)
+        moved = dict.fromkeys(names, 0.0)
+        for values in Shaken(part, self.folder).runs(self.feed, names, {}):
+            self.deadline.check()
+            for name in names:
+                far = distance(values[name], self._found[name].values)
+                moved[name] = max(moved[name], far if math.isfinite(far) else 0.0)
+        return moved
+
+
+def relation(off: float, scale: float) -> float:
+    """`off` relative to `scale`; infinite where that is nothing."""
+    return 0.0 if not off else off / scale if scale else math.inf
+
+
+def distance(found: np.ndarray, wanted: np.ndarray) -> float:
+    """The largest difference of two arrays; infinite where shapes differ, or what is no finite number is not the
+    same."""
+    if found.shape != wanted.shape:
+        return math.inf
+    if found.dtype.kind not in "fiub" or wanted.dtype.kind not in "fiub":
+        return 0.0 if np.array_equal(found, wanted) else math.inf
+    if found.dtype not in (np.float32, np.float64) or wanted.dtype != found.dtype:
+        found, wanted = found.astype(np.float64), wanted.astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        far = float(np.abs(found - wanted).max(initial=0.0))
+        if math.isfinite(far):
+            return far
+        same = (found == wanted) | (np.isnan(found) & np.isnan(wanted))
+        far = float(np.where(same, 0, np.abs(found - wanted)).max(initial=0.0))
+    return far if math.isfinite(far) else math.inf
+
+
+def magnitude(values: np.ndarray) -> float:
+    """The largest finite absolute value."""
+    if values.dtype.kind not in "fiub" or not values.size:
+        return 0.0
+    wide = values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
+    largest = float(np.abs(wide).max())
+    return largest if math.isfinite(largest) else float(np.abs(wide[np.isfinite(wide)]).max(initial=0.0))
+
+
+def least(dtype: np.dtype[Any]) -> float:
+    """What numbers of a type may differ by however small they are."""
+    return _STEPS * float(np.finfo(dtype).smallest_subnormal) if dtype.kind == "f" else 0.0
