@@ -153,6 +153,14 @@ def test_help_and_version_on_such_streams(folder, asked):
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+def test_the_script_for_completion_on_a_full_disk(folder, monkeypatch):
+    program = Path(sys.executable).with_name("tse-onnx")
+    monkeypatch.setenv("_TSE_ONNX_COMPLETE", "bash_source")
+    done = subprocess.run(["sh", "-c", f"exec '{program}' >/dev/full"], cwd=folder, capture_output=True)
+    assert done.returncode == 2
+    assert _line(done) == f"Error: cannot write to standard output: {NO_SPACE}"
+
+
 def test_bad_usage_of_the_program_itself_is_one_line_as_well(folder):
     for words in (["--wrong"], ["nonsense"], ["inspect"], ["inspect", "--wrong"]):
         done = _run(words, folder)

@@ -125,7 +125,10 @@ class _Group(click.Group):
         with standard_streams():
             if sys.stdout is None:
                 _fail("standard output is closed; with >/dev/null nobody has to read what is printed", 2)
-            return super().main(*arguments, **named)
+            try:
+                return super().main(*arguments, **named)
+            except OSError as error:  # of the script for completion in a shell, which comes before everything else
+                _report(error, ())
 
     def make_context(self, *arguments: Any, **named: Any) -> click.Context:
         try:
