@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 MODEL = efficientnet_b2_torchscript_17
 
-.PHONY: demo test test-long conformance lint types bench clean
+.PHONY: demo test test-long test-tools conformance lint types bench clean
 
 demo: $(VENV)/installed
 	mkdir -p build/demo
@@ -21,6 +21,11 @@ test-long: $(VENV)/developed
 # Every case of onnx's backend suite through every command, held to the list of what is known; a minute or two.
 conformance: $(VENV)/developed
 	$(BIN)/python -m tests.conformance
+
+# What other people's tools leave of a converted model, and the way back from there.
+test-tools: $(VENV)/developed
+	$(BIN)/pip install --quiet --editable '.[tools]'
+	$(BIN)/python -m pytest tests/test_other_tools.py
 
 lint: $(VENV)/developed
 	$(BIN)/ruff check .

@@ -26,7 +26,7 @@ from tse_onnx.passes.reasons import Refusal, label, quoted, refuse
 from tse_onnx.passes.scope import Scope
 from tse_onnx.passes.shapes import Types
 from tse_onnx.passes.tiled import tiled_at
-from tse_onnx.passes.undo import marked
+from tse_onnx.passes.undo import Memory, marked
 
 DEFAULT_KINDS = frozenset({SE})
 
@@ -46,17 +46,21 @@ class _Walk:
     sized: list[int] = field(default_factory=list)  # nodes that read a descriptor's shape
 
 
-def find(scope: Scope, kinds: Collection[str] = DEFAULT_KINDS, taken: set[str] | None = None) -> tuple[Block, ...]:
+def find(
+    scope: Scope, kinds: Collection[str] = DEFAULT_KINDS, taken: set[str] | None = None, memory: Memory | None = None
+) -> tuple[Block, ...]:
     """Every global pooling of a scope, in node order: the blocks, those tiled already, and what was refused with its
     reason.
 
     Blocks of other kinds than `kinds` are refused. `taken` are names of other scopes' blocks, to which these are added.
+    `memory` is what the model remembers of tiled blocks whose nodes do not any more.
     """
     index, types, opset = scope.index, scope.types, scope.opset
+    memory = memory or {}
     found, tiled = [], []
     for position in range(len(index.nodes)):
         squeeze = squeeze_at(position, index, types)
-        own = tiled_at(position, index, types)
+        own = tiled_at(position, index, types, memory)
         if own is not None:
             tiled.append(own)
         elif squeeze is None or marked(index.nodes[position]):

@@ -8,14 +8,14 @@ from tse_onnx.passes.descriptor import Descriptor
 from tse_onnx.passes.forms.squeeze import Squeeze
 from tse_onnx.passes.index import GraphIndex
 from tse_onnx.passes.shapes import Types
-from tse_onnx.passes.undo import Record, record_of
+from tse_onnx.passes.undo import Memory, Record, recalled
 
 
-def tiled_at(position: int, index: GraphIndex, types: Types) -> Block | None:
-    """The tiled block whose means, or whose frozen gate, the node at `position` makes."""
+def tiled_at(position: int, index: GraphIndex, types: Types, memory: Memory) -> Block | None:
+    """The tiled block whose means, or whose frozen gate, the node at `position` makes, by what it or `memory` says."""
     node = index.nodes[position]
     try:
-        record = record_of(node)
+        record = recalled(node, memory, index.nodes)
         return None if record is None else _block(record, position, index, types)
     except (ModelError, KeyError, TypeError):  # damaged: then it is like any other graph
         return None

@@ -34,6 +34,7 @@ _FORMAT = 1
 # Records are nodes, which pack to some tenth. One that unpacks to much more was not made here.
 _LARGEST, _RATIO = 2**20, 64
 _MOST_STEPS = 64
+_SHORT = 256  # bytes of a constant that says where or how much
 # What a story is made of: JSON can hold anything, and a model may come from anywhere.
 _STORY: dict[str, type | tuple[type, ...]] = {
     "step": int, "digest": str, "kind": str, "scale": str, "input": str, "channel": int, "spatial": list,
@@ -43,6 +44,9 @@ _STORY: dict[str, type | tuple[type, ...]] = {
 _TYPED = {"float_data": "<f4", "int32_data": "<u2", "double_data": "<f8"}
 
 Container = GraphProto | FunctionProto
+
+Memory = Mapping[str, Sequence["Record"]]
+"""Records by the value whose node bears them, or bore them until some tool dropped the metadata of nodes."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,21 @@ class Record:
         """Which conversion of the model this was, counted from 1."""
         return int(self.story["step"])
 
+    @property
+    def made(self) -> frozenset[str]:
+        """The first outputs of the nodes that took the place of others."""
+        return frozenset(name for _, names in self.story["nodes"] for name in names)
+
+    @property
+    def outputs(self) -> frozenset[str]:
+        """The values that the replaced nodes made; all that others read of them is still there."""
+        return frozenset(name for node in self.replaced.node for name in node.output if name)
+
+    @property
+    def spare(self) -> tuple[TensorProto, ...]:
+        """Short constants that the replaced nodes read, and that other tools take away where nobody else does."""
+        return tuple(_tensor(text) for text in self.story.get("spare", ()))
+
 
 # Writing.
 
@@ -69,11 +88,18 @@ class Record:
 class Recorder:
     """Adds to the edits of one scope what is needed to undo them; `step` is that of this conversion."""
 
-    def __init__(self, graph: Container, step: int) -> None:
-        self._graph, self._step = graph, step
+    def __init__(self, graph: Container, step: int, opset: int) -> None:
+        self._graph, self._step, self._opset = graph, step, opset
         self._digest = digest(graph)
         self._type_places = _places(graph.value_info if isinstance(graph, GraphProto) else ())
         self._weight_places = _places(graph.initializer if isinstance(graph, GraphProto) else ())
+        self._constants = {
+            node.output[0]: attribute.t
+            for node in graph.node if node.op_type == "Constant"
+            for attribute in node.attribute if attribute.name == "value"
+        }  # fmt: skip
+        if isinstance(graph, GraphProto):
+            self._constants |= {tensor.name: tensor for tensor in graph.initializer}
 
     def recorded(self, edit: Edit, block: Block, choice: Choice, inputs: Iterable[ValueInfoProto] = ()) -> Edit:
         """The edit of a block with the marks on its nodes. `inputs` are the model's own, where they are bound."""
@@ -115,6 +141,9 @@ class Recorder:
         story = {
             "format": _FORMAT,
             "step": self._step,
+            "opset": self._opset,
+            "spare": self._spare(kept),
+            "sizes": list(block.shape or ()),
             "digest": self._digest,
             "kind": block.kind,
             "scale": block.scale.output,
@@ -128,12 +157,25 @@ class Recorder:
             "dropped": dropped,
         }
         kept.doc_string = json.dumps(story, separators=(",", ":"))
-        return base64.b64encode(zlib.compress(kept.SerializeToString(deterministic=True))).decode("ascii")
+        return packed(kept.SerializeToString(deterministic=True))
+
+    def _spare(self, kept: GraphProto) -> list[str]:
+        own = {name for node in kept.node for name in node.output} | {tensor.name for tensor in kept.initializer}
+        found = []
+        for name in dict.fromkeys(name for node in kept.node for name in node.input if name not in own):
+            tensor = self._constants.get(name)
+            if tensor is not None and tensor.data_type == TensorProto.INT64 and len(tensor.dims) <= 1:
+                value = TensorProto()
+                value.CopyFrom(tensor)
+                value.name = name
+                if value.ByteSize() <= _SHORT:
+                    found.append(base64.b64encode(value.SerializeToString(deterministic=True)).decode("ascii"))
+        return found
 
 
-def next_step(model: ModelProto) -> int:
+def next_step(model: ModelProto, memory: Memory) -> int:
     """The number of the conversion that comes next."""
-    return max((record.step for _, found in _recorded(model) for record in found), default=0) + 1
+    return max((record.step for _, found in recorded(model, memory) for record in found), default=0) + 1
 
 
 def digest(graph: Container) -> str:
@@ -177,25 +219,42 @@ def record_of(node: NodeProto) -> Record | None:
     found = {entry.key: entry.value for entry in node.metadata_props if entry.key in (BLOCK, TILING, UNDO)}
     if len(found) != 3:
         return None
+    return told(found[BLOCK], found[TILING], found[UNDO])
+
+
+def told(block: str, tiling: str, undo: str) -> Record:
+    """The record of a block from its three texts. Raises `ModelError` where it cannot be read."""
     try:
-        packed = base64.b64decode(found[UNDO], validate=True)
-        replaced = GraphProto.FromString(zlib.decompressobj().decompress(packed, max(_LARGEST, _RATIO * len(packed))))
+        replaced = GraphProto.FromString(unpacked(undo))
         story = json.loads(replaced.doc_string)
         if story["format"] != _FORMAT:
-            raise ModelError(
-                f"block {quoted(found[BLOCK])} was tiled by a version of tse-onnx that this one does not know"
-            )
+            raise ModelError(f"block {quoted(block)} was tiled by a version of tse-onnx that this one does not know")
         if not _told(story):
             raise ValueError("no story of a block")
-        return Record(found[BLOCK], _choice(found[TILING]), story, replaced)
+        return Record(block, _choice(tiling), story, replaced)
     except (UsageError, ValueError, KeyError, TypeError, zlib.error, DecodeError, RecursionError) as error:
-        raise ModelError(f"what block {quoted(found[BLOCK])} remembers of its original is damaged") from error
+        raise ModelError(f"what block {quoted(block)} remembers of its original is damaged") from error
+
+
+def packed(data: bytes) -> str:
+    """Bytes as text that metadata can hold."""
+    return base64.b64encode(zlib.compress(data)).decode("ascii")
+
+
+def unpacked(text: str) -> bytes:
+    """What `packed` was given, if it is of no absurd size. Raises `ValueError` or `zlib.error`."""
+    data = base64.b64decode(text, validate=True)
+    return zlib.decompressobj().decompress(data, max(_LARGEST, _RATIO * len(data)))
 
 
 def _told(story: Mapping[str, Any]) -> bool:
     """Whether a story has every part, each of its type, so that whoever reads it need not ask."""
     if not all(type(story[key]) is kind for key, kind in _STORY.items()) or not 1 <= story["step"] <= _MOST_STEPS:
         return False
+    if type(story.get("opset", 0)) is not int or type(story.get("sizes", [])) is not list:  # older records have none
+        return False
+    for text in story.get("spare", ()):
+        _tensor(text)
     places = (*story["spatial"], story["channel"], *story["types"], *story["dropped"])
     places += tuple(position for position, _ in story["nodes"])
     names = (*story["retyped"], *(name for _, made in story["nodes"] for name in made))
@@ -209,14 +268,15 @@ def _told(story: Mapping[str, Any]) -> bool:
     )
 
 
-def restored(model: ModelProto) -> tuple[ModelProto, tuple[str, ...]]:
+def restored(model: ModelProto, memory: Memory) -> tuple[ModelProto, tuple[str, ...]]:
     """A copy of the model as it was before any conversion, and the names of the blocks that were tiled.
 
-    Raises `ModelError` where the model was edited since, so that this is not possible.
+    `memory` is what the model itself remembers; that stays in the copy. Raises `ModelError` where the model was edited
+    since, so that it cannot be as it was.
     """
     made, names = ModelProto(), list[str]()
     made.CopyFrom(model)
-    while found := list(_recorded(made)):
+    while found := list(recorded(made, memory)):
         step = max(record.step for _, records in found for record in records)
         # Innermost first, while the paths to them still hold.
         for path, records in sorted(found, key=lambda pair: len(pair[0]), reverse=True):
@@ -238,8 +298,12 @@ def _undo(model: ModelProto, graph: Container, records: Sequence[Record]) -> Non
         raise _edited(records[0])
 
 
-def _edited(record: Record) -> ModelError:
-    return ModelError(
+class Edited(ModelError):
+    """The graph was changed after a block was tiled."""
+
+
+def _edited(record: Record) -> Edited:
+    return Edited(
         f"the graph around block {quoted(record.block)} was edited after it was tiled, so the original cannot be "
         "restored: convert the original model anew"
     )
@@ -278,7 +342,7 @@ def _put_back(model: ModelProto, graph: Container, records: Sequence[Record]) ->
             graph.value_info.MergeFrom(rebuilt.value_info)
         for tensor in graph.initializer:
             if tensor.name in relaid:
-                _relay_back(tensor, *relaid[tensor.name])
+                relaid_back(tensor, *relaid[tensor.name])
         for place in sorted(old_weights):
             graph.initializer.insert(place, old_weights[place])
 
@@ -296,7 +360,8 @@ def _merged(others: Sequence[Entry], placed: Mapping[int, Entry]) -> Iterator[En
         yield placed[place] if place in placed else next(rest)
 
 
-def _relay_back(tensor: TensorProto, dims: list[int], transposed: bool, field: str) -> None:
+def relaid_back(tensor: TensorProto, dims: list[int], transposed: bool, field: str) -> None:
+    """Give a tensor the dimensions, and its numbers the order and the field, that they had."""
     relay(tensor, Relaid(tuple(dims), transposed))
     if transposed and field != "raw_data":
         numbers = np.frombuffer(tensor.raw_data, _TYPED[field])
@@ -304,13 +369,34 @@ def _relay_back(tensor: TensorProto, dims: list[int], transposed: bool, field: s
         getattr(tensor, field).extend(numbers.tolist())
 
 
-def _recorded(model: ModelProto) -> Iterator[tuple[Path, list[Record]]]:
+def recalled(node: NodeProto, memory: Memory, nodes: Iterable[NodeProto]) -> Record | None:
+    """What a node that makes the means of a tiled block remembers, or `memory` remembers of it.
+
+    `nodes` are all those of its graph. Raises `ModelError` where it cannot be read.
+    """
+    record = record_of(node)
+    if record is not None or not memory:
+        return record
+    known = [record for name in node.output if name for record in memory.get(name, ())]
+    if not known:
+        return None
+    # Branches may have values of the same names, and the node that was replaced made the same value as this one; names
+    # of values in between are new.
+    there = {name for each in nodes for name in each.output}
+    record = max(known, key=lambda record: len(record.made & there))
+    old = next((each for each in record.replaced.node if set(each.output) & set(node.output) - {""}), None)
+    if old is None or old.op_type != node.op_type or (record.made - record.outputs) & there:
+        return record
+    return None
+
+
+def recorded(model: ModelProto, memory: Memory) -> Iterator[tuple[Path, list[Record]]]:
     """Every graph of the model that has records, with the path to it."""
     waiting: list[tuple[Path, Container]] = [((), model.graph)]
     waiting += [((Function(number),), function) for number, function in enumerate(model.functions)]
     while waiting:
         path, graph = waiting.pop()
-        records = [record for node in graph.node if (record := record_of(node)) is not None]
+        records = [record for node in graph.node if (record := recalled(node, memory, graph.node)) is not None]
         if records:
             yield path, records
         for position, node in enumerate(graph.node):
@@ -342,6 +428,10 @@ def _places(entries: Iterable[_Named]) -> dict[str, list[int]]:
     for place, entry in enumerate(entries):
         places.setdefault(entry.name, []).append(place)
     return places
+
+
+def _tensor(text: str) -> TensorProto:
+    return TensorProto.FromString(base64.b64decode(text, validate=True))
 
 
 def _first(node: NodeProto) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -19,7 +20,7 @@ from tests.graphs import network, se_model, text_model
 from tests.running import newest_opset
 from tests.spellings import Spelling, model_of
 from tests.test_spellings import sensible, spellings
-from tse_onnx import Plan, Selection, Tiling
+from tse_onnx import Plan, Selection, Tiling, restoration
 from tse_onnx.errors import ModelError
 
 TILINGS = {
@@ -237,15 +238,127 @@ def _future(graph):
     entry.value = base64.b64encode(zlib.compress(data)).decode()
 
 
-@pytest.mark.parametrize("edit", [_inserted, _renamed, _untied, _typed, _weighted, _damaged, _future])
-def test_what_was_edited_is_refused_in_one_line(tmp_path, edit):
+def _renamed_value(graph, old):
+    for each in graph.node:
+        for names in (each.input, each.output):
+            for place, name in enumerate(names):
+                if name == old:
+                    names[place] = "other"
+
+
+def _unpooled(graph):
+    _renamed_value(graph, next(node for node in graph.node if node.name.endswith("tiled_squeeze")).output[0])
+
+
+def _forgotten(graph):
+    """As many tools leave it; of what other programs say in the metadata of nodes nothing is lost."""
+    for node in graph.node:
+        kept = [entry for entry in node.metadata_props if not entry.key.startswith("tse_onnx.")]
+        del node.metadata_props[:]
+        node.metadata_props.extend(kept)
+
+
+@pytest.mark.parametrize("edit", [_unpooled, _damaged, _future])
+@pytest.mark.parametrize("forgets", [False, True], ids=["nodes", "model"])
+def test_what_cannot_be_undone_is_refused_in_one_line(tmp_path, edit, forgets):
     tiled = tse_onnx.convert(network(28), rows=7).model
     edit(tiled.graph)
+    if forgets:
+        if edit in (_damaged, _future):
+            pytest.skip("what is forgotten is not damaged")
+        _forgotten(tiled.graph)
     with pytest.raises(ModelError, match="block0_squeeze"):
         tse_onnx.restore(tiled)
     (tmp_path / "in.onnx").write_bytes(tiled.SerializeToString())
     refused(command("restore", tmp_path / "in.onnx", tmp_path / "out.onnx"))
     assert not (tmp_path / "out.onnx").exists()
+
+
+@pytest.mark.parametrize("edit", [_inserted, _renamed, _typed, _weighted])
+@pytest.mark.parametrize("forgets", [False, True], ids=["nodes", "model"])
+def test_what_was_edited_elsewhere_keeps_that(tmp_path, edit, forgets):
+    model = network(28, 14)
+    tiled = tse_onnx.convert(model, rows=7).model
+    edit(tiled.graph)
+    edit(model.graph)
+    if forgets:
+        _forgotten(tiled.graph)
+    back = tse_onnx.restore(tiled)
+    assert not back.exact
+    assert sorted(back.blocks) == ["block0_squeeze", "block1_squeeze"]
+    assert _bytes(back.model) == _bytes(model)
+    (tmp_path / "in.onnx").write_bytes(tiled.SerializeToString())
+    said = command("restore", tmp_path / "in.onnx", tmp_path / "out.onnx").stdout
+    assert b"Restored 2 blocks" in said
+    assert b"Another tool has changed the model" in said
+
+
+@pytest.mark.parametrize("name", ["digits_se", "efficientnet_b0_dynamo_18", "seresnet50_torchscript_17"])
+@pytest.mark.parametrize("tiling", ["rows", "patches", "running"])
+def test_a_model_whose_nodes_forget_is_the_original_again(name, tiling):
+    model = onnx.load_model(next(entry for entry in models.catalogue() if entry.name == name).path)
+    tiled = tse_onnx.convert(model, tiling=TILINGS[tiling], verify=False).model
+    blocks = [block.name for block in tse_onnx.find_blocks(tiled) if block.tiled]
+    _forgotten(tiled.graph)
+    assert [block.name for block in tse_onnx.find_blocks(tiled) if block.tiled] == blocks
+    again = tse_onnx.convert(tiled, rows=2, verify=False)
+    assert again.serialized() == tiled.SerializeToString()
+    back = tse_onnx.restore(tiled)
+    assert sorted(back.blocks) == sorted(blocks)
+    assert back.exact
+    assert _bytes(back.model) == _bytes(model)
+
+
+def test_a_step_after_the_nodes_have_forgotten_is_undone_too():
+    model = network(28, 14)
+    tiled = tse_onnx.convert(model, rows=3, selection=Selection(first=1)).model
+    _forgotten(tiled.graph)
+    twice = tse_onnx.convert(tiled, rows=5)
+    assert [decision.status for decision in twice.blocks[:2]] == ["unchanged", "converted"]
+    for forgets in (False, True):
+        if forgets:
+            _forgotten(twice.model.graph)
+        assert _bytes(tse_onnx.restore(twice.model).model) == _bytes(model)
+
+
+def test_models_that_were_converted_before_come_back():
+    """A file of a release whose nodes alone remember."""
+    path = Path(__file__).with_name("remembered_by_nodes.onnx")
+    assert _bytes(tse_onnx.restore(path).model) == _bytes(network(12, 8))
+    model = onnx.load_model(path)
+    _typed(model.graph)
+    assert not tse_onnx.restore(model).exact
+    _forgotten(model.graph)
+    with pytest.raises(ModelError, match="nothing in the model remembers"):
+        tse_onnx.restore(model)
+
+
+@pytest.mark.parametrize("value", ["", "A", "AAAA", "eJwDAAAAAAE="])
+def test_a_damaged_memory_is_refused_and_ignored_by_the_search(tmp_path, value):
+    tiled = tse_onnx.convert(network(28), rows=7).model
+    next(entry for entry in tiled.metadata_props if entry.key == "tse_onnx.undo").value = value
+    _forgotten(tiled.graph)
+    (tmp_path / "in.onnx").write_bytes(tiled.SerializeToString())
+    refused(command("restore", tmp_path / "in.onnx", tmp_path / "out.onnx"))
+    assert command("inspect", tmp_path / "in.onnx").returncode == 0
+
+
+def test_what_was_put_back_is_checked(monkeypatch):
+    """A record that puts back something else than what was tiled."""
+    tiled = tse_onnx.convert(network(28), rows=7).model
+    _forgotten(tiled.graph)
+    _renamed(tiled.graph)
+    right = restoration.remembered
+
+    def forged(model):
+        memory = right(model)
+        for (record,) in memory.values():
+            next(node for node in record.replaced.node if node.op_type == "Mul").op_type = "Add"
+        return memory
+
+    monkeypatch.setattr(restoration, "remembered", forged)
+    with pytest.raises(ModelError, match="not the block that was tiled"):
+        tse_onnx.restore(tiled)
 
 
 def test_other_weights_and_metadata_are_no_hindrance():

@@ -11,9 +11,11 @@ from onnx import TensorProto, ValueInfoProto
 from tse_onnx.errors import ModelError, UsageError
 from tse_onnx.passes.block import KINDS, Block
 from tse_onnx.passes.match import DEFAULT_KINDS, find
+from tse_onnx.passes.memory import remembered
 from tse_onnx.passes.reasons import printable, quoted
 from tse_onnx.passes.scope import Scope, scopes
 from tse_onnx.passes.shapes import Dim, TensorType, tensor_type
+from tse_onnx.passes.undo import Memory
 from tse_onnx.phases import phase
 from tse_onnx.source import Source
 
@@ -64,10 +66,18 @@ def analyse(
     with phase(_log, "indexing and inferring types"):
         found = scopes(source.model, bound)
     with phase(_log, "matching"):
-        parts = tuple(Part(scope, find(scope, kinds, taken)) for scope in found)
+        memory = _memory(source)
+        parts = tuple(Part(scope, find(scope, kinds, taken, memory)) for scope in found)
     analysis = Analysis(source, parts, bound)
     _log_found(analysis)
     return analysis
+
+
+def _memory(source: Source) -> Memory:
+    try:
+        return remembered(source.model)
+    except ModelError:  # damaged: what nodes remember is left
+        return {}
 
 
 def _log_found(analysis: Analysis) -> None:

@@ -44,12 +44,14 @@ def rewrite(made: Preparation, style: Style, *, owned: bool) -> tuple[ModelProto
     chosen = {decision.block.name: decision for decision in made.decisions if decision.status == CONVERTED}
     changes: tuple[Change, ...] = ()
     if chosen:
+        from tse_onnx.passes.memory import remember, remembered
         from tse_onnx.passes.names import taken_names
         from tse_onnx.passes.splice import Change, apply
         from tse_onnx.passes.undo import next_step
 
         taken = taken_names(source.model)
-        step = next_step(source.model) if any(block.tiled for block in made.written.blocks) else 1
+        tiled = any(block.tiled for block in made.written.blocks)
+        step = next_step(source.model, remembered(source.model)) if tiled else 1
         # The first block remembers for all what the inputs were.
         inputs = [value for value in source.model.graph.input if value.name in made.written.bound]
         changes = tuple(
@@ -58,6 +60,7 @@ def rewrite(made: Preparation, style: Style, *, owned: bool) -> tuple[ModelProto
             if any(block.name in chosen for block in part.blocks)
         )
         apply(converted, changes)
+        remember(converted, changes)
     if made.written.bound:
         from tse_onnx.passes.shapes import bind_inputs
 
@@ -116,7 +119,7 @@ def _edits(
     from tse_onnx.passes.undo import Recorder
 
     edits = []
-    recorder = Recorder(container(model, part.scope.path), step)
+    recorder = Recorder(container(model, part.scope.path), step, part.scope.opset)
     for block in part.blocks:
         decision = chosen.get(block.name)
         if decision is None:

@@ -16,8 +16,9 @@ from tse_onnx.cli.options import OutputPath, given_model, model_argument, refuse
 def restore(model: Path, output: Path) -> None:
     """Undo the conversions of MODEL and write the model that it was to OUTPUT, byte for byte outside its metadata.
 
-    The graph is compared with a digest of the original first; if MODEL was edited since so that it cannot be restored,
-    the exit code is 2 and nothing is written. OUTPUT may be MODEL itself; - stands for standard input and output.
+    The graph is compared with a digest of the original first. If another tool changed MODEL since, its blocks are put
+    back by the names of their values, and checked; if that cannot be done, the exit code is 2 and nothing is written.
+    OUTPUT may be MODEL itself; - stands for standard input and output.
 
     \b
     Examples:
@@ -37,6 +38,8 @@ def restore(model: Path, output: Path) -> None:
     count = len(result.blocks)
     if count:
         text = f"Restored {count} block" + ("" if count == 1 else "s") + f"; written to {where}."
+        if not result.exact:
+            text += " Another tool has changed the model since it was converted: all but the blocks is as that left it."
     else:
         text = f"No block is tiled; the model was written unchanged to {where}."
     from tse_onnx.passes.reasons import printable

@@ -12,6 +12,7 @@ from tse_onnx.external import external_tensors
 from tse_onnx.passes.reasons import label, quoted
 from tse_onnx.passes.scope import Body, Function, Path, body
 from tse_onnx.passes.splice import Change, Edit
+from tse_onnx.passes.undo import UNDO
 
 
 def outside_differences(
@@ -35,11 +36,18 @@ def outside_differences(
     differences = _scope(original.graph, converted.graph, (), edits, bound)
     for field in ModelProto.DESCRIPTOR.fields:
         if field.name not in ("graph", "functions"):
-            differences += _compared(field.name, _entries(original, field.name), _entries(converted, field.name))
+            differences += _compared(field.name, _told(original, field.name), _told(converted, field.name))
     differences += _compared("functions", [len(original.functions)], [len(converted.functions)])
     for number, (before, after) in enumerate(zip(original.functions, converted.functions, strict=False)):
         differences += _scope(before, after, (Function(number),), edits)
     return differences
+
+
+def _told(model: ModelProto, field: str) -> Iterator[object]:
+    """The entries of a field, without what a model remembers of its conversions."""
+    if field != "metadata_props":
+        return _entries(model, field)
+    return (entry.SerializeToString(deterministic=True) for entry in model.metadata_props if entry.key != UNDO)
 
 
 def _scope(
