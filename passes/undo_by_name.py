@@ -64,7 +64,8 @@ def lost(model: ModelProto, memory: Memory) -> list[Record]:
     """
     there = {record.block for _, records in recorded(model, memory) for record in records}
     gone = [record for records in memory.values() for record in records if record.block not in there]
-    names = {name for graph in (model.graph, *model.functions) for node in graph.node for name in node.output}
+    graphs: list[Container] = [model.graph, *model.functions]
+    names = {name for graph in graphs for node in graph.node for name in node.output}
     traced = [record for record in gone if {*record.made, *record.outputs, record.story["input"]} & names]
     return traced if traced or there else gone
 

@@ -27,8 +27,8 @@ from tse_onnx.verification.session import Session
 
 Place = tuple[ModelProto, Scope]
 
-_TOLERANCE = {TensorProto.FLOAT: 1e-4, TensorProto.DOUBLE: 1e-4}
-_COARSE = 2e-2  # half precision and the like
+_TOLERANCE = 1e-4  # of the largest value
+_COARSE = 2e-2  # in half precision
 _UNKNOWN = 8  # as good a size as any where a map's is not known
 
 
@@ -91,5 +91,6 @@ def _same(
     largest = max(float(np.max(np.abs(outputs[0]), initial=0.0)), 1e-3)
     return bool(
         outputs[0].shape == outputs[1].shape
-        and np.max(np.abs(outputs[0] - outputs[1]), initial=0.0) <= _TOLERANCE.get(dtype, _COARSE) * largest
+        and np.max(np.abs(outputs[0] - outputs[1]), initial=0.0)
+        <= (_COARSE if dtype == TensorProto.FLOAT16 else _TOLERANCE) * largest
     )
