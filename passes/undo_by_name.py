@@ -52,7 +52,7 @@ def undone(model: ModelProto, memory: Memory) -> Undone:
             except (LookupError, TypeError, ValueError, AttributeError) as error:
                 if isinstance(error, TseError):
                     raise
-                raise refusal(last[0], "is not there as it was left") from error
+                raise refusal(last[0], "what it was left as does not fit what it remembers") from error
             done += last
     return Undone(made, tuple(done))
 
@@ -62,8 +62,8 @@ def lost(model: ModelProto, memory: Memory) -> list[Record]:
 
     A block without a trace has been cut out with its part of the graph, unless that goes for all of them.
     """
-    there = {record.block for _, records in recorded(model, memory) for record in records}
-    gone = [record for records in memory.values() for record in records if record.block not in there]
+    there = {record.made for _, records in recorded(model, memory) for record in records}
+    gone = [record for records in memory.values() for record in records if record.made not in there]
     graphs: list[Container] = [model.graph, *model.functions]
     names = {name for graph in graphs for node in graph.node for name in node.output}
     traced = [record for record in gone if {*record.made, *record.outputs, record.story["input"]} & names]
@@ -77,7 +77,10 @@ def orphan(model: ModelProto) -> str:
 
 def refusal(record: Record, why: str) -> ModelError:
     """That a block cannot be undone, why, and what to do."""
-    return ModelError(f"block {quoted(record.block)} cannot be undone: {why}; {WAY_OUT}")
+    return ModelError(
+        f"the graph around block {quoted(record.block)} was edited after it was tiled, which cannot be undone: {why}; "
+        f"{WAY_OUT}"
+    )
 
 
 def _put_back(model: ModelProto, graph: Container, records: Sequence[Record]) -> None:
