@@ -194,3 +194,10 @@ def test_a_run_through_very_many_rows_says_how_to_go_on(tmp_path):
     tse_onnx.streaming.session.stream(path, progress=lambda what, done, of: told.append((what, done, of)))
     assert told[0][0] == "counting rows"
     assert ("rows in the predicted room", 400, 400) in told
+
+
+def test_an_output_whose_length_depends_on_the_data_is_compared_as_long_as_it_is():
+    model = stream_model("y = Compress<axis = 0>(x, c)", "", inputs="float[4, 3] x, bool[4] c")
+    network = network_of(model)
+    feed = {"x": np.ones((4, 3), np.float32), "c": np.array([True, False, True, True])}
+    assert certify(model, network, feed).passed

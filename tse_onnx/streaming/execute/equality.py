@@ -92,8 +92,9 @@ class _Found:
     off: float = 0.0
 
     def take(self, row: int, made: np.ndarray) -> None:
-        wanted, self.rows[row] = self.rows[row], None
-        if wanted is not None:
+        if self.rows:
+            wanted, self.rows[row] = self.rows[row], None
+            assert wanted is not None
             self.off = max(self.off, distance(made, wanted))
 
 
@@ -119,11 +120,8 @@ class Comparison:
         )
         for name, values in session.run(self.feed, self.names).items():
             tensor = self.network.tensors[name]
-            if values.shape == tensor.dims:
-                self._found[name] = _Found(tensor, values, list(cut(values, tensor.rows)), magnitude(values))
-            else:  # every row of it is off
-                empty = np.zeros(0, values.dtype)
-                self._found[name] = _Found(tensor, empty, [None] * tensor.row_count, 0.0, math.inf)
+            rows = _rows(values, tensor)
+            self._found[name] = _Found(tensor, values, rows, magnitude(values), 0.0 if rows else math.inf)
 
     def take(self, name: str, row: int, made: np.ndarray) -> None:
         """Compare a row that a stage has made."""
@@ -162,6 +160,17 @@ class Comparison:
                 far = distance(values[name], self._found[name].values)
                 moved[name] = max(moved[name], far if math.isfinite(far) else 0.0)
         return moved
+
+
+def _rows(values: np.ndarray, tensor: Tensor) -> list[np.ndarray | None]:
+    """The rows of what onnxruntime made of a tensor, none where it has not got the tensor's shape. How much of it there
+    is, in the first axis, may depend on the data."""
+    if tensor.row_count == 1:
+        return [values]
+    fits = values.shape == tensor.dims or (
+        tensor.rows is not None and tensor.rows.axis > 0 and values.shape[1:] == tensor.dims[1:]
+    )
+    return list(cut(values, tensor.rows)) if fits else []
 
 
 def relation(off: float, scale: float) -> float:
