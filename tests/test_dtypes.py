@@ -11,11 +11,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import tse_onnx
+from tests.graphs import se_model
 from tests.running import fuses_doubles_rightly, newest_opset
 from tests.spellings import DTYPES, Spelling, model_of
 from tests.test_spellings import run
 from tests.test_tilings import by_definition
-from tse_onnx import Tiling
+from tse_onnx import Tiling, conversion
 
 TILINGS = [Tiling(4), Tiling(None, 3), Tiling(4, 3), Tiling(4, squeeze="running"), Tiling(4, squeeze="middle")]
 
@@ -78,6 +79,44 @@ def test_a_wrong_tile_in_bfloat16_is_noticed(monkeypatch):
     model = _in_bfloat16(model_of(Spelling(opset=22, extents=(15, 7), gate="tanh"))[0])
     with pytest.raises(tse_onnx.CheckFailed):
         tse_onnx.convert(model, rows=4)
+
+
+def _tall(dtype):
+    """A block on a map of 224 rows, in a half precision."""
+    model = se_model(height=224, dtype=np.float16 if dtype == "float16" else np.float32, opset=22)
+    model.graph.node[0].op_type = "Abs"  # a map whose mean is not zero, where sums grow
+    del model.graph.node[0].attribute[:]
+    return model if dtype == "float16" else _in_bfloat16(model)
+
+
+@knows_22
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("means", ["matmul", "cumsum"])
+def test_running_sums_that_are_left_in_half_precision_are_noticed(dtype, means, monkeypatch):
+    """onnxruntime computes them in single precision, whatever their type says."""
+    kind = np.float16 if dtype == "float16" else ml_dtypes.bfloat16
+    model, options = _tall(dtype), {"tiling": Tiling(16, squeeze="running"), "means": means}
+    found = {check.name: check for check in tse_onnx.convert(model, **options).verification.checks}
+    assert found["half-precision"].passed
+    assert "1 of 1 blocks" in found["half-precision"].text
+    honest = conversion.rewrite
+
+    def left_in_half_precision(*given, **named):
+        converted, changes = honest(*given, **named)
+        for node in converted.graph.node:
+            for attribute in node.attribute:
+                if attribute.name == "to":
+                    attribute.i = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
+                elif attribute.t.data_type == TensorProto.FLOAT:
+                    attribute.t.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(attribute.t).astype(kind)))
+        return converted, changes
+
+    monkeypatch.setattr(conversion, "rewrite", left_in_half_precision)
+    with pytest.raises(tse_onnx.CheckFailed, match="the running means of block 'd' lose in half precision"):
+        tse_onnx.convert(model, **options)
+    monkeypatch.setattr("tse_onnx.verification.verify.check_narrow", lambda *given: None)
+    if dtype == "float16":  # nothing else notices
+        assert tse_onnx.convert(model, **options).verification.passed
 
 
 def test_bytes_are_those_of_the_type():

@@ -142,8 +142,12 @@ def _check_tiles(cover: Cover, original: Original, block: Block, values: Feed) -
 
 
 def _comparison(original: Original, block: Block, axes: str, made: np.ndarray) -> Comparison:
-    steps = (original.index.nodes[step.position].op_type for step in _anatomy(block).steps)
-    return Comparison(axes, made.dtype, "QuantizeLinear" in steps)
+    return Comparison(axes, made.dtype, is_quantised(block, original.index))
+
+
+def is_quantised(block: Block, index: GraphIndex) -> bool:
+    """Whether a quantiser stands on the way to the gate."""
+    return any(index.nodes[step.position].op_type == "QuantizeLinear" for step in _anatomy(block).steps)
 
 
 def _checked(block: Block, compared: Comparison, spread: Spread | None) -> BlockCheck:
@@ -345,11 +349,11 @@ def block_alone(original: Original, feeds: Feed, *outputs: str) -> ModelProto:
     return part.model(original.model, kinds, outputs)
 
 
-def check_inner(
+def inner_values(
     form: Form, original: Original, converted: Original, scope: Scope, block: Block, seed: int, threads: int
-) -> BlockCheck:
-    """The same check for a block inside a body or function, which no run of the whole model lets one see: both blocks
-    run alone, on seeded noise."""
+) -> tuple[Original, Feed]:
+    """What `check_block` needs for a block inside a body or function, which no run of the whole model lets one see:
+    both blocks run alone, on seeded noise."""
     assert block.scale is not None
     anatomy = _anatomy(block)
     random = np.random.default_rng(seed)
@@ -374,7 +378,7 @@ def check_inner(
             )
             values |= session.run(feeds, names)
     arguments = {name: array for name, array in feeds.items() if name != anatomy.root}
-    return check_block(form, replace(original, arguments=arguments), block, values)
+    return replace(original, arguments=arguments), values
 
 
 def _noise(random: np.random.Generator, shape: tuple[int, ...], dtype: int) -> np.ndarray:

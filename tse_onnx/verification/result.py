@@ -103,7 +103,7 @@ class Verification:
         still = [check.name for check in self.blocks if check.told_apart == 0]
         if still:
             yield (
-                f"the gates of {_listed(still)} do not move on these data, so a gate of the wrong tile would not have "
+                f"the gates of {listed(still)} do not move on these data, so a gate of the wrong tile would not have "
                 "been noticed there: verify with other data (--data), or another --seed"
             )
 
@@ -112,7 +112,7 @@ class Verification:
         if found:
             count, of = (sum(getattr(check, field) for check in found) for field in ("not_finite", "elements"))
             yield (
-                f"{count:,} of {of:,} values in {_listed([check.name for check in found])} are not finite in the "
+                f"{count:,} of {of:,} values in {listed([check.name for check in found])} are not finite in the "
                 "original either: of these the check shows no more than that they are the same"
             )
 
@@ -124,7 +124,8 @@ def ratio_of(error: float, tolerance: float) -> float:
     return error / tolerance if tolerance > 0 and not math.isnan(error) else math.inf
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Blocks by name, the first of them where there are many."""
     shown = ", ".join(quoted(name) for name in names[:_SHOWN])
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"block{'s' * (len(names) > 1)} {shown}{more}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -31,13 +32,25 @@ from tse_onnx.plan import Plan
 from tse_onnx.validity import Standard, complaint, has_sound_sizes
 from tse_onnx.verification.deadline import Deadline
 from tse_onnx.verification.drift import drift_of
-from tse_onnx.verification.oracle import Original, check_block, check_inner, probes, size_probes
+from tse_onnx.verification.flat import FlatCheck, check_flat, flat_maps
+from tse_onnx.verification.narrow import NarrowCheck, check_narrow, narrow_means
+from tse_onnx.verification.oracle import Original, check_block, inner_values, probes, size_probes
 from tse_onnx.verification.outside import outside_differences
 from tse_onnx.verification.result import BlockCheck, Check, Drift, Verification
 from tse_onnx.verification.session import WAY_OUT, Session
 from tse_onnx.verification.widen import has_narrow_type, widened, widened_feed
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The checks of one block."""
+
+    block: BlockCheck
+    flat: FlatCheck
+    half: NarrowCheck | None
+
 
 Tiled = tuple[Block, Form]
 Group = tuple[Tiled, ...]
@@ -79,7 +92,7 @@ def verify(
         return Verification("not run: the model is unchanged", 0, tuple(checks), (), equal)
     deadline.check()
     try:
-        blocks, drift, remarks = _numbers(analysis, converted, decisions, inputs, folders, threads, deadline)
+        found, drift, remarks = _numbers(analysis, converted, decisions, inputs, folders, threads, deadline)
     except ModelError as error:
         if refused is None:
             raise
@@ -90,6 +103,11 @@ def verify(
             f"onnx.checker refuses the original as well, for the same: {refused}; onnxruntime runs both",
             *remarks,
         )
+    blocks = tuple(one.block for one in found)
+    if found:
+        checks.append(flat_maps([one.flat for one in found]))
+    if halves := [one.half for one in found if one.half is not None]:
+        checks.append(narrow_means(halves))
     if max_drift is not None:
         checks.append(_bounded(drift, max_drift))
     text = inputs.text + ", in single precision" * has_narrow_type(analysis.source.model)
@@ -146,14 +164,14 @@ def _numbers(
     folders: tuple[Path | None, Path | None],
     threads: int,
     deadline: Deadline,
-) -> tuple[tuple[BlockCheck, ...], tuple[Drift, ...], tuple[str, ...]]:
+) -> tuple[tuple[Found, ...], tuple[Drift, ...], tuple[str, ...]]:
     """Run both models on every feed, and the blocks on the first one; what is to be remarked comes last.
 
     Only one of the models is open at a time: a window of feeds goes through the original first. Of the blocks, as many
     are looked at in one run of the converted model as leave room for their maps.
     """
     source, index = analysis.source.model, analysis.main.index
-    narrow = has_narrow_type(source)
+    narrow, written = has_narrow_type(source), converted
     if narrow:
         source, converted = widened(source), widened(converted)
         index = GraphIndex.of_graph(source.graph)
@@ -165,8 +183,11 @@ def _numbers(
     tiled = [(block, forms[block.name]) for block in analysis.parts[0].blocks if block.name in forms]
     sizes = _computed(index, (name for block, form in tiled for name in size_probes(form, block, index)))
     original = Original(source, index, folders[0], deadline=deadline)
+    written_index = GraphIndex.of_graph(written.graph)
+    twin_index = GraphIndex.of_graph(converted.graph) if narrow else written_index
+    rewritten = Original(converted, twin_index, folders[1], deadline=deadline)
     outputs = [value.name for value in source.graph.output]
-    meter, checks, not_finite = Meter(outputs), list[BlockCheck](), dict[str, None]()
+    meter, found, not_finite = Meter(outputs), list[Found](), dict[str, None]()
 
     def before() -> Session:
         return Session(source, folders[0], sizes, threads, deadline=deadline, large=large)
@@ -186,8 +207,7 @@ def _numbers(
             raise CheckFailed(str(error)) from error
         known = {**feed, **{name: reference[name] for name in sizes}, **values}
         for block, form in group:
-            checks.append(check_block(form, original, block, known))
-            _log_check(checks[-1])
+            found.append(_found(form, original, rewritten, written_index, block, known))
         return values
 
     def compare(window: Sequence[tuple[Feed, Feed]], groups: Sequence[Group]) -> None:
@@ -205,11 +225,21 @@ def _numbers(
     _log.info("running both models, blocks looked at in %d groups", len(groups))
     for number, window in enumerate(_windows(before, chain([first], feeds), _distinct(outputs, sizes))):
         compare(window, groups if number == 0 else [()])
-    for check in _inner(analysis, source, converted, forms, folders, threads, deadline):
-        checks.append(check)
-        _log_check(check)
+    found += _inner(analysis, source, converted, written, forms, folders, threads, deadline)
     remarks = tuple(f"output {quoted(name)} of the original holds what is not finite" for name in not_finite)
-    return tuple(checks), drift_of(meter.result()), remarks
+    return tuple(found), drift_of(meter.result()), remarks
+
+
+def _found(
+    form: Form, original: Original, converted: Original, written: GraphIndex, block: Block, values: Feed
+) -> Found:
+    """Every check of one block. `written` is the index of the converted graph in the model's own types."""
+    check = check_block(form, original, block, values)
+    _log.debug("%s: largest error %.3g, tolerance %.3g", quoted(check.name), check.max_error, check.tolerance)
+    flat = check_flat(form, original, converted, block, values)
+    # A frozen gate pools nothing any more, so nobody has looked at what is pooled.
+    half = check_narrow(form, written, block, values[block.input]) if block.input in values else None
+    return Found(check, flat, half)
 
 
 def _holds_no_number(value: object) -> bool:
@@ -260,29 +290,28 @@ def _probed(group: Group, index: GraphIndex) -> tuple[str, ...]:
     return _computed(index, (name for block, form in group for name in probes(form, block, index)))
 
 
-def _log_check(check: BlockCheck) -> None:
-    _log.debug("%s: largest error %.3g, tolerance %.3g", quoted(check.name), check.max_error, check.tolerance)
-
-
 def _inner(
     analysis: Analysis,
     source: ModelProto,
     converted: ModelProto,
+    written: ModelProto,
     forms: Mapping[str, Form],
     folders: tuple[Path | None, Path | None],
     threads: int,
     deadline: Deadline,
-) -> Iterator[BlockCheck]:
+) -> Iterator[Found]:
     """The checks of the blocks in bodies and functions."""
     if not any(block.name in forms for part in analysis.parts[1:] for block in part.blocks):
         return
-    scopes_before, scopes_after = (scopes(model, analysis.bound) for model in (source, converted))
-    for part, was, now in zip(analysis.parts[1:], scopes_before[1:], scopes_after[1:], strict=True):
+    every = (scopes(model, analysis.bound)[1:] for model in (source, converted, written))
+    for part, was, now, own in zip(analysis.parts[1:], *every, strict=True):
         before = Original(source, was.index, folders[0], deadline=deadline)
         after = Original(converted, now.index, folders[1], deadline=deadline)
         for block in part.blocks:
             if block.name in forms:
-                yield check_inner(forms[block.name], before, after, was, block, seed=0, threads=threads)
+                form = forms[block.name]
+                alone, values = inner_values(form, before, after, was, block, seed=0, threads=threads)
+                yield _found(form, alone, after, own.index, block, values)
 
 
 def _computed(index: GraphIndex, names: Iterable[str]) -> tuple[str, ...]:
