@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import tse_onnx
+from tests.by_definition import tiled_by_definition
 from tests.graphs import text_model
 from tests.running import run
 from tse_onnx.passes.block import KINDS
@@ -58,20 +59,6 @@ def _model(nodes, shape, dims=""):
     return text_model(body, used, inputs=f"float[{dims}] x", outputs=f"float[{dims}] y", imports=imports)
 
 
-def _by_definition(model, x, shape, rows):
-    """Each tile times the gate that the original makes of a map with the tile's mean in every pixel."""
-    channel, streamed = shape.index(8), shape.index(16)
-    spatial = tuple(axis for axis in range(1, len(shape)) if axis != channel)
-    h = np.tanh(x.astype(np.float64))
-    tiles = []
-    for top in range(0, 16, rows):
-        tile = np.take(h, range(top, min(top + rows, 16)), streamed)
-        even = np.broadcast_to(tile.mean(axis=spatial, keepdims=True), shape)
-        gate = run(model, np.arctanh(even).astype(np.float32)) / even
-        tiles.append(tile * np.take(gate, range(tile.shape[streamed]), streamed))
-    return np.concatenate(tiles, axis=streamed)
-
-
 @pytest.mark.parametrize("name", BLOCKS)
 def test_a_mean_over_another_view_of_the_map_is_tiled_and_restored(name):
     nodes, shape = BLOCKS[name]
@@ -81,7 +68,8 @@ def test_a_mean_over_another_view_of_the_map_is_tiled_and_restored(name):
     result = tse_onnx.convert(model, rows=5)
     assert result.verification.passed
     x = _RANDOM.standard_normal(shape).astype(np.float32)
-    np.testing.assert_allclose(run(result.model, x), _by_definition(model, x, shape, 5), atol=1e-5)
+    expected = tiled_by_definition(model, x, 5, streamed=shape.index(16), channel=shape.index(8))
+    np.testing.assert_allclose(run(result.model, x), expected, atol=1e-5)
     assert tse_onnx.restore(result.model).model.SerializeToString() == model.SerializeToString()
     assert [found.status for found in tse_onnx.find_blocks(result.model)] == ["tiled"]
 
