@@ -17,6 +17,6 @@ def tiled_by_definition(model: ModelProto, x: np.ndarray, rows: int, streamed: i
     for top in range(0, x.shape[streamed], rows):
         tile = np.take(h, range(top, min(top + rows, x.shape[streamed])), streamed)
         even = np.broadcast_to(tile.mean(axis=spatial, keepdims=True), x.shape)
-        gate = run(model, np.arctanh(even).astype(np.float32)) / even
+        gate = run(model, np.arctanh(even).astype(x.dtype)) / even
         tiles.append(tile * np.take(gate, range(tile.shape[streamed]), streamed))
     return np.concatenate(tiles, axis=streamed)

@@ -95,7 +95,7 @@ def _matmul(site: Site) -> Act | Refusal:
     if dims is None or len(dims) != 2 or None in dims or source is None:
         return refuse("operator", "has weights that are not a matrix of known shape", node)
     place = len(source.axes) - 1 if data == 0 else len(source.axes) - 2
-    if len(source.axes) < 2 or source.axes.find("C") != place:
+    if source.axes.find("C") != place:
         return refuse("operator", "does not run over the descriptor's channels", node)
     order = "IO" if data == 0 else "OI"
     outputs, inputs = (dims[1], dims[0]) if data == 0 else (dims[0], dims[1])

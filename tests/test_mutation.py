@@ -1,0 +1,22 @@
+"""The runner of mutants tells a fault from none, and what the documentation says of survivors is still in the code."""
+
+import pytest
+
+from tests.mutation import EXPLAINED, ROOT, Mutant, explained, survives
+
+FORM = "passes/forms/norms.py"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("line", "changed", "outcome"), [("Keep(axis=1)", "Keep()", "killed"), ("", "", "survived")])
+def test_a_mutant_is_killed_by_the_tests_and_no_mutant_survives_them(line, changed, outcome):
+    source = (ROOT / FORM).read_text(encoding="utf-8")
+    assert line in source
+    assert survives(Mutant(FORM, "", 0, line, changed), source.replace(line, changed), ["test_lowerings"]) == outcome
+
+
+def test_every_survivor_that_is_explained_is_a_line_of_the_code():
+    for module, line, changed in explained(EXPLAINED.read_text(encoding="utf-8")):
+        source = " ".join(text.strip() for text in (ROOT / module).read_text(encoding="utf-8").splitlines())
+        assert line in source, f"{module} has no longer: {line}"
+        assert line != changed
