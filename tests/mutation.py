@@ -36,6 +36,9 @@ _LIMIT = 60  # seconds of the processor for one mutant: a loop that does not end
 # Operators that change nothing: `int | None` is no arithmetic, and small numbers and letters are one object each.
 _IDLE = ("ReplaceBinaryOperator_BitOr", "ReplaceComparisonOperator_Eq_Is", "ReplaceComparisonOperator_NotEq_Is")
 
+Key = tuple[str, str, str]
+"""A mutant wherever the lines around it move: the file, the line, and what becomes of it."""
+
 
 @dataclass(frozen=True)
 class Mutant:
@@ -48,8 +51,8 @@ class Mutant:
     changed: str
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        """What it is, wherever the lines around it move."""
+    def key(self) -> Key:
+        """What it is, for the results and for the list of what is explained."""
         return self.module, self.line, self.changed
 
 
@@ -121,7 +124,7 @@ def _tested(path: Path, source: str, tests: Sequence[str]) -> int:
     return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--tb=no", *given]))
 
 
-def explained(text: str) -> set[tuple[str, str, str]]:
+def explained(text: str) -> set[Key]:
     """The survivors that the document explains: rows of `module`, `line`, `changed` and a reason."""
     rows = (line.strip().strip("|").split(" | ") for line in text.splitlines() if line.startswith("| `"))
     cells = ([cell.strip().strip("`").replace("\\|", "|") for cell in row] for row in rows)
@@ -133,6 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--module", action="append", default=[], help="a file of the checkout, as passes/match.py")
     parser.add_argument("--sample", type=int, help="so many mutants, drawn by --seed, in place of all")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--survivors", action="store_true", help="run again what survived, after tests were added")
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--results", type=Path, default=ROOT / "build" / "mutation.jsonl")
     parser.add_argument("--tests", nargs="+", default=list(TESTS), help="names of test files, without .py")
@@ -141,26 +145,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unread = [module for module in modules if not (ROOT / module).is_file()]
     if unread:
         parser.error(f"{unread[0]} is no file of the checkout")
+    results = _kept(options.results)
     found = [place for module in modules for place in places(module)]
-    random.Random(options.seed).shuffle(found)
-    chosen = [mutant for place in found[: options.sample] if (mutant := mutated(*place)) is not None]
-    results = _run(chosen, options.results, options.tests, options.minutes)
+    if options.survivors:
+        left = {key for key, outcome in results.items() if outcome == "survived"}
+        where = {(old["module"], old["operator"]) for old in _lines(options.results) if _key(old) in left}
+        found = [place for place in found if (place[0], place[1].rpartition("/")[2]) in where]
+        every = {made[0].key: made for place in found if (made := mutated(*place)) is not None}
+        chosen = [every[key] for key in sorted(left & set(every))]
+        results = {key: outcome for key, outcome in results.items() if key not in left & set(every)}
+    else:
+        random.Random(options.seed).shuffle(found)
+        chosen = [made for place in found[: options.sample] if (made := mutated(*place)) is not None]
+    results = _run(chosen, results, options.results, options.tests, options.minutes)
     return _summary(results, {mutant.key for mutant, _ in chosen})
 
 
+def _kept(path: Path) -> dict[Key, str]:
+    """What earlier runs have found; the last one counts."""
+    return {_key(found): found["outcome"] for found in _lines(path)}
+
+
+def _lines(path: Path) -> list[dict[str, str]]:
+    return list(map(json.loads, path.read_text(encoding="utf-8").splitlines())) if path.exists() else []
+
+
+def _key(found: Mapping[str, str]) -> Key:
+    return found["module"], found["line"], found["changed"]
+
+
 def _run(
-    chosen: Sequence[tuple[Mutant, str]], kept: Path, tests: Sequence[str], minutes: float
-) -> Mapping[tuple[str, str, str], str]:
+    chosen: Sequence[tuple[Mutant, str]],
+    results: Mapping[Key, str],
+    kept: Path,
+    tests: Sequence[str],
+    minutes: float,
+) -> Mapping[Key, str]:
     import hypothesis  # noqa: F401 - what every child needs of others is imported once
     import onnx_graphsurgeon  # noqa: F401
     import onnxruntime  # noqa: F401
     import pytest  # noqa: F401
 
-    results = {}
+    results = dict(results)
     kept.parent.mkdir(parents=True, exist_ok=True)
-    lines = kept.read_text(encoding="utf-8").splitlines() if kept.exists() else []
-    for found in map(json.loads, lines):
-        results[found["module"], found["line"], found["changed"]] = found["outcome"]
     ends = time.monotonic() + 60 * minutes
     with kept.open("a", encoding="utf-8") as file:
         for mutant, source in chosen:
@@ -175,7 +202,7 @@ def _run(
     return results
 
 
-def _summary(results: Mapping[tuple[str, str, str], str], chosen: set[tuple[str, str, str]]) -> int:
+def _summary(results: Mapping[Key, str], chosen: set[Key]) -> int:
     done = {key: outcome for key, outcome in results.items() if key in chosen}
     reasons = explained(EXPLAINED.read_text(encoding="utf-8"))
     for module in sorted({key[0] for key in done}):

@@ -139,3 +139,11 @@ def test_what_has_no_form_is_refused(case):
     (block,) = tse_onnx.find_blocks(model)
     assert block.status == "refused"
     assert text in block.reason
+
+
+def test_a_window_over_the_channels_of_a_map_of_unknown_height():
+    model = _model(CASES["a window that looks back"], "float[2, 8, H, W]")
+    shapes = {"x": (2, 8, 16, 12)}
+    result = tse_onnx.convert(model, rows=5, kinds={"eca"}, dynamic=True, input_shapes=shapes, expect=1)
+    x = _RANDOM.standard_normal((2, 8, 16, 12)).astype(np.float32)
+    np.testing.assert_allclose(run(result.model, x), tiled_by_definition(model, x, 5), atol=2e-5)
