@@ -12,13 +12,17 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+
+from tse_onnx.passes.reasons import quoted
 
 if TYPE_CHECKING:
     from tse_onnx.passes.block import Block
     from tse_onnx.passes.reasons import Refusal
     from tse_onnx.passes.scope import Scope
     from tse_onnx.passes.tiling import OpenStrips
+    from tse_onnx.passes.upstream import Upstream
 
 GLOBAL = "global"
 """How a block that keeps its global mean is spelled; as a choice it is None."""
@@ -45,7 +49,8 @@ class Buffers:
     """Figures of a form on one block, for one image.
 
     `tile` is the tile's size along each spatial axis, None where there are no tiles; `after` the elements that wait
-    for the gate, `held` those on a machine that streams whole rows; `macs_added` the multiply-accumulates.
+    for the gate, `held` those on a machine that streams whole rows; `macs_added` the multiply-accumulates. Where
+    another value waits than the map, `waits` is its name and `dtype` its element type.
     """
 
     tile: tuple[int, ...] | None
@@ -53,11 +58,14 @@ class Buffers:
     after: int
     held: int
     macs_added: int
+    waits: str | None = None
+    dtype: int | None = None
 
 
 @dataclass(frozen=True)
 class Site:
-    """Where a block stands, as far as a choice has to know it: its scope, and the opset of the model.
+    """Where a block stands, as far as a choice has to know it: its scope with all the `blocks` in it, and the opset of
+    the model.
 
     With `dynamic`, a map of unknown size is cut into strips all the same.
     """
@@ -65,19 +73,45 @@ class Site:
     scope: Scope
     opset: int
     dynamic: bool = False
+    blocks: tuple[Block, ...] = ()
+
+    def upstream(self, block: Block) -> Upstream:
+        """What the map of `block` is made from, up to another block's scale."""
+        from tse_onnx.passes.upstream import upstream
+
+        assert block.anatomy is not None
+        pooled = self.scope.index.nodes[block.anatomy.squeeze.nodes[0]].input[0]
+        return upstream(pooled, self.scope, self._ranks, self._scales)
+
+    @cached_property
+    def _ranks(self) -> Mapping[int, int]:
+        from tse_onnx.passes.order import in_order
+
+        order, cyclic = in_order(self.scope.index.nodes)
+        return {position: rank for rank, position in enumerate((*order, *cyclic))}
+
+    @cached_property
+    def _scales(self) -> Mapping[int, str]:
+        return {
+            block.scale.position: f"is the scale of another block, {quoted(block.name)}"
+            for block in self.blocks
+            if block.scale is not None
+        }
 
 
 @dataclass(frozen=True)
 class Settled:
     """What a choice comes to on one block: `form`, or for maps of unknown size `open_strips`.
 
-    The block is `kept` as it is where the form changes nothing. `note` says why, or what was done.
+    The block is `kept` as it is where the form changes nothing. `note` says why, or what was done; `choice` is the
+    choice with what it left open.
     """
 
     form: Form | None
     note: str = ""
     kept: bool = False
     open_strips: OpenStrips | None = None
+    choice: Choice | None = None
 
 
 class Choice(ABC):
@@ -93,6 +127,8 @@ class Choice(ABC):
     """What the first node of such a block does to the map."""
     may_lose_scale: ClassVar[bool] = False
     """Whether the node that scales may be gone, too."""
+    any_size: ClassVar[bool] = False
+    """Whether a form on a map of one size is right for maps of any size."""
     separators: ClassVar[tuple[str, str]] = (", ", ": ")
     """Of the JSON that nodes bear: the bytes of a model stay what they are."""
 

@@ -9,9 +9,10 @@ from typing import Any
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.choice import GLOBAL, Choice, Fields
 from tse_onnx.passes.frozen import Frozen
+from tse_onnx.passes.recompute import Recompute
 from tse_onnx.passes.tiling import TILE, Tiling
 
-CHOICES: tuple[type[Choice], ...] = (Tiling, Frozen)
+CHOICES: tuple[type[Choice], ...] = (Tiling, Recompute, Frozen)
 
 SQUEEZES: Mapping[str, type[Choice]] = {name: kind for kind in CHOICES for name in kind.squeezes}
 """The class of the choices that go by each name."""

@@ -25,6 +25,7 @@ CODES = {
     "quantised": "the operators are quantised as a whole, not by Q/DQ pairs",
     "channels": "the gate has not one value per channel of the pooled tensor",
     "kind": "the block is a relative of squeeze-and-excite that was not asked for",
+    "recompute": "nothing narrower can be held in place of the map",
     "opset": "the model's opset has no exact form of the tiles",
 }
 

@@ -185,10 +185,10 @@ def test_a_wrong_block_is_noticed_in_whatever_group_it_is(number, monkeypatch):
     model = network(28, 14)
     honest = verify_module.check_block
 
-    def dishonest(form, original, block, values):
+    def dishonest(form, original, converted, block, values):
         if block.name == model_blocks[number].name:
             values = {**values, block.scale.output: values[block.scale.output] * 1.01}
-        return honest(form, original, block, values)
+        return honest(form, original, converted, block, values)
 
     model_blocks = tse_onnx.find_blocks(model)
     monkeypatch.setattr(verify_module, "check_block", dishonest)

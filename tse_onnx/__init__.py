@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tse_onnx.passes.block import Block, NodeRef
     from tse_onnx.passes.frozen import Frozen
     from tse_onnx.passes.reasons import Refusal
+    from tse_onnx.passes.recompute import Recompute
     from tse_onnx.passes.tiling import Calibration, Tiling
     from tse_onnx.plan import Plan
     from tse_onnx.report.data import Report
@@ -58,6 +59,7 @@ _HOMES = {
     "tse_onnx.errors": ("CheckFailed", "DataError", "ModelError", "TseError", "UsageError"),
     "tse_onnx.passes.block": ("Block", "NodeRef"),
     "tse_onnx.passes.frozen": ("Frozen",),
+    "tse_onnx.passes.recompute": ("Recompute",),
     "tse_onnx.passes.reasons": ("Refusal",),
     "tse_onnx.passes.tiling": ("Calibration", "Tiling"),
     "tse_onnx.decision": ("Decision",),
@@ -79,9 +81,10 @@ __all__ = [
     "Accuracy", "Block", "BlockBuffering", "BlockCheck", "BlockCorrelation", "Buffer", "Buffering", "Calibration",
     "Check", "CheckFailed", "ConvertResult", "Correlations", "Data", "DataError", "Dataflow", "Decision", "Drift",
     "Evaluation", "Frozen", "Held", "Machine", "Menu", "ModelError", "ModelScores", "NodeRef", "Plan", "Preprocess",
-    "Refusal", "Report", "RestoreResult", "Score", "Selection", "Sensitivity", "StageFlow", "StageScores", "Sums",
-    "TileCorrelation", "Tiling", "Totals", "TseError", "TuneResult", "UsageError", "Verification", "__version__",
-    "buffering", "convert", "correlate", "dataflow", "evaluate", "find_blocks", "restore", "sensitivity", "tune",
+    "Recompute", "Refusal", "Report", "RestoreResult", "Score", "Selection", "Sensitivity", "StageFlow", "StageScores",
+    "Sums", "TileCorrelation", "Tiling", "Totals", "TseError", "TuneResult", "UsageError", "Verification",
+    "__version__", "buffering", "convert", "correlate", "dataflow", "evaluate", "find_blocks", "restore",
+    "sensitivity", "tune",
 ]  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from tse_onnx.external import check_locations, external_tensors, location
 from tse_onnx.metric import Buffering, measure
 from tse_onnx.outputs import file_path
 from tse_onnx.passes.block import Block
+from tse_onnx.passes.choice import Choice
 from tse_onnx.passes.match import DEFAULT_KINDS
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.tiling import Tiling
@@ -96,7 +97,7 @@ def buffering(
     model: ModelLike,
     rows: int = 7,
     *,
-    tiling: Tiling | None = None,
+    tiling: Choice | None = None,
     plan: Plan | None = None,
     input_shapes: InputShapes | None = None,
     kinds: Collection[str] = DEFAULT_KINDS,
@@ -113,7 +114,7 @@ def preview(
     model: ModelLike,
     rows: int = 7,
     *,
-    tiling: Tiling | None = None,
+    tiling: Choice | None = None,
     plan: Plan | None = None,
     selection: Selection = EVERYTHING,
     input_shapes: InputShapes | None = None,
@@ -130,7 +131,7 @@ def convert(
     out: PathLike | None = None,
     *,
     rows: int = 7,
-    tiling: Tiling | None = None,
+    tiling: Choice | None = None,
     plan: Plan | None = None,
     selection: Selection = EVERYTHING,
     retile: bool = False,
@@ -306,7 +307,7 @@ def _check_tolerance(certify: bool, tolerance: float | None) -> None:
         raise UsageError(f"a tolerance is zero or more, not {tolerance}")
 
 
-def _chosen(rows: int, tiling: Tiling | None, plan: Plan | None) -> Plan:
+def _chosen(rows: int, tiling: Choice | None, plan: Plan | None) -> Plan:
     if plan is not None:
         return plan
     return Plan(tiling if tiling is not None else Tiling(rows))

@@ -28,8 +28,9 @@ class BlockBuffering:
     `tile` is rows × columns, clamped to the map; `before` and `after` are elements by the paper's metric, `held` those
     that a machine holds which streams whole rows (it differs for columns, patches, upper and middle strips), `bits`
     what one of them takes at the model's type. `macs_added` is what the excite does more: (N − 1) · F for N descriptors
-    of F multiply-accumulates, of which a frozen gate has none. All figures are None where the block is refused, or its
-    size not known.
+    of F multiply-accumulates, of which a frozen gate has none, and what a recomputed block computes twice. `waits` is
+    the value that waits for the gate where it is not the map, `bits_after` what one element of it takes. All figures
+    are None where the block is refused for whatever choice, or its size not known.
     """
 
     decision: Decision
@@ -40,6 +41,8 @@ class BlockBuffering:
     held: int | None = None
     bits: int | None = None
     macs_added: int | None = None
+    waits: str | None = None
+    bits_after: int | None = None
 
     @property
     def before_bytes(self) -> int | None:
@@ -49,12 +52,13 @@ class BlockBuffering:
     @property
     def after_bytes(self) -> int | None:
         """`after` in bytes."""
-        return _bytes(self.after, self.bits)
+        return _bytes(self.after, self.bits_after or self.bits)
 
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over the blocks that are converted or unchanged; `reduction` is the fraction of `before` that is saved."""
+    """Sums over the blocks that have figures: converted, unchanged, or refused for their choice alone. `reduction` is
+    the fraction of `before` that is saved."""
 
     converted: int
     unchanged: int
@@ -105,8 +109,13 @@ def _measure(decision: Decision) -> BlockBuffering:
     if decision.form is not None:
         made = decision.form.buffers(block)
         before, added = (made.after, 0) if block.tiled else (whole, made.macs_added)
-        return BlockBuffering(decision, made.tile, made.descriptors, before, made.after, made.held, bits, added)
-    if decision.status != UNCHANGED or block.tiled:
+        own = bits if made.dtype is None else _BITS.get(made.dtype, 32)
+        return BlockBuffering(
+            decision, made.tile, made.descriptors, before, made.after, made.held, own if block.tiled else bits, added,
+            made.waits, own,
+        )  # fmt: skip
+    # Refused for one choice alone, a block holds its map as before: the sums count it.
+    if block.tiled or (decision.status == REFUSED and decision.choice is None) or decision.status == CONVERTED:
         return BlockBuffering(decision)
     return BlockBuffering(decision, extents, 1, whole, whole, whole, bits, 0)
 

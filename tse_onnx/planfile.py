@@ -23,7 +23,8 @@ SCHEMA = "tse-onnx/plan/1"
 _GATES, _CALIBRATIONS, _CALIBRATED = "gates", "calibrations", "calibrated"
 # Where the numbers of a measured field stand, and the key of a choice that says that there are some.
 _TABLES: Mapping[str, tuple[str, str]] = {"gate": (_GATES, ""), "calibration": (_CALIBRATIONS, _CALIBRATED)}
-_TYPES = {"squeeze": str, "balanced": bool, _CALIBRATED: bool}
+_MAX_MACS = "max_macs"
+_TYPES = {"squeeze": str, "held": str, "balanced": bool, _CALIBRATED: bool}
 
 _EXAMPLES = "\n".join(f"#   {line + '  ':<47} {meaning}" for kind in CHOICES for line, meaning in kind.examples)
 _HEADER = f"""\
@@ -42,6 +43,7 @@ class Written(NamedTuple):
     default: Choice | None
     choices: Mapping[str, Choice | None]
     notes: Mapping[str, str]
+    max_macs: float | None
 
 
 class _Planned(Protocol):
@@ -51,6 +53,8 @@ class _Planned(Protocol):
     def choices(self) -> Mapping[str, Choice | None]: ...
     @property
     def notes(self) -> Mapping[str, str]: ...
+    @property
+    def max_macs(self) -> float | None: ...
 
 
 def plan_text(plan: _Planned, decisions: Iterable[Decision] = ()) -> str:
@@ -58,7 +62,10 @@ def plan_text(plan: _Planned, decisions: Iterable[Decision] = ()) -> str:
 
     With `decisions` every block has its line, in their order, with a comment, and what is refused is a comment.
     """
-    lines = [f"schema = {_string(SCHEMA)}", f"default = {_choice(plan.default)}", "", "[blocks]"]
+    lines = [f"schema = {_string(SCHEMA)}", f"default = {_choice(plan.default)}"]
+    if plan.max_macs is not None:
+        lines.append(f"{_MAX_MACS} = {plan.max_macs:g}")
+    lines += ["", "[blocks]"]
     left = dict(plan.choices)
     for decision in decisions:
         name = decision.block.name
@@ -138,7 +145,7 @@ def parse_plan(text: str, title: str = "the plan") -> Written:
     if schema != SCHEMA:
         said = "has no schema" if schema is None else f"has the schema {schema!r}"
         raise UsageError(f'{title} {said}; a plan begins with schema = "{SCHEMA}"')
-    need_keys(stated, ("default", "blocks", _GATES, _CALIBRATIONS), title)
+    need_keys(stated, ("default", _MAX_MACS, "blocks", _GATES, _CALIBRATIONS), title)
     measured: Measured = {
         "gate": {
             name: _frozen(numbers, f"{title}: the gate of block {quoted(name)}")
@@ -156,7 +163,13 @@ def parse_plan(text: str, title: str = "the plan") -> Written:
         choices[name], note = _read_choice(value, f"{title}: block {quoted(name)}", name, measured)
         if note:
             notes[name] = note
-    return Written(default, choices, notes)
+    return Written(default, choices, notes, _limit(stated.get(_MAX_MACS), title))
+
+
+def _limit(stated: object, title: str) -> float | None:
+    if stated is not None and type(stated) not in (int, float):
+        raise UsageError(f"{title}: {_MAX_MACS} is {_kind(stated)}, not a number")
+    return None if stated is None else float(stated)  # type: ignore[arg-type]
 
 
 Measured = Mapping[str, Mapping[str, Any]]

@@ -91,6 +91,8 @@ def _log_decided(decisions: Collection[Decision]) -> None:
 
 def _together(written: Decision, sized: Decision) -> Decision:
     """A decision on the model as written, with the geometry that it has at the size of the report."""
+    if sized.form is not None and sized.choice is not None and sized.choice.any_size:
+        return sized
     if written.open_strips is None:
         return sized if written.status == REFUSED and sized.status == REFUSED else replace(written, block=sized.block)
     return replace(written, block=sized.block, form=sized.form, status=CONVERTED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import onnx
@@ -11,6 +12,7 @@ from onnx import ModelProto, ValueInfoProto
 from tse_onnx.analysis import Part
 from tse_onnx.decision import CONVERTED, Decision
 from tse_onnx.errors import UsageError
+from tse_onnx.passes.recompute import Recomputed
 from tse_onnx.passes.scope import DEFAULT_DOMAINS, Scope, opset_of
 from tse_onnx.passes.tiling import Running
 from tse_onnx.preparation import Preparation
@@ -105,6 +107,17 @@ def _changed(operators: Iterable[str], *opsets: int) -> list[str]:
     return changed
 
 
+def _shared(part: Part, chosen: Mapping[str, Decision]) -> frozenset[int]:
+    """The nodes that some edit of the part copies, and those that make what it copies them from."""
+    found = set[int]()
+    for block in part.blocks:
+        form = chosen[block.name].form if block.name in chosen else None
+        if isinstance(form, Recomputed):
+            maker = part.scope.index.producer(form.held)
+            found.update(form.nodes if maker is None else (maker, *form.nodes))
+    return frozenset(found)
+
+
 def _edits(
     model: ModelProto,
     part: Part,
@@ -119,6 +132,7 @@ def _edits(
     from tse_onnx.passes.undo import Recorder
 
     edits = []
+    style = replace(style, shared=_shared(part, chosen))
     recorder = Recorder(container(model, part.scope.path), step, part.scope.opset)
     for block in part.blocks:
         decision = chosen.get(block.name)

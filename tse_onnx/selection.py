@@ -73,6 +73,7 @@ def resolve(blocks: Sequence[Block], plan: Plan, selection: Selection) -> Plan:
         plan.default,
         choices,
         {name: why for name, why in notes.items() if not isinstance(choices.get(name), Tiling)},
+        plan.max_macs,
     )
 
 

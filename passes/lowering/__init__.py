@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tse_onnx.passes.block import Block
 from tse_onnx.passes.choice import Form
-from tse_onnx.passes.lowering import freeze, tiles  # noqa: F401 - each registers what it lowers
+from tse_onnx.passes.lowering import freeze, recompute, tiles  # noqa: F401 - each registers what it lowers
 from tse_onnx.passes.lowering.style import Means, Style, Upsample, lowering
 from tse_onnx.passes.scope import Scope
 from tse_onnx.passes.splice import Edit

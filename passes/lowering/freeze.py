@@ -30,6 +30,8 @@ def freeze(frozen: Frozen, block: Block, scope: Scope, taken: set[str], style: S
     for position in (*anatomy.squeeze.nodes, *(step.position for step in anatomy.steps)):
         draft.drop(position)
     fold = fold_of(block, scope.index) if style.folding else None
+    if fold is not None and {fold.position, block.scale.position} & style.shared:
+        fold = None
     bearer = _multiplied(draft, block, frozen) if fold is None else _folded(draft, block, frozen, fold)
     edit = prune(draft.edit(), scope.index)
     # Weights in files of their own stay, unread: the files are carried as they are.

@@ -38,11 +38,13 @@ class Means(Enum):
 @dataclass(frozen=True)
 class Style:
     """Which of several equivalent forms is written: `upsample` spreads gates, `means` computes those of a running
-    squeeze; with `folding` a frozen gate goes into the weights of a convolution beside it."""
+    squeeze; with `folding` a frozen gate goes into the weights of a convolution beside it, unless that convolution or
+    the scale is `shared`, in that another block's edit reads what it makes, or copies it."""
 
     upsample: Upsample = Upsample.RESIZE
     means: Means = Means.MATMUL
     folding: bool = True
+    shared: frozenset[int] = frozenset()
 
 
 @singledispatch

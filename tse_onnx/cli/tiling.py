@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 _DEFAULT_ROWS = 7
 _TILING = ("rows", "cols", "patch", "tile", "squeeze", "step", "balanced", "axis")
-_CHOICE = ("plan_path", "include", "exclude", "first")
+_CHOICE = ("plan_path", "include", "exclude", "first", "max_macs")
 OPTION_NAMES = (*_TILING, *_CHOICE)
 
 _OPTIONS = (
@@ -38,7 +39,8 @@ _OPTIONS = (
     click.option(
         "--squeeze", type=click.Choice(TO_ASK_FOR), default=TILE, show_default=True,
         help="What a gate is computed from: its tile; all rows seen so far (running: the same buffer, less loss); the "
-        "first or the middle K rows for the whole map.",
+        "first or the middle K rows for the whole map; the map made a second time, from a narrower one that is held "
+        "(recompute: nothing is lost).",
     ),
     click.option(
         "--step", type=click.IntRange(min=1), default=1, show_default=True, metavar="S",
@@ -59,6 +61,11 @@ _OPTIONS = (
     ),
     click.option(
         "--exclude", multiple=True, metavar="PATTERN", help="Leave blocks alone whose name matches. May be repeated."
+    ),
+    click.option(
+        "--max-macs", type=click.FloatRange(min=0), metavar="PCT",
+        help="Recompute only as many blocks as take PCT per cent of the network's multiply-accumulates: those that "
+        "save most.",
     ),
     click.option(
         "--first", type=click.IntRange(min=0), metavar="N",
@@ -88,6 +95,7 @@ def _chosen(
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     first: int | None,
+    max_macs: float | None,
 ) -> tuple[Plan, Selection]:
     from tse_onnx.plan import Plan
     from tse_onnx.selection import Selection
@@ -110,6 +118,8 @@ def _chosen(
         raise click.UsageError("--plan says the tiling; beside it --rows takes NAME=K and H:K only")
     else:
         plan = Plan.load(plan_path)
+    if max_macs is not None:
+        plan = replace(plan, max_macs=max_macs)
     return plan, Selection(tuple(named), tuple(stages), include, exclude, first)
 
 

@@ -109,7 +109,7 @@ def _node(node: NodeRef | None) -> Json | None:
 
 def _figures(figures: BlockBuffering) -> Json:
     decision = figures.decision
-    return _block(decision.block) | {
+    found = _block(decision.block) | {
         "status": decision.status,
         "reason": decision.reason,
         "reason_code": decision.refusal.code if decision.refusal else None,
@@ -123,6 +123,7 @@ def _figures(figures: BlockBuffering) -> Json:
         "macs_added": figures.macs_added,
         "tiling": None if decision.choice is None else tiling_json(decision.choice),
     }
+    return found if figures.waits is None else found | {"held": figures.waits}
 
 
 def tiling_json(choice: Choice) -> Json:

@@ -47,7 +47,7 @@ def print_inspection(page: Page, model: str, blocks: Sequence[Block]) -> None:
 def print_report(page: Page, report: Report, outcome: str) -> None:
     """Every block's figures, the sums, the refusals and what was checked; `outcome` says what was done."""
     figures, totals = report.buffering.blocks, report.buffering.totals
-    shown = [block for block in figures if block.decision.status != REFUSED]
+    shown = [block for block in figures if block.decision.status != REFUSED or block.before is not None]
     if shown:
         rows = [(_row(block), "" if block.decision.status == CONVERTED else "dim") for block in shown]
         saved = f"{100 * totals.reduction:.1f} %"
@@ -84,10 +84,15 @@ def _print_verification(page: Page, found: Verification) -> None:
         ratio = "equal" if drift.sqnr_db is None else f"SQNR {drift.sqnr_db:.1f} dB"
         agreement = "" if drift.top1_agreement is None else f", top-1 agreement {100 * drift.top1_agreement:.1f} %"
         _say(page, f"Drift of {drift.output}: max {drift.max_abs:.3g}, {ratio}{agreement} ({found.inputs}).")
-    worst = max(found.blocks, key=lambda check: check.ratio, default=None)
+    exact = [check for check in found.blocks if check.exact]
+    tiled = [check for check in found.blocks if not check.exact]
+    if exact:
+        nodes = f"{_count(len(exact), 'block')} against the original's own nodes, bit for bit"
+        _say(page, f"Verified: {nodes}; everything else is byte for byte the input.")
+    worst = max(tiled, key=lambda check: check.ratio, default=None)
     if worst is not None:
-        tiles = f"{_count(len(found.blocks), 'block')} against the original run on every tile"
-        moved = min((check.gate_spread for check in found.blocks if check.gate_spread is not None), default=None)
+        tiles = f"{_count(len(tiled), 'block')} against the original run on every tile"
+        moved = min((check.gate_spread for check in tiled if check.gate_spread is not None), default=None)
         gates = "" if moved is None else f", gates differ by {100 * moved:.2g} % or more between tiles"
         error = f"largest error {worst.ratio:.2g} of its tolerance{gates}"
         _say(page, f"Verified: {tiles} ({error}); everything else is byte for byte the input.")

@@ -31,6 +31,7 @@ from tse_onnx.passes.forms.views import SHAPE_SLOTS
 from tse_onnx.passes.frozen import Frozen
 from tse_onnx.passes.index import GraphIndex
 from tse_onnx.passes.reasons import quoted
+from tse_onnx.passes.recompute import Recomputed
 from tse_onnx.passes.scope import Scope
 from tse_onnx.passes.shapes import TensorType
 from tse_onnx.passes.tiling import Cover, Cut, Region, Running, Tile, Window
@@ -71,7 +72,8 @@ class Original:
 @singledispatch
 def probes(form: object, block: Block, index: GraphIndex) -> tuple[str, ...]:
     """The values of the converted model that the oracle compares or starts from."""
-    raise NotImplementedError(f"nothing judges {form!r}")
+    assert block.scale is not None
+    return (start(form, block), block.scale.output)
 
 
 @probes.register
@@ -84,6 +86,17 @@ def _(form: Cut, block: Block, index: GraphIndex) -> tuple[str, ...]:
 @probes.register
 def _(form: Frozen, block: Block, index: GraphIndex) -> tuple[str, ...]:
     return _ends(block, index)
+
+
+@singledispatch
+def start(form: object, block: Block) -> str:
+    """The value that a block in this form begins with."""
+    return _anatomy(block).root
+
+
+@start.register
+def _(form: Recomputed, block: Block) -> str:
+    return form.held
 
 
 @singledispatch
@@ -109,17 +122,49 @@ def _ends(block: Block, index: GraphIndex) -> tuple[str, str]:
     return (_anatomy(block).map, block.scale.output) if fold is None else (fold.source, fold.target)
 
 
-@singledispatch
-def check_block(form: object, original: Original, block: Block, values: Feed) -> BlockCheck:
-    """Compare what the converted block made of its input with what the original's own nodes make in this form.
+@size_probes.register
+def _(form: Recomputed, block: Block, index: GraphIndex) -> tuple[str, ...]:
+    anatomy = _anatomy(block)
+    positions = (*form.nodes, *anatomy.squeeze.nodes, *(step.position for step in anatomy.steps))
+    read = dict.fromkeys(name for position in positions for name in index.nodes[position].input if name)
+    return tuple(name for name in read if index.is_size(name) and not index.is_constant(name))
 
-    `values` holds the `probes` of the converted model and the `size_probes` of the original.
+
+@singledispatch
+def check_block(form: object, original: Original, converted: Original, block: Block, values: Feed) -> BlockCheck:
+    """Compare what the converted block makes with what the original's own nodes make in this form.
+
+    `values` holds the `probes` of the converted model and the `size_probes` of the original. A form without a judge of
+    its own has to change nothing: both blocks run alone, as they are written, and what they make is the same bit for
+    bit. Not what the whole model made: there onnxruntime merges what is computed twice.
     """
-    raise NotImplementedError(f"nothing judges {form!r}")
+    assert block.scale is not None
+    feed = {name: values[name] for name in (start(form, block), *size_probes(form, block, original.index))}
+    feed |= original.arguments
+    output = block.scale.output
+    expected, made = (
+        Session(block_alone(model, feed, output), model.folder, threads=1, alone=True).run(feed, [output])[output]
+        for model in (original, converted)
+    )
+    same = expected.dtype == made.dtype and expected.shape == made.shape and expected.tobytes() == made.tobytes()
+    return BlockCheck(block.name, 0.0 if same else _difference(expected, made), 0.0, made.size, _strange(made))
+
+
+def _difference(expected: np.ndarray, made: np.ndarray) -> float:
+    """The largest difference; without bound where there is none to speak of."""
+    if expected.shape != made.shape:
+        return math.inf
+    with np.errstate(invalid="ignore", over="ignore"):
+        found = float(np.max(np.abs(expected.astype(np.float64) - made.astype(np.float64)), initial=0.0))
+    return found if found > 0 else math.inf
+
+
+def _strange(values: np.ndarray) -> int:
+    return 0 if values.dtype.kind != "f" else int(values.size - np.isfinite(values).sum())
 
 
 @check_block.register(Cut)
-def _check_tiles(cover: Cover, original: Original, block: Block, values: Feed) -> BlockCheck:
+def _check_tiles(cover: Cover, original: Original, converted: Original, block: Block, values: Feed) -> BlockCheck:
     """The original block for each tile."""
     assert block.scale is not None
     y = values[block.scale.output]
@@ -158,7 +203,7 @@ def _checked(block: Block, compared: Comparison, spread: Spread | None) -> Block
 
 
 @check_block.register
-def _check_frozen(frozen: Frozen, original: Original, block: Block, values: Feed) -> BlockCheck:
+def _check_frozen(frozen: Frozen, original: Original, converted: Original, block: Block, values: Feed) -> BlockCheck:
     """The original's own nodes, fed with the constants in place of the gate."""
     anatomy, (source, target) = _anatomy(block), _ends(block, original.index)
     given, made = values[source], values[target]
@@ -357,16 +402,16 @@ def inner_values(
     assert block.scale is not None
     anatomy = _anatomy(block)
     random = np.random.default_rng(seed)
+    begin = start(form, block)
     sizes = dict(zip(_letters(anatomy), (extent or 1 for extent in block.extents), strict=True))
     extents = {**sizes, "C": block.channels or 1, "N": 1}
-    kind = scope.types[anatomy.root]
-    shape = tuple(extents[letter] for letter in anatomy.root_axes)
-    feeds = {anatomy.root: _noise(random, shape, kind.dtype)}
+    kind = scope.types[begin]
+    known = (extents[letter] for letter in anatomy.root_axes)
+    shape = tuple(known) if begin == anatomy.root else _shape(kind)
+    feeds = {begin: _noise(random, shape, kind.dtype)}
     wanted = (block.scale.output, *size_probes(form, block, original.index))
     for name in excerpt(original.index, feeds, wanted).missing:  # arguments of a function
-        given = scope.types[name]
-        dims = tuple(dim if isinstance(dim, int) else 1 for dim in given.dims or ())
-        feeds[name] = _noise(random, dims, given.dtype)
+        feeds[name] = _noise(random, _shape(scope.types[name]), scope.types[name].dtype)
     values = dict(feeds)
     for source, names in (
         (original, size_probes(form, block, original.index)),
@@ -377,8 +422,13 @@ def inner_values(
                 block_alone(source, feeds, *names), source.folder, threads=threads, deadline=source.deadline
             )
             values |= session.run(feeds, names)
-    arguments = {name: array for name, array in feeds.items() if name != anatomy.root}
+    arguments = {name: array for name, array in feeds.items() if name != begin}
     return replace(original, arguments=arguments), values
+
+
+def _shape(kind: TensorType) -> tuple[int, ...]:
+    """One sample, for a dynamic batch."""
+    return tuple(dim if isinstance(dim, int) else 1 for dim in kind.dims or ())
 
 
 def _noise(random: np.random.Generator, shape: tuple[int, ...], dtype: int) -> np.ndarray:

@@ -37,6 +37,11 @@ class BlockCheck:
         return self.max_error <= self.tolerance
 
     @property
+    def exact(self) -> bool:
+        """Whether the block has to make what the original makes, bit for bit."""
+        return self.tolerance == 0 and self.max_error == 0
+
+    @property
     def ratio(self) -> float:
         """The error as a multiple of the tolerance."""
         return ratio_of(self.max_error, self.tolerance)

@@ -234,7 +234,7 @@ def _found(
     form: Form, original: Original, converted: Original, written: GraphIndex, block: Block, values: Feed
 ) -> Found:
     """Every check of one block. `written` is the index of the converted graph in the model's own types."""
-    check = check_block(form, original, block, values)
+    check = check_block(form, original, converted, block, values)
     _log.debug("%s: largest error %.3g, tolerance %.3g", quoted(check.name), check.max_error, check.tolerance)
     flat = check_flat(form, original, converted, block, values)
     # A frozen gate pools nothing any more, so nobody has looked at what is pooled.
