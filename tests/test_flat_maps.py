@@ -75,7 +75,9 @@ def test_it_is_said_where_the_check_does_not_apply():
 def test_blocks_in_bodies_and_functions_are_checked_as_well(model, misread, monkeypatch):
     tiling = Tiling(5, squeeze="running")
     assert "not for" not in _of(tse_onnx.convert(model, tiling=tiling))
-    monkeypatch.setattr(verify, "check_block", lambda form, original, block, values: BlockCheck(block.name, 0.0, 0.0))
+    monkeypatch.setattr(
+        verify, "check_block", lambda form, original, converted, block, values: BlockCheck(block.name, 0.0, 0.0)
+    )
     with pytest.raises(tse_onnx.CheckFailed, match="constant along the tiled axes"):
         tse_onnx.convert(_by_maximum(model), tiling=tiling)
 
