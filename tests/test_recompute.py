@@ -491,3 +491,15 @@ def test_refused_in_one_line(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(narrow().SerializeToString())
     assert "max_macs is true, not a number" in refused(command("report", path, "--plan", plan))
+
+
+@pytest.mark.parametrize("storage", ["shared", "per-reader"])
+def test_the_dataflow_model_knows_what_waits(tmp_path, storage):
+    """The figure of the gate is that of what is held, and not nothing."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(narrow().SerializeToString())
+    done = command("report", path, "--squeeze", "recompute", "--storage", storage, "--format", "json")
+    found = validated(done.stdout, "report")
+    waits = [one for one in found["dataflow"]["after"]["tensors"] if one["gate"] is not None]
+    assert [(one["tensor"], one["gate"]["elements"]) for one in waits] == [("x", 2 * 16 * 12)]
+    assert [one["tensor"] for one in found["dataflow"]["before"]["tensors"] if one["gate"] is not None] == ["h"]

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from tse_onnx.errors import ModelError
+from tse_onnx.passes.recompute import Recompute
+from tse_onnx.passes.undo import record_of
 from tse_onnx.streaming.network import Network, Stage
 
 # Operators behind which a tensor is still the same map, or a part of it, for the squeeze and for the scale.
@@ -25,7 +28,8 @@ Reach = tuple[tuple[int, ...], tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Gate:
-    """A tensor that is scaled by a gate made of itself: its scale holds `rows` × `columns` of each channel."""
+    """A tensor that is scaled by a gate made of itself, or that waits in place of such a one: `rows` × `columns` of
+    each channel are held at `scale`, the first of its readers that waits."""
 
     tensor: str
     scale: str
@@ -38,6 +42,8 @@ def gates_of(network: Network) -> tuple[Gate, ...]:
     descriptors: dict[str, dict[str, Reach]] = {}
     found = []
     for stage in network.stages:
+        if (held := _held_instead(network, stage)) is not None:
+            found.append(held)
         if stage.absorbs or _narrows(network, stage):
             descriptors[stage.output] = dict(_roots(network, stage))
             continue
@@ -47,6 +53,21 @@ def gates_of(network: Network) -> tuple[Gate, ...]:
         elif stage.inputs and all(name in descriptors for name in stage.inputs):
             descriptors[stage.output] = _joined(network, stage, descriptors)
     return tuple(found)
+
+
+def _held_instead(network: Network, stage: Stage) -> Gate | None:
+    """What waits for the gate of a recomputed block, if `stage` is the squeeze of one: all of the value that the map is
+    made from once more. Nothing but the block's own record tells it from a value that happens to be read twice."""
+    try:
+        record = record_of(stage.node)
+    except ModelError:  # damaged: then it is like any other graph
+        return None
+    held = network.tensors.get(record.choice.held or "") if record and isinstance(record.choice, Recompute) else None
+    readers = network.readers.get(held.name) if held is not None else None
+    if held is None or not readers:
+        return None
+    first = network.stages[min(readers, key=lambda reader: network.stages[reader].position)]
+    return Gate(held.name, first.label, held.row_count, held.column_count)
 
 
 def _narrows(network: Network, stage: Stage) -> bool:
