@@ -25,15 +25,18 @@ RECOMPUTE: Final = "recompute"
 @dataclass(frozen=True)
 class Recompute(Choice):
     """A map that is made twice. `held` is the value that waits for the gate instead; None is the one with the fewest
-    elements."""
+    elements. With `cascade` it is written for compilers that run layers in cascades, row by row: the mean of each row
+    first, so that no row of the copy has to stay, and the scale's map before its gate."""
 
     held: str | None = None
+    cascade: bool = False
 
     squeezes: ClassVar[Mapping[str, str]] = {
         RECOMPUTE: "the narrow value that the map is made from is held, and the map made twice"
     }
     examples: ClassVar[tuple[tuple[str, str], ...]] = (
         ('{ squeeze = "recompute" }', "holds the narrow value that its map is made from, and makes the map twice"),
+        ('{ squeeze = "recompute", cascade = true }', "the same, for compilers that run layers in cascades"),
     )
     any_size: ClassVar[bool] = True
     done: ClassVar[str] = "recomputed"
@@ -42,6 +45,8 @@ class Recompute(Choice):
     def __post_init__(self) -> None:
         if self.held is not None and not (isinstance(self.held, str) and self.held):
             raise UsageError(f"what is held is the name of a value, not {self.held!r}")
+        if not isinstance(self.cascade, bool):
+            raise UsageError(f"a recomputed block is written for cascades or not, not {self.cascade!r}")
 
     def __str__(self) -> str:
         return "a map that is made twice" + (f", from {quoted(self.held)}" if self.held else "")
@@ -69,7 +74,7 @@ class Recompute(Choice):
             elements = _elements(kind.sizes)
             asked = self.held in (None, one.value)
             if asked and elements is not None and elements < least:
-                found.append(Recomputed(one.value, elements, one.macs, kind.dtype, one.nodes))
+                found.append(Recomputed(one.value, elements, one.macs, kind.dtype, one.nodes, self.cascade))
                 least = elements
         return tuple(reversed(found)) or self._refused(block, up, whole)
 
@@ -87,19 +92,20 @@ class Recompute(Choice):
         held = self.held or ""
         kind = site.scope.types[held]
         elements = _elements(kind.sizes)
-        return None if elements is None else Recomputed(held, elements, 0, kind.dtype)
+        return None if elements is None else Recomputed(held, elements, 0, kind.dtype, cascade=self.cascade)
 
 
 @dataclass(frozen=True)
 class Recomputed:
     """The value `held`, of so many `elements` of type `dtype` for one image, from which the nodes at `nodes` are
-    computed once more, which takes `macs` multiply-accumulates."""
+    computed once more, which takes `macs` multiply-accumulates; with `cascade` as `Recompute` has it."""
 
     held: str
     elements: int
     macs: int
     dtype: int
     nodes: tuple[int, ...] = ()
+    cascade: bool = False
 
     def buffers(self, block: Block) -> Buffers:
         """What waits for the gate is what is held."""
@@ -108,7 +114,7 @@ class Recomputed:
 
 def settled(way: Recomputed) -> Settled:
     """The block with this way to recompute its map."""
-    return Settled(way, f"holds {quoted(way.held)} instead", choice=Recompute(way.held))
+    return Settled(way, f"holds {quoted(way.held)} instead", choice=Recompute(way.held, way.cascade))
 
 
 def whole_map(block: Block) -> int | None:

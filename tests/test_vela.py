@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ from onnx import ModelProto, numpy_helper, parser
 
 import tse_onnx
 from benchmarks.vela.__main__ import EXTRA, main
+from benchmarks.vela.compiler import Compiled
 from benchmarks.vela.network import HARD_SWISH, RELU6, build
 from benchmarks.vela.quantisation import images, scale_between
+from benchmarks.vela.table import Row, line
 from benchmarks.vela.variants import variants
 from tse_onnx.runtime.ort import ort
 
@@ -43,9 +46,18 @@ def test_every_block_of_the_network_is_found(activation: str) -> None:
     assert [block.name for block in tse_onnx.find_blocks(build(SIZE, se=False, activation=activation))] == ["pool"]
 
 
+def test_a_network_is_held_to_both_aims() -> None:
+    base = Compiled(sram=100, flash=0, milliseconds=1, npu=1, cpu=0, mmac=100)
+    for sram, mmac, met in ((110, 125, True), (111, 100, False), (100, 126, False)):
+        compiled = replace(base, sram=sram, mmac=mmac)
+        assert Row("one", SIZE, RELU6, compiled, base, aimed=True).met is met
+        assert line(Row("one", SIZE, RELU6, compiled, base, aimed=True)).endswith("met" if met else "missed")
+        assert Row("one", SIZE, RELU6, compiled, base).met is None
+
+
 def test_tiles_divide_the_maps() -> None:
     for size in (224, 160):
-        _, _, equal, powers = variants(size)
+        _, _, equal, powers, *_ = variants(size)
         assert equal.options is not None
         assert powers.options is not None
         assert all((size // 2**depth) % int(equal.options[1]) == 0 for depth in range(1, 6))
@@ -165,7 +177,15 @@ def test_an_operator_means_the_same_in_tflite(name: str) -> None:
 
 @pytest.mark.parametrize("activation", [RELU6, HARD_SWISH])
 @pytest.mark.parametrize(
-    "options", [None, {"rows": 2}, {"rows": 2, "upsample": "gather"}, {"rows": 2, "upsample": "expand"}]
+    "options",
+    [
+        None,
+        {"rows": 2},
+        {"rows": 2, "upsample": "gather"},
+        {"rows": 2, "upsample": "expand"},
+        {"tiling": tse_onnx.Recompute()},
+        {"tiling": tse_onnx.Recompute(cascade=True)},
+    ],
 )
 def test_a_network_means_the_same_in_tflite(activation: str, options: dict[str, object] | None, tmp_path: Path) -> None:
     model = build(SIZE, se=True, activation=activation)
@@ -211,9 +231,12 @@ def test_the_compiler_takes_the_network(capsys: pytest.CaptureFixture[str], tmp_
     pytest.importorskip("ethosu")
     assert main(["--size", str(SIZE), "--activation", RELU6, "--json", str(tmp_path / "rows.json")]) == 0
     rows = json.loads((tmp_path / "rows.json").read_text())
-    plain, scaled = rows[:2]
+    plain, scaled, *_, recomputed = rows[:6]
     assert [row["network"] for row in rows] == [variant.name for variant in variants(SIZE)]
-    assert plain["cpu"] == scaled["cpu"] == 0
+    assert plain["cpu"] == scaled["cpu"] == recomputed["cpu"] == 0
     assert 1.3 * plain["sram"] < scaled["sram"]
     assert 1 == plain["mac_ratio"] < scaled["mac_ratio"] < 1.1
-    assert len(capsys.readouterr().out.splitlines()) == 1 + len(rows)
+    assert recomputed["network"] == "recomputed, --cascade"
+    assert recomputed["sram"] < 0.75 * scaled["sram"]
+    assert recomputed["met"] is True
+    assert len(capsys.readouterr().out.splitlines()) == 2 + len(rows)

@@ -24,7 +24,7 @@ _GATES, _CALIBRATIONS, _CALIBRATED = "gates", "calibrations", "calibrated"
 # Where the numbers of a measured field stand, and the key of a choice that says that there are some.
 _TABLES: Mapping[str, tuple[str, str]] = {"gate": (_GATES, ""), "calibration": (_CALIBRATIONS, _CALIBRATED)}
 _MAX_MACS = "max_macs"
-_TYPES = {"squeeze": str, "held": str, "balanced": bool, _CALIBRATED: bool}
+_TYPES = {"squeeze": str, "held": str, "balanced": bool, "cascade": bool, _CALIBRATED: bool}
 
 _EXAMPLES = "\n".join(f"#   {line + '  ':<47} {meaning}" for kind in CHOICES for line, meaning in kind.examples)
 _HEADER = f"""\

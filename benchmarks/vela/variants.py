@@ -11,14 +11,21 @@ import onnx
 from benchmarks.measure import COMMAND
 from benchmarks.vela.network import build
 
+_RECOMPUTED = ("--squeeze", "recompute")
+_CASCADE = (*_RECOMPUTED, "--cascade")
+# The blocks of the first two stages: this compiler needs the memory that the tallest maps take, not the sum over all.
+_TALLEST = ("--include", "stage0*", "--include", "stage1*")
+
 
 @dataclass(frozen=True)
 class Variant:
-    """A network with or without squeeze-and-excite, and the options it is converted with; None: it is not."""
+    """A network with or without squeeze-and-excite, and the options it is converted with; None: it is not. The one that
+    is `aimed` is held to the aims."""
 
     name: str
     se: bool
     options: tuple[str, ...] | None = None
+    aimed: bool = False
 
 
 def variants(size: int) -> tuple[Variant, ...]:
@@ -30,6 +37,9 @@ def variants(size: int) -> tuple[Variant, ...]:
         Variant("squeeze-and-excite", se=True),
         Variant(f"tiles of {rows} rows", se=True, options=("--rows", str(rows))),
         Variant("tiles of 8, 8, 4, 2 rows", se=True, options=tuple(word for one in halves for word in ("--rows", one))),
+        Variant("recomputed", se=True, options=(*_RECOMPUTED, *_TALLEST)),
+        Variant("recomputed, --cascade", se=True, options=(*_CASCADE, *_TALLEST), aimed=True),
+        Variant("the same, --max-macs 20", se=True, options=(*_CASCADE, "--max-macs", "20")),
     )
 
 

@@ -5,9 +5,13 @@ The originals keep their names and go on to the scale; the copies read the same 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from onnx import NodeProto, ValueInfoProto
 
 from tse_onnx.passes.block import Block
+from tse_onnx.passes.forms.squeeze import Squeeze
+from tse_onnx.passes.lowering.draft import Draft
 from tse_onnx.passes.lowering.style import Style, lowering
 from tse_onnx.passes.names import fresh
 from tse_onnx.passes.prune import prune
@@ -16,38 +20,66 @@ from tse_onnx.passes.scope import Scope
 from tse_onnx.passes.shapes import value_info
 from tse_onnx.passes.splice import Edit
 
+# What gives the mean of a map as well from the means of its rows.
+_MEANS = ("GlobalAveragePool", "ReduceMean")
+
 
 @lowering.register
 def again(form: Recomputed, block: Block, scope: Scope, taken: set[str], style: Style) -> Edit:
     """The edit that makes the map of `block` twice."""
     assert block.anatomy is not None
     squeeze, index = block.anatomy.squeeze, scope.index
-    now: dict[str, str] = {}
+    draft = Draft(block.name, block.anatomy, scope, taken)
     types: dict[str, ValueInfoProto | None] = {}
-    copies = []
     for position in form.nodes:
         node = index.nodes[position]
         for name in filter(None, node.output):
-            now[name] = fresh(f"{block.name}/again/{name}", taken)
+            draft.now[name] = fresh(f"{block.name}/again/{name}", taken)
             if (stated := scope.types.stated(name)) is not None:
-                types[now[name]] = value_info(now[name], stated)
-        copies.append(_copy(node, block, now, taken, all_outputs=True))
-    nodes: dict[int, tuple[NodeProto, ...]] = {
-        position: (_copy(index.nodes[position], block, now, taken),) for position in squeeze.nodes
-    }
-    first = squeeze.nodes[0]
-    nodes[first] = (*copies, *nodes[first])
-    return prune(Edit(nodes, types, bearer=squeeze.output), index)
+                types[draft.now[name]] = value_info(draft.now[name], stated)
+        draft.add(_copy(node, block, draft, all_outputs=True))
+    if form.cascade:
+        _rows_first(draft, squeeze)
+    for position in squeeze.nodes:
+        draft.add(_copy(index.nodes[position], block, draft))
+        draft.put(position)
+    if form.cascade:
+        _map_first(draft, block)
+    return prune(replace(draft.edit(), types=types), index)
 
 
-def _copy(node: NodeProto, block: Block, now: dict[str, str], taken: set[str], all_outputs: bool = False) -> NodeProto:
+def _rows_first(draft: Draft, squeeze: Squeeze) -> None:
+    """The mean of each row of the copy, which is known when the row is there; the squeeze then takes that of the rows.
+
+    A mean that is spelled in several nodes stays as it is.
+    """
+    mean = draft.index.nodes[squeeze.nodes[0]]
+    if len(squeeze.nodes) == 1 and len(squeeze.spatial) > 1 and mean.op_type in _MEANS:
+        copied = draft.current(mean.input[0])
+        draft.now[mean.input[0]] = draft.reduced("ReduceMean", "again/row_means", copied, squeeze.spatial[1:])
+
+
+def _map_first(draft: Draft, block: Block) -> None:
+    """The scale with the map as its first operand: what such compilers stream is the first."""
+    assert block.anatomy is not None
+    assert block.scale is not None
+    scale = draft.index.nodes[block.scale.position]
+    if scale.op_type == "Mul" and list(scale.input) == [block.anatomy.gate, block.anatomy.map]:
+        turned = NodeProto()
+        turned.CopyFrom(scale)
+        turned.input[:] = [block.anatomy.map, block.anatomy.gate]
+        draft.add(turned)
+        draft.put(block.scale.position)
+
+
+def _copy(node: NodeProto, block: Block, draft: Draft, all_outputs: bool = False) -> NodeProto:
     """A node under a new name, which reads the copies where there are some."""
     made = NodeProto()
     made.CopyFrom(node)
-    made.name = fresh(f"{block.name}/again/{node.name or node.op_type}", taken)
+    made.name = fresh(f"{block.name}/again/{node.name or node.op_type}", draft.taken)
     for slot, name in enumerate(node.input):
-        made.input[slot] = now.get(name, name)
+        made.input[slot] = draft.current(name)
     if all_outputs:
         for slot, name in enumerate(node.output):
-            made.output[slot] = now.get(name, name)
+            made.output[slot] = draft.current(name)
     return made

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tse_onnx.selection import Selection
 
 _DEFAULT_ROWS = 7
-_TILING = ("rows", "cols", "patch", "tile", "squeeze", "step", "balanced", "axis")
+_TILING = ("rows", "cols", "patch", "tile", "squeeze", "step", "balanced", "axis", "cascade")
 _CHOICE = ("plan_path", "include", "exclude", "first", "max_macs")
 OPTION_NAMES = (*_TILING, *_CHOICE)
 
@@ -50,6 +50,11 @@ _OPTIONS = (
     click.option(
         "--axis", type=click.IntRange(0, 2), default=0, show_default=True, metavar="N",
         help="The spatial axis that is streamed, and cut by --rows: 0 is the first.",
+    ),
+    click.option(
+        "--cascade", is_flag=True,
+        help="With --squeeze recompute: the means of rows first and the map as the first operand of its scale, for "
+        "compilers that run layers in cascades, row by row.",
     ),
     click.option(
         "--plan", "plan_path", type=click.Path(path_type=Path), metavar="FILE",
@@ -142,6 +147,7 @@ def _choice(
     step: int,
     balanced: bool,
     axis: int,
+    cascade: bool,
 ) -> Choice | None:
     given = [name for name, value in (("--patch", patch), ("--tile", tile)) if value is not None]
     if given and (rows or cols or len(given) > 1):
@@ -153,6 +159,7 @@ def _choice(
     if squeeze != RUNNING and step != 1:
         raise click.UsageError("--step goes with --squeeze running")
     asked = {"rows": rows, "cols": cols, "step": step if step != 1 else None, "balanced": balanced, "axis": axis}
+    asked |= {"cascade": cascade}
     fields = {"squeeze": squeeze} | {key: value for key, value in asked.items() if value}
     taken = SQUEEZES[squeeze].settings()
     if (strange := next((key for key in fields if key not in taken), None)) is not None:
