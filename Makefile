@@ -25,7 +25,7 @@ conformance: $(VENV)/developed
 # What other people's tools leave of a converted model, and the way back from there.
 test-tools: $(VENV)/developed
 	$(BIN)/pip install --quiet --editable '.[tools]'
-	$(BIN)/python -m pytest tests/test_other_tools.py
+	$(BIN)/python -m pytest tests/conversion/test_other_tools.py
 
 lint: $(VENV)/developed
 	$(BIN)/ruff check .

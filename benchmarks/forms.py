@@ -81,15 +81,15 @@ def chain(nodes: int, stated: bool = True) -> ModelProto:
 
 def convert(model: ModelProto) -> int:
     """Find and rewrite, in place; the number of blocks converted."""
-    from tse_onnx.analysis import analyse
-    from tse_onnx.deciding import decide
-    from tse_onnx.decision import CONVERTED
+    from tse_onnx.decision.analysis import analyse
+    from tse_onnx.decision.decide import decide
+    from tse_onnx.decision.decision import CONVERTED
+    from tse_onnx.decision.plan import Plan
+    from tse_onnx.files.source import Source
+    from tse_onnx.passes.blocks.tiling import Tiling
+    from tse_onnx.passes.edit.splice import Change, apply
     from tse_onnx.passes.lowering import lower
     from tse_onnx.passes.names import taken_names
-    from tse_onnx.passes.splice import Change, apply
-    from tse_onnx.passes.tiling import Tiling
-    from tse_onnx.plan import Plan
-    from tse_onnx.source import Source
 
     source = Source(model)
     analysis = analyse(source)

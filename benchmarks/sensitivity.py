@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from tse_onnx.passes.choice import Choice
+    from tse_onnx.passes.blocks.choice import Choice
 
     Floats = NDArray[np.floating]
 

@@ -32,8 +32,9 @@ from onnx import TensorProto, external_data_helper
 
 import tse_onnx
 from tests.graphs import se_model
-from tse_onnx import copying, encode, scratch, staging
-from tse_onnx.report import files
+from tse_onnx.files import copy as copying
+from tse_onnx.files import encode, scratch, staging
+from tse_onnx.files import write as files
 
 _WRITING = {module.__file__ for module in (copying, encode, files, scratch, staging)}
 _SIZE = 2**20  # of the weights in a file, so that a kill may come while they are copied

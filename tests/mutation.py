@@ -133,7 +133,9 @@ def explained(text: str) -> set[Key]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation")
-    parser.add_argument("--module", action="append", default=[], help="a file of the checkout, as passes/match.py")
+    parser.add_argument(
+        "--module", action="append", default=[], help="a file of the checkout, as passes/search/match.py"
+    )
     parser.add_argument("--sample", type=int, help="so many mutants, drawn by --seed, in place of all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--survivors", action="store_true", help="run again what survived, after tests were added")

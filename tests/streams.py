@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto, numpy_helper, parser
 
-from tse_onnx.streaming.capacity import minimal
-from tse_onnx.streaming.machine import Machine
-from tse_onnx.streaming.network import Network, network_of
-from tse_onnx.streaming.pipeline import Pipeline, pipeline_of
-from tse_onnx.streaming.simulate import Run, simulate
+from tse_onnx.streaming.depths.capacity import minimal
+from tse_onnx.streaming.depths.pipeline import Pipeline, pipeline_of
+from tse_onnx.streaming.depths.simulate import Run, simulate
+from tse_onnx.streaming.network.machine import Machine
+from tse_onnx.streaming.network.network import Network, network_of
 
 CONV3 = "Conv<kernel_shape = [3, 3], pads = [1, 1, 1, 1]>"
 SE = """

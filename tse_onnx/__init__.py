@@ -18,28 +18,28 @@ from typing import TYPE_CHECKING, Any
 from tse_onnx.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from tse_onnx.conversion import ConvertResult, buffering, convert, find_blocks
+    from tse_onnx.conversion.convert import ConvertResult, buffering, convert, find_blocks
+    from tse_onnx.conversion.report import Report
+    from tse_onnx.conversion.restore import RestoreResult, restore
     from tse_onnx.data.choice import Data
     from tse_onnx.data.preprocess import Preprocess
-    from tse_onnx.decision import Decision
+    from tse_onnx.decision.buffering import BlockBuffering, Buffering, Totals
+    from tse_onnx.decision.decision import Decision
+    from tse_onnx.decision.plan import Plan
+    from tse_onnx.decision.selection import Selection
     from tse_onnx.errors import CheckFailed, DataError, ModelError, TseError, UsageError
     from tse_onnx.evaluation.correlation import BlockCorrelation, Correlations, TileCorrelation, correlate
     from tse_onnx.evaluation.evaluate import evaluate
     from tse_onnx.evaluation.result import Evaluation, ModelScores, StageScores
-    from tse_onnx.evaluation.scores import Accuracy, Score
-    from tse_onnx.metric import BlockBuffering, Buffering, Totals
-    from tse_onnx.passes.block import Block, NodeRef
-    from tse_onnx.passes.frozen import Frozen
+    from tse_onnx.passes.blocks.block import Block, NodeRef
+    from tse_onnx.passes.blocks.frozen import Frozen
+    from tse_onnx.passes.blocks.recompute import Recompute
+    from tse_onnx.passes.blocks.tiling import Calibration, Tiling
     from tse_onnx.passes.reasons import Refusal
-    from tse_onnx.passes.recompute import Recompute
-    from tse_onnx.passes.tiling import Calibration, Tiling
-    from tse_onnx.plan import Plan
-    from tse_onnx.report.data import Report
-    from tse_onnx.restoration import RestoreResult, restore
-    from tse_onnx.selection import Selection
-    from tse_onnx.streaming.machine import Machine
-    from tse_onnx.streaming.model import dataflow
-    from tse_onnx.streaming.result import Buffer, Dataflow, Held, StageFlow, Sums
+    from tse_onnx.runtime.scores import Accuracy, Score
+    from tse_onnx.streaming.depths.model import dataflow
+    from tse_onnx.streaming.depths.result import Buffer, Dataflow, Held, StageFlow, Sums
+    from tse_onnx.streaming.network.machine import Machine
     from tse_onnx.tuning.choices import Menu
     from tse_onnx.tuning.result import Sensitivity, TuneResult
     from tse_onnx.tuning.search import sensitivity, tune
@@ -48,28 +48,28 @@ if TYPE_CHECKING:
 # Where each public name lives. They are imported on first use: importing onnx and onnxruntime takes longer than much
 # of what a program may want from this package.
 _HOMES = {
-    "tse_onnx.conversion": ("ConvertResult", "buffering", "convert", "find_blocks"),
+    "tse_onnx.conversion.convert": ("ConvertResult", "buffering", "convert", "find_blocks"),
     "tse_onnx.data.choice": ("Data",),
     "tse_onnx.data.preprocess": ("Preprocess",),
     "tse_onnx.evaluation.correlation": ("BlockCorrelation", "Correlations", "TileCorrelation", "correlate"),
     "tse_onnx.evaluation.evaluate": ("evaluate",),
     "tse_onnx.evaluation.result": ("Evaluation", "ModelScores", "StageScores"),
-    "tse_onnx.evaluation.scores": ("Accuracy", "Score"),
-    "tse_onnx.metric": ("BlockBuffering", "Buffering", "Totals"),
+    "tse_onnx.runtime.scores": ("Accuracy", "Score"),
+    "tse_onnx.decision.buffering": ("BlockBuffering", "Buffering", "Totals"),
     "tse_onnx.errors": ("CheckFailed", "DataError", "ModelError", "TseError", "UsageError"),
-    "tse_onnx.passes.block": ("Block", "NodeRef"),
-    "tse_onnx.passes.frozen": ("Frozen",),
-    "tse_onnx.passes.recompute": ("Recompute",),
+    "tse_onnx.passes.blocks.block": ("Block", "NodeRef"),
+    "tse_onnx.passes.blocks.frozen": ("Frozen",),
+    "tse_onnx.passes.blocks.recompute": ("Recompute",),
     "tse_onnx.passes.reasons": ("Refusal",),
-    "tse_onnx.passes.tiling": ("Calibration", "Tiling"),
-    "tse_onnx.decision": ("Decision",),
-    "tse_onnx.plan": ("Plan",),
-    "tse_onnx.report.data": ("Report",),
-    "tse_onnx.restoration": ("RestoreResult", "restore"),
-    "tse_onnx.selection": ("Selection",),
-    "tse_onnx.streaming.machine": ("Machine",),
-    "tse_onnx.streaming.model": ("dataflow",),
-    "tse_onnx.streaming.result": ("Buffer", "Dataflow", "Held", "StageFlow", "Sums"),
+    "tse_onnx.passes.blocks.tiling": ("Calibration", "Tiling"),
+    "tse_onnx.decision.decision": ("Decision",),
+    "tse_onnx.decision.plan": ("Plan",),
+    "tse_onnx.conversion.report": ("Report",),
+    "tse_onnx.conversion.restore": ("RestoreResult", "restore"),
+    "tse_onnx.decision.selection": ("Selection",),
+    "tse_onnx.streaming.network.machine": ("Machine",),
+    "tse_onnx.streaming.depths.model": ("dataflow",),
+    "tse_onnx.streaming.depths.result": ("Buffer", "Dataflow", "Held", "StageFlow", "Sums"),
     "tse_onnx.tuning.choices": ("Menu",),
     "tse_onnx.tuning.result": ("Sensitivity", "TuneResult"),
     "tse_onnx.tuning.search": ("sensitivity", "tune"),

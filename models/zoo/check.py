@@ -15,7 +15,7 @@ from pathlib import Path
 
 import tse_onnx
 from models.zoo.facts import Facts, load
-from tse_onnx.passes.block import KINDS
+from tse_onnx.passes.blocks.block import KINDS
 
 ROWS = (3, 7)
 

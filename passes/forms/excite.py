@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tse_onnx.passes.forms import mixers, norms, pointwise, views
 from tse_onnx.passes.forms.act import Act, Form, Site
-from tse_onnx.passes.index import takes_references
+from tse_onnx.passes.graph.index import takes_references
 from tse_onnx.passes.reasons import Refusal, refuse
 
 FORMS: tuple[Form, ...] = (*pointwise.FORMS, *mixers.FORMS, *norms.FORMS, *views.FORMS)

@@ -7,9 +7,9 @@ from dataclasses import replace
 from onnx import NodeProto
 
 from tse_onnx.passes.forms.squeeze import Squeeze, channels_first
-from tse_onnx.passes.index import GraphIndex, element_count, takes_references
-from tse_onnx.passes.layout import view
-from tse_onnx.passes.shapes import Types
+from tse_onnx.passes.graph.index import GraphIndex, element_count, takes_references
+from tse_onnx.passes.graph.layout import view
+from tse_onnx.passes.graph.types import Types
 
 _LAYING = frozenset({"Reshape", "Squeeze", "Unsqueeze"})
 _MOVING = frozenset({"Identity", "Transpose"})

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tse_onnx.passes.descriptor import Descriptor
 from tse_onnx.passes.forms.act import AcrossChannels, Act, Form, PointConvolution, Site
-from tse_onnx.passes.index import attribute, int_attribute, ints_attribute
+from tse_onnx.passes.forms.descriptor import Descriptor
+from tse_onnx.passes.graph.index import attribute, int_attribute, ints_attribute
 from tse_onnx.passes.reasons import Refusal, refuse
 
 

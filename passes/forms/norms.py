@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tse_onnx.passes.forms.act import Act, ChannelsLast, Form, Keep, Operand, Site
-from tse_onnx.passes.index import attribute, element_count, int_attribute
+from tse_onnx.passes.graph.index import attribute, element_count, int_attribute
 from tse_onnx.passes.reasons import Refusal, refuse
 
 

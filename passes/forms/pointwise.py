@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tse_onnx.passes.forms.act import Act, ChannelsLast, Form, Keep, Site
-from tse_onnx.passes.index import element_count
+from tse_onnx.passes.graph.index import element_count
 from tse_onnx.passes.reasons import Refusal, refuse
 
 

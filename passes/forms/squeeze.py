@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import NodeProto
 
-from tse_onnx.passes.descriptor import Descriptor
-from tse_onnx.passes.index import GraphIndex, element_count, int_attribute, ints_attribute, takes_references
+from tse_onnx.passes.forms.descriptor import Descriptor
+from tse_onnx.passes.graph.index import GraphIndex, element_count, int_attribute, ints_attribute, takes_references
+from tse_onnx.passes.graph.types import Types
 from tse_onnx.passes.reasons import Refusal, quoted, refuse
-from tse_onnx.passes.shapes import Types
 
 
 @dataclass(frozen=True)

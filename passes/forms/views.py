@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from onnx import NodeProto
 
-from tse_onnx.passes.descriptor import Descriptor
 from tse_onnx.passes.forms.act import Act, Alias, Form, Site
-from tse_onnx.passes.index import int_attribute, ints_attribute
+from tse_onnx.passes.forms.descriptor import Descriptor
+from tse_onnx.passes.graph.index import int_attribute, ints_attribute
 from tse_onnx.passes.reasons import Refusal, refuse
 
 # Inputs that steer a view: they may depend on the shapes of tensors, even on the descriptor's own.

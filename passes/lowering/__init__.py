@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from tse_onnx.passes.block import Block
-from tse_onnx.passes.choice import Form
+from tse_onnx.passes.blocks.block import Block
+from tse_onnx.passes.blocks.choice import Form
+from tse_onnx.passes.blocks.tiling import OpenStrips
+from tse_onnx.passes.edit.splice import Edit
+from tse_onnx.passes.graph.scope import Scope
 from tse_onnx.passes.lowering import freeze, recompute, tiles  # noqa: F401 - each registers what it lowers
 from tse_onnx.passes.lowering.style import Means, Style, Upsample, lowering
-from tse_onnx.passes.scope import Scope
-from tse_onnx.passes.splice import Edit
-from tse_onnx.passes.tiling import OpenStrips
 
 __all__ = ["Means", "Style", "Upsample", "lower"]
 

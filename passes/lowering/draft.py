@@ -12,12 +12,12 @@ import onnx_graphsurgeon as gs
 from onnx import NodeProto, TensorProto, ValueInfoProto
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
-from tse_onnx.passes.block import Anatomy
-from tse_onnx.passes.index import element_count, holds_numbers
+from tse_onnx.passes.blocks.block import Anatomy
+from tse_onnx.passes.edit.splice import Edit, Relaid
+from tse_onnx.passes.graph.index import element_count, holds_numbers
+from tse_onnx.passes.graph.scope import Scope
+from tse_onnx.passes.graph.types import Dim, TensorType, value_info
 from tse_onnx.passes.names import fresh
-from tse_onnx.passes.scope import Scope
-from tse_onnx.passes.shapes import Dim, TensorType, value_info
-from tse_onnx.passes.splice import Edit, Relaid
 
 
 class Draft:

@@ -8,10 +8,10 @@ from typing import Any
 import onnx
 from onnx import NodeProto
 
-from tse_onnx.passes.block import Step
+from tse_onnx.passes.blocks.block import Step
 from tse_onnx.passes.forms.act import AcrossChannels, Alias, ChannelsLast, Keep, PointConvolution
 from tse_onnx.passes.forms.mixers import FUSED_ACTIVATIONS
-from tse_onnx.passes.index import attribute, element_count, int_attribute
+from tse_onnx.passes.graph.index import attribute, element_count, int_attribute
 from tse_onnx.passes.lowering.draft import Draft
 from tse_onnx.passes.names import fresh
 

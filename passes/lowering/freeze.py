@@ -8,15 +8,15 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, numpy_helper
 
-from tse_onnx.passes.block import Block
-from tse_onnx.passes.folding import Fold, fold_of
-from tse_onnx.passes.frozen import Frozen
+from tse_onnx.passes.blocks.block import Block
+from tse_onnx.passes.blocks.fold_gate import Fold, fold_of
+from tse_onnx.passes.blocks.frozen import Frozen
+from tse_onnx.passes.edit.prune import prune
+from tse_onnx.passes.edit.splice import Edit
+from tse_onnx.passes.graph.scope import Scope
 from tse_onnx.passes.lowering.draft import Draft
 from tse_onnx.passes.lowering.spread import quantised_again, rescaled
 from tse_onnx.passes.lowering.style import Style, lowering
-from tse_onnx.passes.prune import prune
-from tse_onnx.passes.scope import Scope
-from tse_onnx.passes.splice import Edit
 
 _NUMPY = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE})
 

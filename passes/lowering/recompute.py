@@ -9,16 +9,16 @@ from dataclasses import replace
 
 from onnx import NodeProto, ValueInfoProto
 
-from tse_onnx.passes.block import Block
+from tse_onnx.passes.blocks.block import Block
+from tse_onnx.passes.blocks.recompute import Recomputed
+from tse_onnx.passes.edit.prune import prune
+from tse_onnx.passes.edit.splice import Edit
 from tse_onnx.passes.forms.squeeze import Squeeze
+from tse_onnx.passes.graph.scope import Scope
+from tse_onnx.passes.graph.types import value_info
 from tse_onnx.passes.lowering.draft import Draft
 from tse_onnx.passes.lowering.style import Style, lowering
 from tse_onnx.passes.names import fresh
-from tse_onnx.passes.prune import prune
-from tse_onnx.passes.recompute import Recomputed
-from tse_onnx.passes.scope import Scope
-from tse_onnx.passes.shapes import value_info
-from tse_onnx.passes.splice import Edit
 
 # What gives the mean of a map as well from the means of its rows.
 _MEANS = ("GlobalAveragePool", "ReduceMean")

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from onnx import NodeProto
 
+from tse_onnx.passes.blocks.tiling import Cover, OpenStrips, Running, Tile, Window
 from tse_onnx.passes.lowering.draft import Draft
 from tse_onnx.passes.lowering.style import Upsample
-from tse_onnx.passes.tiling import Cover, OpenStrips, Running, Tile, Window
 
 
 def spread(draft: Draft, gate: str, cover: Cover | OpenStrips, upsample: Upsample) -> str:

@@ -6,11 +6,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from tse_onnx.passes.block import Anatomy
-from tse_onnx.passes.layout import SPATIAL
+from tse_onnx.passes.blocks.block import Anatomy
+from tse_onnx.passes.blocks.tiling import Cover, OpenStrips, Running, Tile, Window
+from tse_onnx.passes.graph.layout import SPATIAL
 from tse_onnx.passes.lowering.draft import Draft
 from tse_onnx.passes.lowering.style import Means
-from tse_onnx.passes.tiling import Cover, OpenStrips, Running, Tile, Window
 
 _HALF = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16})
 

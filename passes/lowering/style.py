@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import singledispatch
 
-from tse_onnx.passes.block import Block
-from tse_onnx.passes.scope import Scope
-from tse_onnx.passes.splice import Edit
+from tse_onnx.passes.blocks.block import Block
+from tse_onnx.passes.edit.splice import Edit
+from tse_onnx.passes.graph.scope import Scope
 
 
 class Upsample(Enum):

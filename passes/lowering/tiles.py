@@ -7,17 +7,17 @@ weights. The gates are spread over what they scale.
 
 from __future__ import annotations
 
-from tse_onnx.passes.block import Block
-from tse_onnx.passes.layout import SPATIAL
+from tse_onnx.passes.blocks.block import Block
+from tse_onnx.passes.blocks.tiling import Cover, Cut, OpenStrips
+from tse_onnx.passes.edit.prune import prune
+from tse_onnx.passes.edit.splice import Edit
+from tse_onnx.passes.graph.layout import SPATIAL
+from tse_onnx.passes.graph.scope import Scope
 from tse_onnx.passes.lowering.draft import Draft
 from tse_onnx.passes.lowering.excite import excite
 from tse_onnx.passes.lowering.spread import quantised_again, rescaled, spread
 from tse_onnx.passes.lowering.squeeze import squeeze
 from tse_onnx.passes.lowering.style import Style, lowering
-from tse_onnx.passes.prune import prune
-from tse_onnx.passes.scope import Scope
-from tse_onnx.passes.splice import Edit
-from tse_onnx.passes.tiling import Cover, Cut, OpenStrips
 
 
 @lowering.register(Cut)

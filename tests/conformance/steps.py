@@ -12,15 +12,15 @@ from onnx import ModelProto
 
 from tests.command import tse_onnx
 from tests.conformance.cases import Case, Values
-from tse_onnx.analysis import bind
 from tse_onnx.data.feed import Feed
+from tse_onnx.decision.analysis import bind
 from tse_onnx.errors import CheckFailed, TseError
-from tse_onnx.source import open_model
+from tse_onnx.files.source import open_model
+from tse_onnx.runtime.deadline import Deadline
+from tse_onnx.runtime.session import Session
 from tse_onnx.streaming.execute.certificate import certify, predicted, streamer_of
-from tse_onnx.streaming.machine import Machine
-from tse_onnx.streaming.network import network_of
-from tse_onnx.verification.deadline import Deadline
-from tse_onnx.verification.session import Session
+from tse_onnx.streaming.network.machine import Machine
+from tse_onnx.streaming.network.network import network_of
 
 STEPS = ("inspect", "report", "convert", "stream", "run")
 NEITHER = "neither"

@@ -15,9 +15,9 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, helper
 
+from tse_onnx.passes.edit.record import TILING, UNDO
 from tse_onnx.passes.forms import excite
 from tse_onnx.passes.forms.squeeze import _READERS
-from tse_onnx.passes.undo import TILING, UNDO
 
 _INTEGERS = (0, 1, -1, 2, 3, 7, 10, 64, 65, 255, 2**16, 2**31 - 1, 2**31, -(2**31), 2**40, 2**62, 2**63 - 1, -(2**63))
 _FLOATS = (0.0, -0.0, 1.0, -1.0, 1e38, -1e38, 1e-45, float("nan"), float("inf"), -float("inf"))

@@ -14,8 +14,8 @@ import models
 import tse_onnx
 from tests import spellings
 from tests.graphs import INNERS, SQUEEZES, network, se_model
-from tests.test_spellings import sensible
-from tse_onnx.passes.tiling import Tiling
+from tests.passes.test_spellings import sensible
+from tse_onnx.passes.blocks.tiling import Tiling
 
 WEIGHTS = "<float[2,4,1,1] w1 = {1,-2,3,1,2,1,-1,1}, float[4,2,1,1] w2 = {1,2,-1,1,2,-1,1,3}>"
 BLOCK = "d = GlobalAveragePool({x}) e = Conv(d, {w}) r = Relu(e) f = Conv(r, {v}) g = Sigmoid(f) {y} = Mul({x}, g)"

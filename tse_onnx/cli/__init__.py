@@ -45,8 +45,8 @@ from tse_onnx.cli.stream import stream as stream_command
 from tse_onnx.cli.streams import standard_streams
 from tse_onnx.cli.tune import sensitivity, tune
 from tse_onnx.errors import CheckFailed, TseError
+from tse_onnx.files.written import noting
 from tse_onnx.passes.reasons import printable
-from tse_onnx.written import noting
 
 
 class _Terminated(BaseException):
@@ -201,7 +201,7 @@ def _fail(text: str, code: int) -> NoReturn:
 
 def _leave(code: int) -> NoReturn:
     """Exit; at once, where native code that cannot be stopped would crash in an interpreter that ends around it."""
-    from tse_onnx.verification.deadline import abandoned
+    from tse_onnx.runtime.deadline import abandoned
 
     if abandoned():
         sys.stderr.flush()

@@ -31,9 +31,9 @@ from tse_onnx.cli.streaming_options import tolerance_option
 from tse_onnx.cli.tiling import tiling_options
 
 if TYPE_CHECKING:
-    from tse_onnx.conversion import ConvertResult
-    from tse_onnx.plan import Plan
-    from tse_onnx.selection import Selection
+    from tse_onnx.conversion.convert import ConvertResult
+    from tse_onnx.decision.plan import Plan
+    from tse_onnx.decision.selection import Selection
 
 
 @click.command()
@@ -128,7 +128,7 @@ def convert(
       tse-onnx convert model.onnx tiled.onnx --certify --report report.json
       tse-onnx convert model.onnx model.onnx --expect 16 --max-drift 0.5
     """
-    from tse_onnx.conversion import convert as run
+    from tse_onnx.conversion.convert import convert as run
 
     to_stdout = str(output) == "-"
     if to_stdout:
@@ -166,12 +166,12 @@ def convert(
         sys.stdout.buffer.write(result.serialized())
         sys.stdout.buffer.flush()
     if form == "json":
-        from tse_onnx.report.json import report_json
+        from tse_onnx.conversion.schema import report_json
 
         print_json(report_json(result.report), err=to_stdout)
     else:
+        from tse_onnx.report.convert import print_report
         from tse_onnx.report.page import page
-        from tse_onnx.report.terminal import print_report
 
         print_report(page(stderr=to_stdout), result.report, _outcome(result, output))
 

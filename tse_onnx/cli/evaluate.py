@@ -25,8 +25,8 @@ from tse_onnx.cli.tiling import OPTION_NAMES, tiling_options
 
 if TYPE_CHECKING:
     from tse_onnx.data.choice import Data
-    from tse_onnx.plan import Plan
-    from tse_onnx.selection import Selection
+    from tse_onnx.decision.plan import Plan
+    from tse_onnx.decision.selection import Selection
 
 
 @click.command()
@@ -119,7 +119,7 @@ def evaluate(
         raise click.UsageError(f"--{option} says how to convert the original; there are converted models already")
 
     from tse_onnx.evaluation.evaluate import evaluate as run
-    from tse_onnx.source import open_model
+    from tse_onnx.files.source import open_model
 
     if plot_path is not None:
         from tse_onnx.report.correlation_plot import plot_kind
@@ -148,16 +148,16 @@ def evaluate(
 
             draw_correlations(plot_path, correlations)
         if csv_path is not None:
-            from tse_onnx.report.evaluation_json import correlations_csv
-            from tse_onnx.report.files import write_text
+            from tse_onnx.evaluation.schema import correlations_csv
+            from tse_onnx.files.write import write_text
 
             write_text(csv_path, correlations_csv(correlations))
     if form == "json":
-        from tse_onnx.report.evaluation_json import evaluation_json
+        from tse_onnx.evaluation.schema import evaluation_json
 
         print_json(evaluation_json(found, correlations))
     else:
-        from tse_onnx.report.evaluation_terminal import print_correlations, print_evaluation
+        from tse_onnx.report.evaluate import print_correlations, print_evaluation
         from tse_onnx.report.page import page
 
         paper = page()

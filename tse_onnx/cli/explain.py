@@ -32,16 +32,16 @@ def explain(model: Path, node: str | None, input_shapes: tuple[str, ...], form: 
       tse-onnx explain model.onnx
       tse-onnx explain model.onnx /features/1/avgpool/GlobalAveragePool
     """
-    from tse_onnx.explanation import explain as stories
+    from tse_onnx.decision.explanation import explain as stories
 
     told = stories(given_model(model), node, input_shapes=parse_shapes(input_shapes))
     if form == "json":
-        from tse_onnx.report.json import explain_json
+        from tse_onnx.conversion.schema import explain_json
 
         print_json(explain_json(told))
         return
+    from tse_onnx.report.convert import print_story
     from tse_onnx.report.page import page
-    from tse_onnx.report.terminal import print_story
 
     out = page()
     for story in told:

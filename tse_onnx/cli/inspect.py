@@ -33,17 +33,17 @@ def inspect(model: Path, input_shapes: tuple[str, ...], kinds: str, form: str) -
       tse-onnx inspect model.onnx
       tse-onnx inspect model.onnx --format json | jq '.blocks[] | select(.status == "refused")'
     """
-    from tse_onnx.analysis import analyse
-    from tse_onnx.source import open_model
+    from tse_onnx.decision.analysis import analyse
+    from tse_onnx.files.source import open_model
 
     source = open_model(given_model(model))
     blocks = analyse(source, parse_shapes(input_shapes), parse_kinds(kinds)).blocks
     if form == "json":
-        from tse_onnx.report.json import inspect_json
+        from tse_onnx.conversion.schema import inspect_json
 
         print_json(inspect_json(source.title, source.opset, blocks))
     else:
+        from tse_onnx.report.convert import print_inspection
         from tse_onnx.report.page import page
-        from tse_onnx.report.terminal import print_inspection
 
         print_inspection(page(), source.title, blocks)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tse_onnx.errors import ModelError, UsageError
-from tse_onnx.outputs import file_path
+from tse_onnx.files.outputs import file_path
 
 if TYPE_CHECKING:
-    from tse_onnx.passes.shapes import Dim
-    from tse_onnx.source import ModelLike
+    from tse_onnx.files.source import ModelLike
+    from tse_onnx.passes.graph.types import Dim
 
 _LARGEST_DIM = 2**63 - 1
 
@@ -99,7 +99,7 @@ def _dim(text: str, whole: str) -> Dim:
 
 def parse_kinds(text: str) -> frozenset[str]:
     """The value of `--kinds` as a set."""
-    from tse_onnx.passes.block import KINDS
+    from tse_onnx.passes.blocks.block import KINDS
 
     kinds = frozenset(part.strip() for part in text.split(",") if part.strip())
     if kinds == {"all"}:
@@ -117,7 +117,7 @@ def given_model(path: Path) -> ModelLike:
         raise ModelError("cannot read standard input: it is closed")
     if sys.stdin.isatty():
         raise ModelError("a model is not read from a terminal: name a file, or send one in with < or |")
-    from tse_onnx.source import from_stream
+    from tse_onnx.files.source import from_stream
 
     return from_stream(sys.stdin.buffer, "standard input")
 

@@ -19,8 +19,8 @@ from tse_onnx.cli.options import (
 from tse_onnx.cli.tiling import tiling_options
 
 if TYPE_CHECKING:
-    from tse_onnx.plan import Plan
-    from tse_onnx.selection import Selection
+    from tse_onnx.decision.plan import Plan
+    from tse_onnx.decision.selection import Selection
 
 
 @click.command("plan")
@@ -38,8 +38,8 @@ def write_plan(model: Path, plan: Plan, selection: Selection, input_shapes: tupl
       tse-onnx plan model.onnx --rows 7 > plan.toml
       tse-onnx plan model.onnx --plan plan.toml --exclude '*stage4*' > other.toml
     """
-    from tse_onnx.conversion import preview
-    from tse_onnx.planfile import plan_text
+    from tse_onnx.conversion.convert import preview
+    from tse_onnx.decision.plan_file import plan_text
 
     shapes = parse_shapes(input_shapes)
     made = preview(given_model(model), plan=plan, selection=selection, input_shapes=shapes, kinds=parse_kinds(kinds))

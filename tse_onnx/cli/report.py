@@ -33,8 +33,8 @@ from tse_onnx.errors import ModelError
 from tse_onnx.passes.reasons import printable
 
 if TYPE_CHECKING:
-    from tse_onnx.plan import Plan
-    from tse_onnx.selection import Selection
+    from tse_onnx.decision.plan import Plan
+    from tse_onnx.decision.selection import Selection
 
 
 @click.command()
@@ -85,9 +85,9 @@ def report(
       tse-onnx report model.onnx --bits 8 --csv tensors.csv --plot occupancy.svg
       tse-onnx report model.onnx --no-dataflow --format json | jq .totals
     """
-    from tse_onnx.conversion import convert, preview
-    from tse_onnx.report.json import report_json
-    from tse_onnx.source import open_model
+    from tse_onnx.conversion.convert import convert, preview
+    from tse_onnx.conversion.schema import report_json
+    from tse_onnx.files.source import open_model
 
     machine = machine_of(grain, storage, power_of_two, bits, back_to_back, latency)
     source = open_model(given_model(model))
@@ -107,12 +107,12 @@ def report(
                 raise
             trouble = str(error)
     if comparison is not None and csv_path is not None:
-        from tse_onnx.report.files import write_text
-        from tse_onnx.report.stream_json import stream_csv
+        from tse_onnx.files.write import write_text
+        from tse_onnx.streaming.schema import stream_csv
 
         write_text(csv_path, stream_csv(before=comparison.before, after=comparison.after))
     if comparison is not None and plot_path is not None:
-        from tse_onnx.report.timeline import draw
+        from tse_onnx.report.stream_plot import draw
 
         before, after = comparison.timelines()
         title = Path(made.model).stem
@@ -120,9 +120,9 @@ def report(
     if form == "json":
         print_json(report_json(made, comparison))
         return
+    from tse_onnx.report.convert import print_report
     from tse_onnx.report.page import page
-    from tse_onnx.report.stream_terminal import print_change
-    from tse_onnx.report.terminal import print_report
+    from tse_onnx.report.stream import print_change
 
     paper = page()
     print_report(paper, made, "No model was written: this is what a conversion would do.")

@@ -25,7 +25,7 @@ def restore(model: Path, output: Path) -> None:
       tse-onnx restore tiled.onnx model.onnx
       tse-onnx restore model.onnx model.onnx
     """
-    from tse_onnx.restoration import restore as run
+    from tse_onnx.conversion.restore import restore as run
 
     to_stdout = str(output) == "-"
     if to_stdout:

@@ -107,7 +107,7 @@ def stream(
       tse-onnx stream model.onnx --no-run --plot occupancy.svg
       tse-onnx stream model.onnx --no-run --format json | jq .dataflow.totals
     """
-    from tse_onnx.streaming.session import stream as run
+    from tse_onnx.streaming.stream import stream as run
 
     machine = machine_of(grain, storage, power_of_two, bits, back_to_back, latency)
     with _stages() as progress:
@@ -125,21 +125,21 @@ def stream(
             progress=progress,
         )
     if csv_path is not None:
-        from tse_onnx.report.files import write_text
-        from tse_onnx.report.stream_json import stream_csv
+        from tse_onnx.files.write import write_text
+        from tse_onnx.streaming.schema import stream_csv
 
         write_text(csv_path, stream_csv(network=found.dataflow))
     if plot_path is not None:
-        from tse_onnx.report.timeline import draw
+        from tse_onnx.report.stream_plot import draw
 
         draw(plot_path, [(found.dataflow.model, found.timeline())])
     if form == "json":
-        from tse_onnx.report.stream_json import stream_json
+        from tse_onnx.streaming.schema import stream_json
 
         print_json(stream_json(found.dataflow, found.certificate))
     else:
         from tse_onnx.report.page import page
-        from tse_onnx.report.stream_terminal import print_certificate, print_dataflow
+        from tse_onnx.report.stream import print_certificate, print_dataflow
 
         paper = page()
         print_dataflow(paper, found.dataflow, top)

@@ -10,7 +10,7 @@ import click
 from tse_onnx.cli.options import OutputPath
 
 if TYPE_CHECKING:
-    from tse_onnx.streaming.machine import Machine
+    from tse_onnx.streaming.network.machine import Machine
 
 grain_option = click.option(
     "--grain", type=click.Choice(["row", "pixel"]), default="row", show_default=True,
@@ -53,7 +53,7 @@ def machine_of(
     grain: str, storage: str, power_of_two: bool, bits: int | None, back_to_back: bool, latency: Iterable[str]
 ) -> Machine:
     """The machine that the options describe."""
-    from tse_onnx.streaming.machine import Machine
+    from tse_onnx.streaming.network.machine import Machine
 
     general, latencies = 1.0, {}
     for value in latency:

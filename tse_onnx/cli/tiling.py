@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tse_onnx.cli.options import Command
-from tse_onnx.passes.choices import SQUEEZES, TO_ASK_FOR, choice_of
-from tse_onnx.passes.tiling import RUNNING, TILE, Tiling
+from tse_onnx.passes.blocks.choices import SQUEEZES, TO_ASK_FOR, choice_of
+from tse_onnx.passes.blocks.tiling import RUNNING, TILE, Tiling
 
 if TYPE_CHECKING:
-    from tse_onnx.passes.choice import Choice
-    from tse_onnx.plan import Plan
-    from tse_onnx.selection import Selection
+    from tse_onnx.decision.plan import Plan
+    from tse_onnx.decision.selection import Selection
+    from tse_onnx.passes.blocks.choice import Choice
 
 _DEFAULT_ROWS = 7
 _TILING = ("rows", "cols", "patch", "tile", "squeeze", "step", "balanced", "axis", "cascade")
@@ -102,8 +102,8 @@ def _chosen(
     first: int | None,
     max_macs: float | None,
 ) -> tuple[Plan, Selection]:
-    from tse_onnx.plan import Plan
-    from tse_onnx.selection import Selection
+    from tse_onnx.decision.plan import Plan
+    from tse_onnx.decision.selection import Selection
 
     plain, stages, named = None, [], []
     for value in given["rows"]:

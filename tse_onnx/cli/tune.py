@@ -144,17 +144,17 @@ def sensitivity(model: Path, data: Data, options: Options, csv_path: Path | None
     with _kept(options), stages_bar() as progress:
         found = run(given_model(model), data, **(options | {"progress": progress}))
     if csv_path is not None:
-        from tse_onnx.report.files import write_text
-        from tse_onnx.report.tuning_json import sensitivity_csv
+        from tse_onnx.files.write import write_text
+        from tse_onnx.tuning.schema import sensitivity_csv
 
         write_text(csv_path, sensitivity_csv(found))
     if form == "json":
-        from tse_onnx.report.tuning_json import sensitivity_json
+        from tse_onnx.tuning.schema import sensitivity_json
 
         print_json(sensitivity_json(found))
         return
     from tse_onnx.report.page import page
-    from tse_onnx.report.tuning_terminal import print_sensitivity
+    from tse_onnx.report.tune import print_sensitivity
 
     print_sensitivity(page(), found)
 
@@ -228,7 +228,7 @@ def tune(
 
         plot_kind(plot_path)
 
-    from tse_onnx.source import open_model
+    from tse_onnx.files.source import open_model
     from tse_onnx.tuning.search import tune as run
 
     source = open_model(given_model(model))
@@ -240,12 +240,12 @@ def tune(
     _write(found, source, options, output, report_path, csv_path, plot_path)
     to_stdout = output is not None and str(output) == "-"
     if form == "json":
-        from tse_onnx.report.tuning_json import tune_json
+        from tse_onnx.tuning.schema import tune_json
 
         print_json(tune_json(found), err=to_stdout)
         return
     from tse_onnx.report.page import page
-    from tse_onnx.report.tuning_terminal import print_tuning
+    from tse_onnx.report.tune import print_tuning
 
     if output is None:
         outcome = "No plan was written: -o plan.toml writes it."
@@ -263,23 +263,23 @@ def _write(
     csv_path: Path | None,
     plot_path: Path | None,
 ) -> None:
-    from tse_onnx.report.files import write_bytes, write_text
-    from tse_onnx.report.tuning_json import report_text, sensitivity_csv
+    from tse_onnx.files.write import write_bytes, write_text
+    from tse_onnx.tuning.schema import report_text, sensitivity_csv
 
     if report_path is not None:
         write_text(report_path, report_text(found))
     if csv_path is not None:
         write_text(csv_path, sensitivity_csv(found.sensitivity))
     if plot_path is not None:
-        from tse_onnx.report.tuning_plot import draw_tuning
+        from tse_onnx.report.tune_plot import draw_tuning
 
         draw_tuning(plot_path, found)
     if output is None:
         return
     import sys
 
-    from tse_onnx.conversion import preview
-    from tse_onnx.planfile import plan_text
+    from tse_onnx.conversion.convert import preview
+    from tse_onnx.decision.plan_file import plan_text
 
     made = preview(source, plan=found.plan, input_shapes=options["input_shapes"], kinds=options["kinds"])
     text = plan_text(found.plan, (block.decision for block in made.buffering.blocks)).encode()

@@ -13,8 +13,8 @@ from onnx import TensorProto
 from tse_onnx.data.element import element_type
 from tse_onnx.data.feed import Feed
 from tse_onnx.errors import DataError
+from tse_onnx.passes.graph.types import TensorType
 from tse_onnx.passes.reasons import first_line, quoted
-from tse_onnx.passes.shapes import TensorType
 
 # Rows that are looked at together where every number has to be.
 _CHUNK = 64

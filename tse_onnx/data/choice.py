@@ -11,7 +11,7 @@ from typing import Union
 from tse_onnx.data.presets import Preprocessing, preprocess_of
 from tse_onnx.data.samples import Samples, samples_of
 from tse_onnx.errors import UsageError
-from tse_onnx.passes.shapes import TensorType
+from tse_onnx.passes.graph.types import TensorType
 
 PathLike = Union[str, "os.PathLike[str]"]
 

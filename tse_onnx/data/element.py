@@ -9,8 +9,8 @@ import onnx
 from onnx import TensorProto
 
 from tse_onnx.errors import DataError
+from tse_onnx.passes.graph.types import TensorType
 from tse_onnx.passes.reasons import quoted
-from tse_onnx.passes.shapes import TensorType
 
 
 def element_type(name: str, kind: TensorType) -> np.dtype[Any]:

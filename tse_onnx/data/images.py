@@ -14,8 +14,8 @@ from tse_onnx.data.element import element_type
 from tse_onnx.data.feed import Feed
 from tse_onnx.data.preprocess import Preprocess
 from tse_onnx.errors import DataError
+from tse_onnx.passes.graph.types import TensorType
 from tse_onnx.passes.reasons import first_line, quoted
-from tse_onnx.passes.shapes import TensorType
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
 

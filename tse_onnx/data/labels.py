@@ -14,8 +14,8 @@ import numpy as np
 
 from tse_onnx.data.arrays import loaded_arrays
 from tse_onnx.errors import DataError
+from tse_onnx.passes.graph.types import TensorType
 from tse_onnx.passes.reasons import quoted
-from tse_onnx.passes.shapes import TensorType
 
 MEMBER = "labels"
 _LARGEST = 2**31

@@ -13,8 +13,8 @@ from tse_onnx.data.feed import Feed
 from tse_onnx.data.preprocess import Preprocess
 from tse_onnx.data.samples import Samples, samples_of
 from tse_onnx.errors import DataError
+from tse_onnx.passes.graph.types import TensorType
 from tse_onnx.passes.reasons import quoted
-from tse_onnx.passes.shapes import TensorType
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from typing import Union
 
 from tse_onnx.data.preprocess import Preprocess
 from tse_onnx.errors import UsageError
+from tse_onnx.files.toml import need_keys, parse_toml, read_toml
 from tse_onnx.passes.reasons import quoted
-from tse_onnx.toml import need_keys, parse_toml, read_toml
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

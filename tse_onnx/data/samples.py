@@ -12,7 +12,7 @@ import numpy as np
 from tse_onnx.data.feed import Content, Feed
 from tse_onnx.data.preprocess import Preprocess
 from tse_onnx.errors import DataError
-from tse_onnx.passes.shapes import TensorType
+from tse_onnx.passes.graph.types import TensorType
 
 # Samples in one run where the batch is dynamic: enough to keep the processor busy, few enough to bound the memory.
 BATCH = 8

@@ -16,22 +16,22 @@ from dataclasses import dataclass, field
 import numpy as np
 from onnx import ModelProto
 
-from tse_onnx.analysis import InputShapes
 from tse_onnx.data.choice import Data, PathLike
-from tse_onnx.decision import CONVERTED
+from tse_onnx.decision.analysis import InputShapes
+from tse_onnx.decision.decision import CONVERTED
+from tse_onnx.decision.plan import Plan
+from tse_onnx.decision.selection import EVERYTHING, Selection
 from tse_onnx.errors import ModelError
 from tse_onnx.evaluation.evaluate import Subject
 from tse_onnx.evaluation.run import Contender, Progress, Runner, batches
-from tse_onnx.passes.block import Anatomy, Block
-from tse_onnx.passes.index import GraphIndex
-from tse_onnx.passes.match import DEFAULT_KINDS
-from tse_onnx.passes.tiling import Cover, Region, Running
-from tse_onnx.plan import Plan
-from tse_onnx.selection import EVERYTHING, Selection
-from tse_onnx.source import ModelLike
+from tse_onnx.files.source import ModelLike
+from tse_onnx.passes.blocks.block import Anatomy, Block
+from tse_onnx.passes.blocks.tiling import Cover, Region, Running
+from tse_onnx.passes.graph.index import GraphIndex
+from tse_onnx.passes.search.match import DEFAULT_KINDS
+from tse_onnx.runtime.session import Session
+from tse_onnx.runtime.widen import has_narrow_type, widened
 from tse_onnx.verification.oracle import Original, block_alone, size_probes
-from tse_onnx.verification.session import Session
-from tse_onnx.verification.widen import has_narrow_type, widened
 
 # A standard deviation below this part of the mean is rounding.
 _CONSTANT = 1e-6

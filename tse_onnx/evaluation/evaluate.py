@@ -7,24 +7,24 @@ import os
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from tse_onnx.analysis import InputShapes, analyse, fed_inputs
-from tse_onnx.conversion import convert
+from tse_onnx.conversion.convert import convert
 from tse_onnx.data.choice import Data, PathLike
 from tse_onnx.data.presets import preprocess_of
-from tse_onnx.decision import CONVERTED, REFUSED, Decision
+from tse_onnx.decision.analysis import InputShapes, analyse, fed_inputs
+from tse_onnx.decision.buffering import measure
+from tse_onnx.decision.decision import CONVERTED, REFUSED, Decision
+from tse_onnx.decision.plan import Plan
+from tse_onnx.decision.preparation import Preparation, in_data_flow, prepare
+from tse_onnx.decision.selection import EVERYTHING, Selection
 from tse_onnx.errors import ModelError, UsageError
 from tse_onnx.evaluation.result import Evaluation, ModelScores, StageScores
 from tse_onnx.evaluation.run import Contender, Progress, common_types, compare
-from tse_onnx.metric import measure
-from tse_onnx.passes.block import KINDS
-from tse_onnx.passes.match import DEFAULT_KINDS
+from tse_onnx.files.source import ModelLike, Source, open_model
+from tse_onnx.passes.blocks.block import KINDS
+from tse_onnx.passes.graph.types import TensorType, tensor_type
 from tse_onnx.passes.reasons import quoted
-from tse_onnx.passes.shapes import TensorType, tensor_type
-from tse_onnx.phases import phase
-from tse_onnx.plan import Plan
-from tse_onnx.preparation import Preparation, in_data_flow, prepare
-from tse_onnx.selection import EVERYTHING, Selection
-from tse_onnx.source import ModelLike, Source, open_model
+from tse_onnx.passes.search.match import DEFAULT_KINDS
+from tse_onnx.timing import phase
 
 _log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tse_onnx.errors import CheckFailed, UsageError
-from tse_onnx.evaluation.scores import Score
 from tse_onnx.passes.reasons import quoted
+from tse_onnx.runtime.scores import Score
 
 
 @dataclass(frozen=True)

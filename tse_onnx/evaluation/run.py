@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 from onnx import ModelProto
 
-from tse_onnx.analysis import InputShapes, bind, fed_inputs
 from tse_onnx.data.feed import Feed
 from tse_onnx.data.labels import check_range
 from tse_onnx.data.samples import Samples
+from tse_onnx.decision.analysis import InputShapes, bind, fed_inputs
 from tse_onnx.errors import DataError, ModelError
-from tse_onnx.evaluation.scores import Meter, Score, looks_like_classes
-from tse_onnx.external import check_locations
+from tse_onnx.files.external import check_locations
+from tse_onnx.files.source import Source
+from tse_onnx.passes.graph.types import Dim, TensorType, tensor_type
 from tse_onnx.passes.reasons import quoted
-from tse_onnx.passes.shapes import Dim, TensorType, tensor_type
-from tse_onnx.source import Source
-from tse_onnx.verification.session import Session
-from tse_onnx.verification.widen import has_narrow_type, widened, widened_feed
+from tse_onnx.runtime.scores import Meter, Score, looks_like_classes
+from tse_onnx.runtime.session import Session
+from tse_onnx.runtime.widen import has_narrow_type, widened, widened_feed
 
 Progress = Callable[[int, int], None]
 """Told how many samples are done, and of how many."""

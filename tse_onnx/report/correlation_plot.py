@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tse_onnx.errors import UsageError
+from tse_onnx.files.write import write_bytes
 from tse_onnx.passes.reasons import printable
-from tse_onnx.report.files import write_bytes
 
 if TYPE_CHECKING:
     from tse_onnx.evaluation.correlation import BlockCorrelation, Correlations, TileCorrelation

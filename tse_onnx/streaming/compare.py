@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 from onnx import ModelProto
 
-from tse_onnx.analysis import bind
-from tse_onnx.passes.shapes import Dim
-from tse_onnx.source import ModelLike, open_model
-from tse_onnx.streaming.machine import Machine
-from tse_onnx.streaming.model import measured
-from tse_onnx.streaming.network import Network, network_of
-from tse_onnx.streaming.occupancy import Occupancy, occupancy, settled
-from tse_onnx.streaming.result import Dataflow
+from tse_onnx.decision.analysis import bind
+from tse_onnx.files.source import ModelLike, open_model
+from tse_onnx.passes.graph.types import Dim
+from tse_onnx.streaming.depths.model import measured
+from tse_onnx.streaming.depths.occupancy import Occupancy, occupancy, settled
+from tse_onnx.streaming.depths.result import Dataflow
+from tse_onnx.streaming.network.machine import Machine
+from tse_onnx.streaming.network.network import Network, network_of
 
 
 @dataclass(frozen=True)

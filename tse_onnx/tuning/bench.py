@@ -14,14 +14,14 @@ import onnx
 
 from tse_onnx.data.feed import Feed
 from tse_onnx.data.samples import Samples
-from tse_onnx.passes.block import Block
-from tse_onnx.passes.choice import Choice
-from tse_onnx.phases import phase
+from tse_onnx.passes.blocks.block import Block
+from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.runtime.ort import ort
+from tse_onnx.timing import phase
 from tse_onnx.tuning.batches import Batches
 from tse_onnx.tuning.choices import Combination
 from tse_onnx.tuning.figures import Figure, figure_of
-from tse_onnx.tuning.here import Here
+from tse_onnx.tuning.local import Here
 from tse_onnx.tuning.losses import TOP1, Loss, loss_named
 from tse_onnx.tuning.network import Facts, Network, facts_on
 from tse_onnx.tuning.result import BlockSensitivity, CandidateLoss, Sensitivity

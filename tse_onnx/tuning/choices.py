@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from tse_onnx.errors import UsageError
-from tse_onnx.passes.block import Block
-from tse_onnx.passes.choice import Choice
-from tse_onnx.passes.choices import identity
-from tse_onnx.passes.tiling import CALIBRATED, OLDEST_OPSET, RUNNING, TILE, Running, Tiling
+from tse_onnx.passes.blocks.block import Block
+from tse_onnx.passes.blocks.choice import Choice
+from tse_onnx.passes.blocks.choices import identity
+from tse_onnx.passes.blocks.tiling import CALIBRATED, OLDEST_OPSET, RUNNING, TILE, Running, Tiling
 from tse_onnx.tuning.statistics import Means
 
 Combination = tuple[tuple[str, Choice | None], ...]

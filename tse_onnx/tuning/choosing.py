@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tse_onnx.errors import UsageError
-from tse_onnx.passes.choice import Choice
+from tse_onnx.passes.blocks.choice import Choice
 
 # How much less a smaller buffer counts than a smaller loss: enough to decide between equals.
 _TIE = 1e-6

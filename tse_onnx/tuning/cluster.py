@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from onnx import ModelProto
 
-from tse_onnx.analysis import InputShapes
+from tse_onnx.decision.analysis import InputShapes
 from tse_onnx.errors import TseError, UsageError
-from tse_onnx.external import external_tensors
+from tse_onnx.files.external import external_tensors
+from tse_onnx.files.source import Source
 from tse_onnx.passes.reasons import first_line, printable
-from tse_onnx.source import Source
 from tse_onnx.tuning.batches import Batches
 from tse_onnx.tuning.choices import Combination
 from tse_onnx.tuning.losses import Loss

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol
 
-from tse_onnx.analysis import InputShapes, analyse
-from tse_onnx.deciding import decide
+from tse_onnx.conversion.rewrite import rewrite, style_of
+from tse_onnx.decision.analysis import InputShapes, analyse
+from tse_onnx.decision.buffering import measure
+from tse_onnx.decision.decide import decide
+from tse_onnx.decision.plan import Plan
+from tse_onnx.decision.preparation import Preparation
 from tse_onnx.errors import UsageError
-from tse_onnx.metric import measure
-from tse_onnx.passes.shapes import described
-from tse_onnx.plan import Plan
-from tse_onnx.preparation import Preparation
-from tse_onnx.rewriting import rewrite, style_of
+from tse_onnx.passes.graph.types import described
 from tse_onnx.tuning.choices import Combination
 from tse_onnx.tuning.network import Network
 
@@ -65,7 +65,7 @@ class StreamFigure:
     """A total of the dataflow model over all tensors of the network."""
 
     def __init__(self, network: Network, name: str, bits: int | None, input_shapes: InputShapes | None) -> None:
-        from tse_onnx.streaming.machine import Machine
+        from tse_onnx.streaming.network.machine import Machine
 
         self._name, self._machine = name, Machine(bits=bits)
         # The model counts rows, so the network may be a copy without its weights, which is quicker to change.
@@ -77,8 +77,8 @@ class StreamFigure:
 
     def of(self, combination: Combination) -> int:
         """What the whole network holds."""
-        from tse_onnx.streaming.model import measured
-        from tse_onnx.streaming.network import network_of
+        from tse_onnx.streaming.depths.model import measured
+        from tse_onnx.streaming.network.network import network_of
 
         if combination not in self._known:
             analysis, plan = self._analysis, Plan(None, dict(combination))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tse_onnx.data.samples import Samples
-from tse_onnx.evaluation.scores import Meter
-from tse_onnx.passes.choice import Choice
-from tse_onnx.passes.tiling import RUNNING, Tiling
+from tse_onnx.passes.blocks.choice import Choice
+from tse_onnx.passes.blocks.tiling import RUNNING, Tiling
+from tse_onnx.runtime.scores import Meter
 from tse_onnx.tuning.batches import Batches
 from tse_onnx.tuning.bench import Bench
 from tse_onnx.tuning.result import Judged, Point

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from tse_onnx.errors import DataError, UsageError
-from tse_onnx.evaluation.scores import Outputs, holds_numbers, looks_like_classes, per_sample_kl, per_sample_noise
+from tse_onnx.runtime.scores import Outputs, holds_numbers, looks_like_classes, per_sample_kl, per_sample_noise
 
 Loss = Callable[[Outputs, Outputs, "np.ndarray | None"], "np.ndarray | float"]
 """From the original's outputs, the changed network's and the labels of a batch to its losses [samples], or the mean."""

@@ -10,29 +10,29 @@ import numpy as np
 import onnx
 from onnx import ModelProto
 
-from tse_onnx.analysis import Analysis, InputShapes, analyse, need_sizes
+from tse_onnx.conversion.rewrite import rewrite, style_of
 from tse_onnx.data.feed import Feed
-from tse_onnx.deciding import decide, decide_block
+from tse_onnx.decision.analysis import Analysis, InputShapes, analyse, need_sizes
+from tse_onnx.decision.decide import decide, decide_block
+from tse_onnx.decision.plan import Plan
+from tse_onnx.decision.preparation import Preparation
 from tse_onnx.errors import ModelError
-from tse_onnx.passes.block import Anatomy, Block, convertible
-from tse_onnx.passes.choice import Choice, Site
-from tse_onnx.passes.excerpt import excerpt
-from tse_onnx.passes.index import captured
+from tse_onnx.files.source import Source
+from tse_onnx.passes.blocks.block import Anatomy, Block, convertible
+from tse_onnx.passes.blocks.choice import Choice, Site
+from tse_onnx.passes.edit.excerpt import excerpt
+from tse_onnx.passes.edit.splice import Edit
+from tse_onnx.passes.graph.index import captured
+from tse_onnx.passes.graph.order import in_order
+from tse_onnx.passes.graph.types import TensorType
 from tse_onnx.passes.lowering import Style, lower
-from tse_onnx.passes.match import DEFAULT_KINDS
 from tse_onnx.passes.names import taken_names
-from tse_onnx.passes.order import in_order
 from tse_onnx.passes.reasons import quoted
-from tse_onnx.passes.shapes import TensorType
-from tse_onnx.passes.splice import Edit
-from tse_onnx.plan import Plan
-from tse_onnx.preparation import Preparation
-from tse_onnx.rewriting import rewrite, style_of
-from tse_onnx.source import Source
+from tse_onnx.passes.search.match import DEFAULT_KINDS
+from tse_onnx.runtime.session import Session
+from tse_onnx.runtime.widen import has_narrow_type, widened, widened_feed
 from tse_onnx.tuning.choices import Combination
 from tse_onnx.tuning.statistics import Gate, Means, gate_of
-from tse_onnx.verification.session import Session
-from tse_onnx.verification.widen import has_narrow_type, widened, widened_feed
 
 Values = Mapping[str, np.ndarray]
 
@@ -135,7 +135,7 @@ class Network:
     @cached_property
     def analysis_inputs(self) -> list[str]:
         """The names of the inputs that are fed."""
-        from tse_onnx.analysis import fed_inputs
+        from tse_onnx.decision.analysis import fed_inputs
 
         return [value.name for value in fed_inputs(self.source)]
 

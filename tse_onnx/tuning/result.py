@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tse_onnx.evaluation.scores import Score
-from tse_onnx.passes.block import Block
-from tse_onnx.passes.choice import Choice
-from tse_onnx.plan import Plan
+from tse_onnx.decision.plan import Plan
+from tse_onnx.passes.blocks.block import Block
+from tse_onnx.passes.blocks.choice import Choice
+from tse_onnx.runtime.scores import Score
 from tse_onnx.tuning.choices import Combination
 from tse_onnx.tuning.statistics import Gate
 

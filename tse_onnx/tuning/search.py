@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tse_onnx.analysis import input_types
 from tse_onnx.data.choice import Data, PathLike
 from tse_onnx.data.samples import Samples
+from tse_onnx.decision.analysis import input_types
+from tse_onnx.decision.plan import Plan
 from tse_onnx.errors import DataError, ModelError, UsageError
-from tse_onnx.passes.choice import Choice
-from tse_onnx.passes.frozen import Frozen
-from tse_onnx.plan import Plan
-from tse_onnx.source import ModelLike, open_model
+from tse_onnx.files.source import ModelLike, open_model
+from tse_onnx.passes.blocks.choice import Choice
+from tse_onnx.passes.blocks.frozen import Frozen
 from tse_onnx.tuning.bench import bench_of
 from tse_onnx.tuning.judging import judged
 from tse_onnx.tuning.network import Network

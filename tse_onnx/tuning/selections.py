@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from tse_onnx.errors import UsageError
-from tse_onnx.passes.tiling import Tiling
+from tse_onnx.passes.blocks.tiling import Tiling
 from tse_onnx.tuning.bench import Bench, mean
 from tse_onnx.tuning.choices import Combination, combined
 from tse_onnx.tuning.choosing import Candidate, least_loss, most, most_saved

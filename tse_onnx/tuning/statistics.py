@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tse_onnx.passes.frozen import Frozen
-from tse_onnx.passes.tiling import Calibration, Running
+from tse_onnx.passes.blocks.frozen import Frozen
+from tse_onnx.passes.blocks.tiling import Calibration, Running
 
 Floats = NDArray[np.float64]
 

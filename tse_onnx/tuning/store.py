@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import IO
 
 from tse_onnx.errors import UsageError
-from tse_onnx.external import external_tensors, location
-from tse_onnx.source import Source
+from tse_onnx.files.external import external_tensors, location
+from tse_onnx.files.source import Source
 from tse_onnx.tuning.choices import Combination, key
 from tse_onnx.tuning.work import Measured
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tse_onnx.data.feed import Feed
-from tse_onnx.passes.choice import Choice
+from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.tuning.choices import Combination
 from tse_onnx.tuning.losses import Loss, losses_of
 from tse_onnx.tuning.network import Network, Stretch, Values

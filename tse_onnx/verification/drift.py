@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tse_onnx.evaluation.scores import Score
+from tse_onnx.runtime.scores import Score
 from tse_onnx.verification.result import Drift
 
 

@@ -19,16 +19,16 @@ import numpy as np
 
 from tse_onnx.data.feed import Feed
 from tse_onnx.errors import ModelError
-from tse_onnx.passes.block import Anatomy, Block
-from tse_onnx.passes.choice import Form
-from tse_onnx.passes.index import GraphIndex, captured
+from tse_onnx.passes.blocks.block import Anatomy, Block
+from tse_onnx.passes.blocks.choice import Form
+from tse_onnx.passes.blocks.recompute import Recomputed
+from tse_onnx.passes.blocks.tiling import Cut, Running, Tile, Window
+from tse_onnx.passes.graph.index import GraphIndex, captured
 from tse_onnx.passes.reasons import quoted
-from tse_onnx.passes.recompute import Recomputed
-from tse_onnx.passes.tiling import Cut, Running, Tile, Window
+from tse_onnx.runtime.session import Session
 from tse_onnx.verification.comparison import Comparison
 from tse_onnx.verification.oracle import Original, block_alone, is_quantised, size_probes
 from tse_onnx.verification.result import Check, listed
-from tse_onnx.verification.session import Session
 from tse_onnx.verification.shaken import Shaken, rounding_of
 
 

@@ -16,12 +16,12 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, numpy_helper
 
-from tse_onnx.passes.block import Block
-from tse_onnx.passes.choice import Form
-from tse_onnx.passes.excerpt import Excerpt, excerpt
-from tse_onnx.passes.index import GraphIndex, attribute, int_attribute, ints_attribute
+from tse_onnx.passes.blocks.block import Block
+from tse_onnx.passes.blocks.choice import Form
+from tse_onnx.passes.blocks.tiling import Running
+from tse_onnx.passes.edit.excerpt import Excerpt, excerpt
+from tse_onnx.passes.graph.index import GraphIndex, attribute, int_attribute, ints_attribute
 from tse_onnx.passes.reasons import quoted
-from tse_onnx.passes.tiling import Running
 from tse_onnx.verification.result import Check
 
 _HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)

@@ -23,22 +23,22 @@ from onnx import ModelProto
 
 from tse_onnx.data.feed import Feed
 from tse_onnx.errors import ModelError
-from tse_onnx.passes.block import Anatomy, Block
-from tse_onnx.passes.choice import Form
-from tse_onnx.passes.excerpt import excerpt
-from tse_onnx.passes.folding import fold_of
+from tse_onnx.passes.blocks.block import Anatomy, Block
+from tse_onnx.passes.blocks.choice import Form
+from tse_onnx.passes.blocks.fold_gate import fold_of
+from tse_onnx.passes.blocks.frozen import Frozen
+from tse_onnx.passes.blocks.recompute import Recomputed
+from tse_onnx.passes.blocks.tiling import Cover, Cut, Region, Running, Tile, Window
+from tse_onnx.passes.edit.excerpt import excerpt
 from tse_onnx.passes.forms.views import SHAPE_SLOTS
-from tse_onnx.passes.frozen import Frozen
-from tse_onnx.passes.index import GraphIndex
+from tse_onnx.passes.graph.index import GraphIndex
+from tse_onnx.passes.graph.scope import Scope
+from tse_onnx.passes.graph.types import TensorType
 from tse_onnx.passes.reasons import quoted
-from tse_onnx.passes.recompute import Recomputed
-from tse_onnx.passes.scope import Scope
-from tse_onnx.passes.shapes import TensorType
-from tse_onnx.passes.tiling import Cover, Cut, Region, Running, Tile, Window
+from tse_onnx.runtime.deadline import Deadline
+from tse_onnx.runtime.session import Session
 from tse_onnx.verification.comparison import Again, Comparison
-from tse_onnx.verification.deadline import Deadline
 from tse_onnx.verification.result import BlockCheck
-from tse_onnx.verification.session import Session
 from tse_onnx.verification.shaken import DRAWS, Shaken, rounding_of, shake, signs
 from tse_onnx.verification.spread import Gates, Spread
 

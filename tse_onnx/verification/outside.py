@@ -8,11 +8,11 @@ from itertools import zip_longest
 from google.protobuf.message import Message
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
 
-from tse_onnx.external import external_tensors
+from tse_onnx.files.external import external_tensors
+from tse_onnx.passes.edit.record import UNDO
+from tse_onnx.passes.edit.splice import Change, Edit
+from tse_onnx.passes.graph.scope import Body, Function, Path, body
 from tse_onnx.passes.reasons import label, quoted
-from tse_onnx.passes.scope import Body, Function, Path, body
-from tse_onnx.passes.splice import Change, Edit
-from tse_onnx.passes.undo import UNDO
 
 
 def outside_differences(

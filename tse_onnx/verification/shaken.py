@@ -16,8 +16,8 @@ import numpy as np
 from onnx import ModelProto, TensorProto, numpy_helper
 
 from tse_onnx.data.feed import Feed
-from tse_onnx.external import loaded
-from tse_onnx.verification.session import Session
+from tse_onnx.files.external import loaded
+from tse_onnx.runtime.session import Session
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 DRAWS = 8

@@ -13,17 +13,17 @@ import onnx
 from onnx import ModelProto, TensorProto
 
 from tse_onnx.errors import TseError
-from tse_onnx.passes.block import KINDS
-from tse_onnx.passes.excerpt import excerpt
-from tse_onnx.passes.match import find
+from tse_onnx.passes.blocks.block import KINDS
+from tse_onnx.passes.blocks.tiling import Tiling
+from tse_onnx.passes.edit.excerpt import excerpt
+from tse_onnx.passes.edit.record import Record
+from tse_onnx.passes.edit.restore_by_name import Undone, refusal
+from tse_onnx.passes.graph.checker import complaint
+from tse_onnx.passes.graph.scope import Scope, scopes
+from tse_onnx.passes.graph.types import TensorType
 from tse_onnx.passes.reasons import first_line
-from tse_onnx.passes.scope import Scope, scopes
-from tse_onnx.passes.shapes import TensorType
-from tse_onnx.passes.tiling import Tiling
-from tse_onnx.passes.undo import Record
-from tse_onnx.passes.undo_by_name import Undone, refusal
-from tse_onnx.validity import complaint
-from tse_onnx.verification.session import Session
+from tse_onnx.passes.search.match import find
+from tse_onnx.runtime.session import Session
 
 Place = tuple[ModelProto, Scope]
 

@@ -13,32 +13,32 @@ import numpy as np
 import onnx
 from onnx import ModelProto
 
-from tse_onnx.analysis import Analysis
 from tse_onnx.data.feed import Feed
 from tse_onnx.data.samples import Samples
-from tse_onnx.deciding import decide
-from tse_onnx.decision import CONVERTED, Decision
+from tse_onnx.decision.analysis import Analysis
+from tse_onnx.decision.decide import decide
+from tse_onnx.decision.decision import CONVERTED, Decision
+from tse_onnx.decision.plan import Plan
 from tse_onnx.errors import CheckFailed, ModelError
-from tse_onnx.evaluation.scores import Meter
-from tse_onnx.passes.block import Block
-from tse_onnx.passes.choice import Form
-from tse_onnx.passes.index import GraphIndex
+from tse_onnx.passes.blocks.block import Block
+from tse_onnx.passes.blocks.choice import Form
+from tse_onnx.passes.blocks.tiling import Tiling
+from tse_onnx.passes.edit.splice import Change
+from tse_onnx.passes.graph.checker import Standard, complaint, has_sound_sizes
+from tse_onnx.passes.graph.index import GraphIndex
+from tse_onnx.passes.graph.scope import scopes
 from tse_onnx.passes.reasons import quoted
-from tse_onnx.passes.scope import scopes
-from tse_onnx.passes.splice import Change
-from tse_onnx.passes.tiling import Tiling
-from tse_onnx.phases import phase
-from tse_onnx.plan import Plan
-from tse_onnx.validity import Standard, complaint, has_sound_sizes
-from tse_onnx.verification.deadline import Deadline
+from tse_onnx.runtime.deadline import Deadline
+from tse_onnx.runtime.scores import Meter
+from tse_onnx.runtime.session import WAY_OUT, Session
+from tse_onnx.runtime.widen import has_narrow_type, widened, widened_feed
+from tse_onnx.timing import phase
 from tse_onnx.verification.drift import drift_of
 from tse_onnx.verification.flat import FlatCheck, check_flat, flat_maps
 from tse_onnx.verification.narrow import NarrowCheck, check_narrow, narrow_means
 from tse_onnx.verification.oracle import Original, check_block, inner_values, probes, size_probes
 from tse_onnx.verification.outside import outside_differences
 from tse_onnx.verification.result import BlockCheck, Check, Drift, Verification
-from tse_onnx.verification.session import WAY_OUT, Session
-from tse_onnx.verification.widen import has_narrow_type, widened, widened_feed
 
 _log = logging.getLogger(__name__)
 

@@ -13,19 +13,19 @@ from onnx import ModelProto
 from tse_onnx.data.feed import Feed
 from tse_onnx.errors import CheckFailed, ModelError
 from tse_onnx.passes.reasons import first_line, label, quoted
-from tse_onnx.streaming.capacity import minimal
-from tse_onnx.streaming.constants import RANDOM, Constants
+from tse_onnx.runtime.deadline import Deadline
+from tse_onnx.streaming.depths.capacity import minimal
+from tse_onnx.streaming.depths.pipeline import pipeline_of
+from tse_onnx.streaming.depths.simulate import simulate
 from tse_onnx.streaming.execute.equality import Comparison, Equality, portions, tolerance_of
 from tse_onnx.streaming.execute.kernel import Absorber, Kernel, Site
 from tse_onnx.streaming.execute.kernels import absorber_of, kernel_of
 from tse_onnx.streaming.execute.settled import settled
 from tse_onnx.streaming.execute.streamer import Streamed, Streamer
 from tse_onnx.streaming.execute.weights import weights_of
-from tse_onnx.streaming.machine import PER_READER, ROW, Machine
-from tse_onnx.streaming.network import Network, Stage, inlined
-from tse_onnx.streaming.pipeline import pipeline_of
-from tse_onnx.streaming.simulate import simulate
-from tse_onnx.verification.deadline import Deadline
+from tse_onnx.streaming.network.constants import RANDOM, Constants
+from tse_onnx.streaming.network.machine import PER_READER, ROW, Machine
+from tse_onnx.streaming.network.network import Network, Stage, inlined
 
 Progress = Callable[[str, int, int], None]
 _OFTEN = 0.1
@@ -240,7 +240,7 @@ def _tightness(
 
 def _reference_seconds(model: ModelProto, feed: Feed, folder: Path | None, deadline: Deadline, way_out: str) -> float:
     """The time of onnxruntime with one thread."""
-    from tse_onnx.verification.session import Session
+    from tse_onnx.runtime.session import Session
 
     session = Session(model, folder, threads=1, deadline=deadline, way_out=way_out)
     session.run(feed, session.outputs)
@@ -292,7 +292,7 @@ def _tight(alive: Sequence[str], deadlocks: Sequence[Deadlock]) -> str:
 
 
 def _row_bytes(network: Network, name: str) -> int:
-    from tse_onnx.streaming.network import bits_of
+    from tse_onnx.streaming.network.network import bits_of
 
     tensor = network.tensors[name]
     return -(-tensor.row_elements * bits_of(tensor.dtype) // 8)

@@ -21,9 +21,9 @@ import numpy as np
 from onnx import ModelProto, TensorProto, ValueInfoProto
 
 from tse_onnx.data.feed import Feed
+from tse_onnx.runtime.deadline import Deadline
 from tse_onnx.streaming.execute.cutting import cut
-from tse_onnx.streaming.network import Network, Tensor, bits_of
-from tse_onnx.verification.deadline import Deadline
+from tse_onnx.streaming.network.network import Network, Tensor, bits_of
 
 _ROOM = 1 << 29
 """Bytes of onnxruntime's tensors that are held at once."""
@@ -113,7 +113,7 @@ class Comparison:
     _found: dict[str, _Found] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        from tse_onnx.verification.session import Session
+        from tse_onnx.runtime.session import Session
 
         session = Session(
             self.model, self.folder, self.names, threads=1, deadline=self.deadline, way_out=self.way_out, large=True

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 from onnx import NodeProto
 
-from tse_onnx.passes.index import captured
+from tse_onnx.passes.graph.index import captured
 from tse_onnx.streaming.execute.single import Single
-from tse_onnx.streaming.network import Network, Stage, Tensor
+from tse_onnx.streaming.network.network import Network, Stage, Tensor
 
 Rows = Mapping[str, Mapping[int, np.ndarray]]
 """Stored rows by tensor and number. A row that is not there raises: that is how a wrong model would show."""

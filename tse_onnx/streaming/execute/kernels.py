@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from tse_onnx.errors import ModelError
 from tse_onnx.streaming.execute.broadcast import Broadcast
 from tse_onnx.streaming.execute.kernel import Absorber, Kernel, Site
-from tse_onnx.streaming.execute.moved import Interpolated, Moved
+from tse_onnx.streaming.execute.probed import Interpolated, Moved
 from tse_onnx.streaming.execute.reductions import ArgReduction, LinearLayer, Reduction
 from tse_onnx.streaming.execute.rowwise import RowMatrix, RowWise, RunningSum, Spread, Whole
 from tse_onnx.streaming.execute.windows import (

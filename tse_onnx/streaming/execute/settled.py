@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 from onnx import helper
 
-from tse_onnx.streaming.constants import as_cast
-from tse_onnx.streaming.network import Network, Stage
+from tse_onnx.streaming.network.constants import as_cast
+from tse_onnx.streaming.network.network import Network, Stage
 
 _RESHAPES = frozenset({"Reshape", "Squeeze", "Unsqueeze"})
 

@@ -15,7 +15,7 @@ import numpy as np
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.streaming.execute.cutting import cut, joined
 from tse_onnx.streaming.execute.kernel import Absorber, Kernel
-from tse_onnx.streaming.network import Network
+from tse_onnx.streaming.network.network import Network
 
 Feed = Mapping[str, np.ndarray]
 _TOKEN = np.zeros(0, np.float32)

@@ -9,12 +9,12 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from tse_onnx.errors import ModelError
-from tse_onnx.external import check_locations, external_tensors, loaded
-from tse_onnx.passes.order import in_order
+from tse_onnx.files.external import check_locations, external_tensors, loaded
+from tse_onnx.passes.graph.order import in_order
 from tse_onnx.passes.reasons import first_line, quoted
 from tse_onnx.runtime.ort import ort
-from tse_onnx.streaming.constants import as_cast
-from tse_onnx.streaming.network import Network
+from tse_onnx.streaming.network.constants import as_cast
+from tse_onnx.streaming.network.network import Network
 
 
 def weights_of(model: ModelProto, network: Network, folder: Path | None) -> dict[str, np.ndarray]:

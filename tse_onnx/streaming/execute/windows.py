@@ -17,7 +17,7 @@ from tse_onnx.errors import ModelError
 from tse_onnx.streaming.execute.cutting import row_shape
 from tse_onnx.streaming.execute.kernel import Rows, Site
 from tse_onnx.streaming.execute.single import Single, attributes, with_attributes
-from tse_onnx.streaming.network import Tensor
+from tse_onnx.streaming.network.network import Tensor
 
 
 class PlainRows:

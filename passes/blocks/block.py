@@ -1,0 +1,119 @@
+"""What a search finds, as data: a block, or a candidate with the reason why it is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from tse_onnx.passes.blocks.choice import Choice
+from tse_onnx.passes.forms.act import Act
+from tse_onnx.passes.forms.squeeze import Squeeze
+from tse_onnx.passes.reasons import Refusal
+
+SE, ESE, ECA, GATHER_EXCITE = "se", "ese", "eca", "ge"
+
+# Every kind of block that the tiles apply to, with what tells it from the others.
+KINDS = {
+    SE: "two or more maps that combine channels (squeeze-and-excite)",
+    ESE: "one map that combines all channels (effective squeeze-and-excite)",
+    ECA: "a window that slides over the channels (efficient channel attention)",
+    GATHER_EXCITE: "no map that combines channels (gather-excite without parameters)",
+}
+
+
+@dataclass(frozen=True)
+class NodeRef:
+    """A node of the graph: position among its nodes, name ("" where it has none), and first output tensor."""
+
+    position: int
+    node: str
+    output: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """A node on the way from squeeze to gate, and what it makes of the descriptor."""
+
+    position: int
+    act: Act
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """The parts of a block, for those that rewrite it.
+
+    `gate` is the value that scales, `map` the value that it scales: the pooled map or a view of it. `root` is the value
+    that both views come from, `root_nodes` the nodes in between. The axes strings have one letter per axis: N, C, and
+    H, W, D for the spatial axes in order, the first of them being streamed.
+    """
+
+    squeeze: Squeeze
+    steps: tuple[Step, ...]
+    gate: str
+    map: str
+    input_axes: str
+    map_axes: str
+    root: str
+    root_axes: str
+    root_nodes: tuple[int, ...] = field(repr=False)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the excite for one descriptor: the paper's F."""
+        return sum(step.act.macs for step in self.steps)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A global pooling of a model, and the block it opens if `refusal` is None.
+
+    `shape` is that of `input`, with None where a dimension is dynamic; `channel` and `spatial` say which of its axes
+    are which; `dtype` is a `TensorProto.DataType`. `anatomy` is None for what was refused before a scale was found.
+    """
+
+    name: str
+    kind: str
+    squeeze: NodeRef
+    scale: NodeRef | None
+    input: str
+    shape: tuple[int | None, ...] | None
+    dtype: int
+    refusal: Refusal | None = None
+    path: tuple[Step, ...] = field(default=(), repr=False)
+    """The nodes that were followed from the squeeze on, refused or not."""
+    anatomy: Anatomy | None = field(default=None, repr=False)
+    scope: str = ""
+    """Where in the model: "" for the main graph, else the body or the function, in words."""
+    tiled: Choice | None = None
+    """What an earlier conversion made of the block; its anatomy then holds no more than the map's axes."""
+
+    @property
+    def status(self) -> str:
+        """`convertible`, what an earlier conversion made of it (`tiled`, `frozen`), or `refused`."""
+        if self.refusal:
+            return "refused"
+        return self.tiled.done if self.tiled else "convertible"
+
+    @property
+    def reason(self) -> str | None:
+        """Why the block is refused, as a sentence; None where it is convertible."""
+        return self.refusal.text if self.refusal else None
+
+    @property
+    def channels(self) -> int | None:
+        """Channels of the map; None where unknown."""
+        if self.shape is None or self.anatomy is None:
+            return None
+        return self.shape[self.anatomy.squeeze.channel]
+
+    @property
+    def extents(self) -> tuple[int | None, ...]:
+        """Sizes of the map's spatial axes in order (height, width); None where dynamic, () where nothing is known."""
+        if self.shape is None or self.anatomy is None:
+            return ()
+        return tuple(self.shape[axis] for axis in self.anatomy.squeeze.spatial)
+
+
+def convertible(blocks: Iterable[Block]) -> tuple[Block, ...]:
+    """The blocks that nothing speaks against, and that are not tiled yet."""
+    return tuple(block for block in blocks if block.refusal is None and block.tiled is None)

@@ -1,0 +1,202 @@
+"""The graphs of a model: the main one, the bodies of If and Loop, and local functions.
+
+Each is a scope with an index and types of its own; names that a body does not make come from the scope around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto
+
+from tse_onnx.errors import ModelError
+from tse_onnx.passes.graph.index import GraphIndex
+from tse_onnx.passes.graph.order import in_order, sort_nodes
+from tse_onnx.passes.graph.types import (
+    Dim,
+    Inference,
+    TensorType,
+    Types,
+    inferred,
+    model_types,
+    tensor_types,
+    value_info,
+    weight_types,
+)
+from tse_onnx.passes.reasons import label, quoted
+
+DEFAULT_DOMAINS = ("", "ai.onnx")
+# Bodies within bodies: deeper ones are left alone, so that no model can exhaust the stack.
+_DEEPEST = 16
+
+
+@dataclass(frozen=True)
+class Body:
+    """One way down: the graph in an attribute of the node at `position`; `number` counts within a list of graphs."""
+
+    position: int
+    attribute: str
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class Function:
+    """One way down: the model's local function with this number."""
+
+    number: int
+
+
+Path = tuple["Body | Function", ...]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """A graph of the model: where it is, who makes and reads its values, and what is known of their types.
+
+    `title` tells people where; it is "" for the main graph.
+    """
+
+    path: Path
+    title: str
+    index: GraphIndex
+    types: Types
+    opset: int
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the model's main graph."""
+        return not self.path
+
+
+def opset_of(imports: Iterable[OperatorSetIdProto]) -> int:
+    """The version of onnx's own operators among `imports`; 0 where there is none."""
+    return next((entry.version for entry in imports if entry.domain in DEFAULT_DOMAINS), 0)
+
+
+def container(model: ModelProto, path: Path) -> GraphProto | FunctionProto:
+    """The graph or function at the end of `path`."""
+    found: GraphProto | FunctionProto = model.graph
+    for step in path:
+        found = model.functions[step.number] if isinstance(step, Function) else body(found.node[step.position], step)
+    return found
+
+
+def body(node: NodeProto, step: Body) -> GraphProto:
+    """The graph that `step` leads to from its node."""
+    attribute = next(attribute for attribute in node.attribute if attribute.name == step.attribute)
+    return attribute.g if attribute.type == AttributeProto.GRAPH else attribute.graphs[step.number]
+
+
+def scopes(model: ModelProto, bound: Mapping[str, tuple[Dim, ...]]) -> tuple[Scope, ...]:
+    """Every scope of the model: the main graph, then bodies and functions as they are met.
+
+    Raises `ModelError` where the main graph has a cycle.
+    """
+    inference = Inference(model, bound)
+    opset = opset_of(model.opset_import)
+    main = Scope((), "", GraphIndex.of_graph(model.graph), model_types(model, bound, inference), opset)
+    _, cyclic = in_order(main.index.nodes)
+    if cyclic:
+        raise ModelError(f"the graph has a cycle: {label(main.index.nodes[cyclic[0]])} depends on itself")
+    found = [main]
+    if main.index.nesting:
+        found += _bodies(main, lambda position: inference.node(position))
+        if model.functions:
+            found += _functions(model, found)
+    return tuple(found)
+
+
+def _bodies(scope: Scope, inferred_node: Callable[[int], NodeProto]) -> Iterator[Scope]:
+    if len(scope.path) >= _DEEPEST:
+        return
+    for position in scope.index.nesting:
+        node = scope.index.nodes[position]
+        for step, graph in _graphs(node, position):
+
+            def infer(step: Body = step, position: int = position) -> Mapping[str, TensorType]:
+                found = body(inferred_node(position), step)
+                return tensor_types((*found.input, *found.value_info, *found.output))
+
+            def inner_node(place: int, step: Body = step, position: int = position) -> NodeProto:
+                return body(inferred_node(position), step).node[place]
+
+            stated = tensor_types(graph.value_info)
+            known = tensor_types(graph.input) | stated | tensor_types(graph.output) | weight_types(graph)
+            title = f"{step.attribute} of {label(node)}" + (f" in {scope.title}" if scope.title else "")
+            inner = Scope(
+                (*scope.path, step),
+                title,
+                GraphIndex.of_graph(graph, scope.index),
+                Types(known, stated, infer, scope.types),
+                scope.opset,
+            )
+            yield inner
+            yield from _bodies(inner, inner_node)
+
+
+def _graphs(node: NodeProto, position: int) -> Iterator[tuple[Body, GraphProto]]:
+    for attribute in node.attribute:
+        if attribute.type == AttributeProto.GRAPH:
+            yield Body(position, attribute.name), attribute.g
+        elif attribute.type == AttributeProto.GRAPHS:
+            for number, graph in enumerate(attribute.graphs):
+                yield Body(position, attribute.name, number), graph
+
+
+def _functions(model: ModelProto, callers: Sequence[Scope]) -> list[Scope]:
+    """The functions that are called, each after every scope found so far that calls it."""
+    numbers = {(function.domain, function.name): number for number, function in enumerate(model.functions)}
+    found: list[Scope] = []
+    waiting, done = list(callers), set[int]()
+    calls: dict[int, list[tuple[Scope, NodeProto]]] = {}
+    for scope in waiting:  # grows while it is walked: functions call functions
+        for position in scope.index.nesting:
+            node = scope.index.nodes[position]
+            number = numbers.get((node.domain, node.op_type))
+            if number is not None:
+                calls.setdefault(number, []).append((scope, node))
+        if scope is waiting[-1]:
+            for number in [number for number in calls if number not in done]:
+                done.add(number)
+                inner = _function(model, number, calls[number])
+                found.append(inner)
+                waiting.append(inner)
+    return found
+
+
+def _function(model: ModelProto, number: int, calls: Sequence[tuple[Scope, NodeProto]]) -> Scope:
+    function = model.functions[number]
+    types: dict[str, TensorType] = {}
+    constants = set(function.input)
+    for scope, node in calls:
+        arguments = dict(zip(function.input, node.input, strict=False))
+        for name in function.input:
+            argument = arguments.get(name, "")
+            kind = scope.types[argument] if argument else TensorType(0, None)
+            types[name] = _agreed(types[name], kind) if name in types else kind
+            if not argument or not scope.index.is_constant(argument):
+                constants.discard(name)
+
+    def infer() -> Mapping[str, TensorType]:
+        alone = ModelProto(ir_version=max(model.ir_version, 8), functions=model.functions)
+        alone.opset_import.extend(function.opset_import)
+        known = {entry.domain for entry in function.opset_import}
+        alone.opset_import.extend(entry for entry in model.opset_import if entry.domain not in known)
+        alone.graph.name = function.name or "function"
+        alone.graph.node.extend(function.node)
+        alone.graph.input.extend(value_info(name, kind) for name, kind in types.items())
+        sort_nodes(alone.graph)
+        return tensor_types(inferred(alone).graph.value_info)
+
+    index = GraphIndex(function.node, function.input, function.output, constants=constants)
+    title = f"function {quoted(function.name)}"
+    opset = opset_of(function.opset_import) or opset_of(model.opset_import)
+    return Scope((Function(number),), title, index, Types(types, {}, infer), opset)
+
+
+def _agreed(one: TensorType, other: TensorType) -> TensorType:
+    """What two calls of a function have in common."""
+    if one.dims is None or other.dims is None or len(one.dims) != len(other.dims):
+        return TensorType(one.dtype, None)
+    return TensorType(one.dtype, tuple(a if a == b else None for a, b in zip(one.dims, other.dims, strict=True)))

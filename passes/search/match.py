@@ -1,0 +1,335 @@
+"""Find squeeze-and-excite blocks by what they mean.
+
+A block is a global mean of x, a path from it that acts on the descriptor alone with constant weights, and a Mul of that
+path's result with x itself or with a view of it. Which operators say so is the business of `forms`; this module walks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+
+from onnx import NodeProto
+
+from tse_onnx.passes.blocks.block import ECA, ESE, GATHER_EXCITE, KINDS, SE, Anatomy, Block, NodeRef, Step
+from tse_onnx.passes.edit.record import Memory, marked
+from tse_onnx.passes.edit.tiled import tiled_at
+from tse_onnx.passes.forms import excite
+from tse_onnx.passes.forms.act import Alias, Operand, Site
+from tse_onnx.passes.forms.descriptor import Descriptor
+from tse_onnx.passes.forms.flat import laid_behind
+from tse_onnx.passes.forms.squeeze import Squeeze, squeeze_at
+from tse_onnx.passes.forms.views import SHAPE_SLOTS
+from tse_onnx.passes.graph.index import GraphIndex
+from tse_onnx.passes.graph.layout import SPATIAL, View, view
+from tse_onnx.passes.graph.scope import Scope
+from tse_onnx.passes.graph.types import Types
+from tse_onnx.passes.names import fresh, module_of
+from tse_onnx.passes.reasons import Refusal, label, quoted, refuse
+
+DEFAULT_KINDS = frozenset({SE})
+
+# onnx and onnxruntime multiply sizes in single precision where a Resize is given scales.
+_LARGEST = 2**24
+
+
+@dataclass
+class _Walk:
+    """What a walk from a squeeze has seen so far."""
+
+    squeeze: Squeeze
+    root: View
+    held: dict[str, Descriptor]
+    steps: list[Step] = field(default_factory=list)
+    scales: list[tuple[int, str, str]] = field(default_factory=list)  # position, gate, map
+    sized: list[int] = field(default_factory=list)  # nodes that read a descriptor's shape
+
+
+def find(
+    scope: Scope, kinds: Collection[str] = DEFAULT_KINDS, taken: set[str] | None = None, memory: Memory | None = None
+) -> tuple[Block, ...]:
+    """Every global pooling of a scope, in node order: the blocks, those tiled already, and what was refused with its
+    reason.
+
+    Blocks of other kinds than `kinds` are refused. `taken` are names of other scopes' blocks, to which these are added.
+    `memory` is what the model remembers of tiled blocks whose nodes do not any more.
+    """
+    index, types, opset = scope.index, scope.types, scope.opset
+    memory = memory or {}
+    found, tiled = [], []
+    for position in range(len(index.nodes)):
+        squeeze = squeeze_at(position, index, types)
+        own = tiled_at(position, index, types, memory)
+        if own is not None:
+            tiled.append(own)
+        elif squeeze is None or marked(index.nodes[position]):
+            continue
+        elif isinstance(squeeze, Refusal):
+            found.append(_pooling(position, squeeze, index, types))
+        else:
+            block = _read(squeeze, index, types, opset, kinds)
+            if not squeeze.tentative or block.scale is not None:
+                found.append(block)
+    taken = set() if taken is None else taken
+    known = tuple(replace(block, name=fresh(block.name, taken)) for block in tiled)
+    blocks = [replace(block, scope=scope.title) for block in (*known, *_named(found, index, taken))]
+    return tuple(sorted(blocks, key=lambda block: block.squeeze.position))
+
+
+def _pooling(position: int, refusal: Refusal, index: GraphIndex, types: Types) -> Block:
+    node = index.nodes[position]
+    source = types[node.input[0]]
+    at = NodeRef(position, node.name, node.output[0])
+    return Block("", SE, at, None, node.input[0], source.sizes, source.dtype, refusal)
+
+
+def _read(squeeze: Squeeze, index: GraphIndex, types: Types, opset: int, kinds: Collection[str]) -> Block:
+    """The block that a mean opens. Where the pooled pixels were laid out anew, either map may be the one to scale."""
+    behind = laid_behind(squeeze, index, types)
+    if behind is None:
+        return _candidate(squeeze, index, types, opset, kinds)
+    block = _candidate(behind, index, types, opset, kinds)
+    if block.scale is not None:
+        return block
+    literal = _candidate(squeeze, index, types, opset, kinds)
+    meets = literal.scale is not None or (literal.refusal is not None and literal.refusal.code == "not-mul")
+    return literal if meets else block
+
+
+def _candidate(squeeze: Squeeze, index: GraphIndex, types: Types, opset: int, kinds: Collection[str]) -> Block:
+    position = squeeze.nodes[-1]
+    node = index.nodes[position]
+    source = types[squeeze.input]
+    walk = _Walk(squeeze, view(squeeze.input, index, types), {squeeze.output: squeeze.descriptor})
+    refusal = _follow(walk, index, types, opset) or _whole(walk, index)
+    kind, scale, anatomy = SE, None, None
+    if walk.scales:
+        where = walk.scales[0][0]
+        scale = NodeRef(where, index.nodes[where].name, index.nodes[where].output[0])
+        kind = _kind(walk.steps)
+    if refusal is None:
+        shaped = _anatomy(walk, index, types)
+        if isinstance(shaped, Refusal):
+            refusal = shaped
+        else:
+            anatomy = shaped
+    if refusal is None and (largest := max([size or 0 for size in source.sizes or ()], default=0)) > _LARGEST:
+        text = f"pools a map with an axis of {largest:,}; Resize computes exact sizes up to {_LARGEST:,}"
+        refusal = refuse("shape", text, node)
+    if refusal is None and squeeze.tentative:
+        text = "pools the whole map only at the size seen when exporting; bind that size with --input-shape"
+        refusal = refuse("size", text, node)
+    if refusal is None and kind not in kinds:
+        text = f"opens a block of kind {kind}, with {KINDS[kind]}; --kinds {kind} converts it"
+        refusal = refuse("kind", text, node)
+    at = NodeRef(position, node.name, squeeze.output)
+    steps = tuple(walk.steps)
+    return Block("", kind, at, scale, squeeze.input, source.sizes, source.dtype, refusal, steps, anatomy)
+
+
+def _kind(steps: Sequence[Step]) -> str:
+    mixers = [step.act.mixes for step in steps if step.act.mixes]
+    if not mixers:
+        return GATHER_EXCITE
+    if "full" not in mixers:
+        return ECA
+    return SE if len(mixers) > 1 else ESE
+
+
+def _follow(walk: _Walk, index: GraphIndex, types: Types, opset: int) -> Refusal | None:
+    """Follow the descriptor through every operator that acts on it, until it scales x; or say where it stops."""
+    waiting: dict[int, None] = {}  # operators of which an input is not known to hold a descriptor yet
+    reached = [walk.squeeze.output]
+    done: set[int] = set()
+    refusal = None
+    while reached and refusal is None:
+        value = reached.pop()
+        if value in index.outputs:
+            refusal = refuse("output", f"{quoted(value)} is an output of the graph")
+        for use in index.uses(value):
+            if refusal is not None:
+                break
+            position, node = use.node, index.nodes[use.node]
+            if use.slot < 0:
+                refusal = refuse("operator", "reads the descriptor inside a nested graph", node)
+            elif position in done:
+                continue
+            elif node.op_type == "Shape":
+                done.add(position)
+                walk.sized.append(position)
+            elif (other := _map_beside(walk, node, index, types)) is not None:
+                done.add(position)
+                refusal = _meets_map(walk, position, node, value, other)
+            else:
+                operands = _operands(walk, node, index, types)
+                if operands is None:
+                    waiting[position] = None
+                    continue
+                done.add(position)
+                waiting.pop(position, None)
+                act = excite.act(Site(node, operands, opset, index, types))
+                if isinstance(act, Refusal):
+                    refusal = act
+                else:
+                    walk.steps.append(Step(position, act))
+                    walk.held[node.output[0]] = act.result
+                    reached.append(node.output[0])
+    if refusal is None and waiting:
+        refusal = _stranger(index.nodes[min(waiting)], walk, index)
+    met = refusal is not None and refusal.code in (
+        "not-mul",
+        "other-tensor",
+        "quantised",
+    )  # a gate, if on the wrong thing
+    if refusal is not None and not met and not walk.scales and not _scaled(walk, index):
+        start = index.nodes[walk.squeeze.nodes[-1]]
+        stop = f" ({refusal.text})" if refusal.code in ("operator", "output") else ""
+        text = f"is never multiplied back onto {quoted(walk.squeeze.input)}: a head, not a gate{stop}"
+        return refuse("head", text, start)
+    return refusal
+
+
+def _map_beside(walk: _Walk, node: NodeProto, index: GraphIndex, types: Types) -> str | None:
+    """The pooled map, or a view of it, among the inputs of a node that reads a descriptor."""
+    for name in node.input:
+        if (
+            name
+            and name not in walk.held
+            and (name == walk.squeeze.input or _root(name, index, types) == walk.root.root)
+        ):
+            return name
+    return None
+
+
+def _root(value: str, index: GraphIndex, types: Types) -> str:
+    return "" if index.is_constant(value) else view(value, index, types).root
+
+
+def _meets_map(walk: _Walk, position: int, node: NodeProto, value: str, other: str) -> Refusal | None:
+    """A node reads both a descriptor and x: the scale, if it multiplies the two."""
+    if node.op_type != "Mul" or node.domain not in ("", "ai.onnx") or len(node.input) != 2:
+        return refuse("not-mul", f"meets the pooled tensor {quoted(other)}, and only a Mul scales it", node)
+    walk.scales.append((position, value, other))
+    return None
+
+
+def _operands(walk: _Walk, node: NodeProto, index: GraphIndex, types: Types) -> tuple[Operand, ...] | None:
+    """The inputs of an operator on the way; None while one is neither a descriptor so far nor settled before."""
+    operands = []
+    for slot, name in enumerate(node.input):
+        held = walk.held.get(name)
+        steers = slot == SHAPE_SLOTS.get(node.op_type) and index.is_size(name)
+        if name and held is None and not steers and not index.is_constant(name):
+            return None
+        dims = types[name].sizes if name and held is None else None
+        operands.append(Operand(name, held, dims))
+    return tuple(operands)
+
+
+def _stranger(node: NodeProto, walk: _Walk, index: GraphIndex) -> Refusal:
+    """Why an operator never got all of its inputs: what it reads beside the descriptor comes from elsewhere."""
+    other = next(name for name in node.input if name and name not in walk.held and not index.is_constant(name))
+    if node.op_type == "Mul":
+        return refuse(
+            "other-tensor", f"multiplies the gate with {quoted(other)}, not with the tensor that was pooled", node
+        )
+    return refuse("weights", f"reads {quoted(other)}, which is neither constant nor made from the mean alone", node)
+
+
+def _scaled(walk: _Walk, index: GraphIndex) -> bool:
+    """Whether anything multiplies the pooled map at all."""
+    values = {walk.squeeze.input, walk.root.root}
+    return any(index.nodes[use.node].op_type == "Mul" for value in values for use in index.uses(value))
+
+
+def _whole(walk: _Walk, index: GraphIndex) -> Refusal | None:
+    """Whether what was walked is one block: a single scale, whose gate and whose descriptors serve nothing else."""
+    start = index.nodes[walk.squeeze.nodes[-1]]
+    if not walk.scales:
+        text = f"is never multiplied back onto {quoted(walk.squeeze.input)}: a head, not a gate"
+        return refuse("head", text, start)
+    if len(walk.scales) > 1:
+        listed = " and ".join(label(index.nodes[position]) for position, _, _ in walk.scales)
+        return refuse("shared", f"gates more than once: {listed}", start)
+    position, gate, _ = walk.scales[0]
+    inside = {position, *walk.sized, *(step.position for step in walk.steps)}
+    for value in walk.held:
+        uses = index.uses(value)
+        readers = {use.node for use in uses}
+        if value != gate and position in readers:
+            return refuse("shared", f"scales by {quoted(value)} beside the gate", index.nodes[position])
+        if not readers - set(walk.sized):
+            return refuse("shared", f"leads to {quoted(value)}, which nothing reads", start)
+        if readers - inside or (value == gate and readers != {position}):
+            return refuse("shared", f"shares {quoted(value)} with another reader", start)
+    return _only_steers(walk, index)
+
+
+def _only_steers(walk: _Walk, index: GraphIndex) -> Refusal | None:
+    """Whether the shapes of descriptors that are read lead to nothing but the reshapes that go with the tiles."""
+    views = {step.position for step in walk.steps if isinstance(step.act.lowering, Alias)}
+    stack, seen = list(walk.sized), set(walk.sized)
+    while stack:
+        for name in index.nodes[stack.pop()].output:
+            if name in index.outputs:
+                return refuse("output", f"{quoted(name)}, made from a descriptor's shape, is an output of the graph")
+            for use in index.uses(name):
+                if use.node in views or use.node in seen:
+                    continue
+                node = index.nodes[use.node]
+                if not index.is_size(next(iter(node.output), "")):
+                    return refuse("shared", "reads the shape of a descriptor", node)
+                seen.add(use.node)
+                stack.append(use.node)
+    return None
+
+
+def _anatomy(walk: _Walk, index: GraphIndex, types: Types) -> Anatomy | Refusal:
+    """The parts of the block, if the gate lies along the channels of the map that it scales."""
+    squeeze = walk.squeeze
+    position, gate, scaled = walk.scales[0]
+    node, form = index.nodes[position], walk.held[gate]
+    rank = 2 + len(squeeze.spatial)
+    letters = {0: "N", squeeze.channel: "C", **dict(zip(squeeze.spatial, SPATIAL, strict=False))}
+    input_axes = "".join(letters[axis] for axis in range(rank))
+    other = view(scaled, index, types)
+    inward, outward = walk.root.along(rank), other.along(rank)
+    if len(inward) != rank or len(outward) != rank:
+        return refuse("layout", f"scales {quoted(scaled)}, whose layout cannot be told", node)
+    on_root = {axis: letter for letter, axis in zip(input_axes, inward, strict=True)}
+    map_axes = "".join(on_root[axis] for axis in outward)
+    if len(form.axes) > rank:
+        return refuse("layout", "gets a gate with more axes than the map has", node)
+    aligned = form.axes.rjust(rank, "1")
+    for letter, place in zip(aligned, map_axes, strict=True):
+        if (letter == "C") != (place == "C") or (letter == "N" and place != "N"):
+            return refuse(
+                "layout", f"gets a gate that lies along [{', '.join(aligned)}] for a map [{', '.join(map_axes)}]", node
+            )
+    if form.channels is None or form.channels != squeeze.descriptor.channels:
+        text = f"gets a gate of {form.channels or '?'} channels for a map of {squeeze.descriptor.channels or '?'}"
+        return refuse("channels", text, node)
+    between = dict.fromkeys((*walk.root.nodes, *other.nodes))
+    root_axes = "".join(on_root[axis] for axis in range(rank))
+    return Anatomy(
+        squeeze, tuple(walk.steps), gate, scaled, input_axes, map_axes, walk.root.root, root_axes, tuple(between)
+    )
+
+
+def _named(blocks: Sequence[Block], index: GraphIndex, taken: set[str]) -> tuple[Block, ...]:
+    """The blocks, each with a name of its own: its module's, or its squeeze's where that is unknown or not unique."""
+    own = [block.squeeze.node or block.squeeze.output for block in blocks]
+    modules = [
+        module_of(
+            [index.nodes[position] for position in (block.squeeze.position, *(step.position for step in block.path))]
+        )
+        if block.path and block.scale
+        else ""
+        for block in blocks
+    ]
+    counts = Counter(modules)
+    return tuple(
+        replace(block, name=fresh(module if module and counts[module] == 1 else name, taken))
+        for block, module, name in zip(blocks, modules, own, strict=True)
+    )

@@ -1,0 +1,61 @@
+"""Every bundled network, as it is and converted, runs row by row in the predicted room and equals onnxruntime."""
+
+from __future__ import annotations
+
+import pytest
+
+import models
+import tse_onnx
+from tse_onnx.passes.blocks.tiling import RUNNING, Tiling
+from tse_onnx.streaming.execute.certificate import certify
+from tse_onnx.streaming.network.network import network_of
+
+TILINGS = {
+    "original": None,
+    "tile of 7": Tiling(7),
+    "running, 3 rows": Tiling(3, squeeze=RUNNING),
+}
+
+
+def certified(name, model):
+    network = network_of(model)
+    return certify(model, network, {network.sources[0].name: models.images(name)})
+
+
+# One export of each network is enough for the whole proof in every run of the suite; the rest are marked long.
+QUICK = ("digits_se", "efficientnet_b0_torchscript_17", "mobilenetv3_large_dynamo_20")
+CASES = [
+    pytest.param(name, tiling, marks=() if name in QUICK else pytest.mark.long)
+    for name in models.names()
+    for tiling in TILINGS
+]
+
+
+@pytest.mark.parametrize(("name", "tiling"), CASES)
+def test_a_bundled_network_is_certified(name, tiling):
+    model = models.load(name)
+    if TILINGS[tiling] is not None:
+        model = tse_onnx.convert(model, tiling=TILINGS[tiling], verify=False).model
+    found = certified(name, model)
+    assert found.passed, [proof.text for proof in found.proofs if not proof.passed]
+    assert found.peak_bytes <= found.bound_bytes
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_the_model_sees_the_gates_that_the_metric_counts(name):
+    """Two ways to the paper's figure: from the blocks, and from what waits for what in the graph."""
+    model = models.load(name)
+    paper = tse_onnx.buffering(model, 7).totals
+    assert tse_onnx.dataflow(model).totals["gate"].elements == paper.before
+    converted = tse_onnx.convert(model, rows=7, verify=False).model
+    assert tse_onnx.dataflow(converted).totals["gate"].elements == paper.after
+
+
+@pytest.mark.parametrize("means", ["matmul", "cumsum"])
+def test_a_running_squeeze_holds_as_many_rows_as_a_tile(means):
+    model = models.load("digits_se")
+    held = tse_onnx.dataflow(
+        tse_onnx.convert(model, tiling=Tiling(3, squeeze=RUNNING), means=means, verify=False).model
+    )
+    gates = [buffer for buffer in held.buffers if buffer.kind == "gate"]
+    assert [buffer.min.rows for buffer in gates] == [3] * 4

@@ -1,0 +1,1 @@
+"""From a model to a converted model and its report, and back."""

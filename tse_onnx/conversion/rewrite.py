@@ -1,0 +1,149 @@
+"""From decisions to a changed model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import onnx
+from onnx import ModelProto, ValueInfoProto
+
+from tse_onnx.decision.analysis import Part
+from tse_onnx.decision.decision import CONVERTED, Decision
+from tse_onnx.decision.preparation import Preparation
+from tse_onnx.errors import UsageError
+from tse_onnx.passes.blocks.recompute import Recomputed
+from tse_onnx.passes.blocks.tiling import Running
+from tse_onnx.passes.graph.scope import DEFAULT_DOMAINS, Scope, opset_of
+
+if TYPE_CHECKING:
+    from tse_onnx.passes.edit.splice import Change, Edit
+    from tse_onnx.passes.lowering import Style
+
+_CUMSUM = 11  # the opset from which on there is a CumSum
+
+
+def style_of(upsample: str, means: str) -> Style:
+    """How gates are spread and running means computed, by name. Raises `UsageError` for a name that there is not."""
+    from tse_onnx.passes.lowering import Means, Style, Upsample
+
+    try:
+        return Style(Upsample(upsample), Means(means))
+    except ValueError:
+        choices = [", ".join(form.value for form in kind) for kind in (Upsample, Means)]
+        raise UsageError(f"gates are spread by {choices[0]}, running means made by {choices[1]}") from None
+
+
+def rewrite(made: Preparation, style: Style, *, owned: bool) -> tuple[ModelProto, tuple[Change, ...]]:
+    """The converted model and what was changed in it; a model that is `owned` is changed in place instead of copied."""
+    source = made.analysis.source
+    if owned:
+        converted = source.model
+    else:
+        converted = ModelProto()
+        converted.CopyFrom(source.model)
+    chosen = {decision.block.name: decision for decision in made.decisions if decision.status == CONVERTED}
+    changes: tuple[Change, ...] = ()
+    if chosen:
+        from tse_onnx.passes.edit.memory import remember, remembered
+        from tse_onnx.passes.edit.record import next_step
+        from tse_onnx.passes.edit.splice import Change, apply
+        from tse_onnx.passes.names import taken_names
+
+        taken = taken_names(source.model)
+        tiled = any(block.tiled for block in made.written.blocks)
+        step = next_step(source.model, remembered(source.model)) if tiled else 1
+        # The first block remembers for all what the inputs were.
+        inputs = [value for value in source.model.graph.input if value.name in made.written.bound]
+        changes = tuple(
+            Change(part.scope.path, _edits(source.model, part, chosen, taken, style, step, inputs))
+            for part in made.written.parts
+            if any(block.name in chosen for block in part.blocks)
+        )
+        apply(converted, changes)
+        remember(converted, changes)
+    if made.written.bound:
+        from tse_onnx.passes.graph.types import bind_inputs
+
+        bind_inputs(converted.graph, made.written.bound)
+    return converted, changes
+
+
+def _check_means(style: Style, form: object, opset: int) -> None:
+    if style.means.value == "cumsum" and isinstance(form, Running) and opset < _CUMSUM:
+        raise UsageError(
+            f"running means by cumsum need opset {_CUMSUM}; the model uses opset {opset}: leave out --means cumsum"
+        )
+
+
+def _check_operators(edit: Edit, scope: Scope, model: ModelProto) -> None:
+    """onnx takes a function of another opset than the model's only with operators that are the same in both."""
+    own = opset_of(model.opset_import)
+    if scope.opset in (own, 0) or not own:
+        return
+    used = dict.fromkeys(node.op_type for node in scope.index.nodes if node.domain in DEFAULT_DOMAINS)
+    if _changed(used, own, scope.opset):
+        return  # not taken as it is, either
+    added = dict.fromkeys(node.op_type for nodes in edit.nodes.values() for node in nodes)
+    if changed := _changed(added, own, scope.opset):
+        way_out = "try another --upsample, or " if changed[0] == "Resize" else ""
+        raise UsageError(
+            f"{scope.title} uses opset {scope.opset}, the model opset {own}, and onnx takes no operator there that is "
+            f"not the same in both, as {changed[0]} is not: {way_out}convert all of the model to one opset"
+        )
+
+
+def _changed(operators: Iterable[str], *opsets: int) -> list[str]:
+    """Those operators of onnx that are not the same at two opsets."""
+    changed = []
+    for operator in operators:
+        try:
+            one, other = (onnx.defs.get_schema(operator, opset).since_version for opset in opsets)
+        except (onnx.defs.SchemaError, TypeError):  # not in one of them, or an opset that is no C integer
+            continue
+        if one != other:
+            changed.append(operator)
+    return changed
+
+
+def _shared(part: Part, chosen: Mapping[str, Decision]) -> frozenset[int]:
+    """The nodes that some edit of the part copies, and those that make what it copies them from."""
+    found = set[int]()
+    for block in part.blocks:
+        form = chosen[block.name].form if block.name in chosen else None
+        if isinstance(form, Recomputed):
+            maker = part.scope.index.producer(form.held)
+            found.update(form.nodes if maker is None else (maker, *form.nodes))
+    return frozenset(found)
+
+
+def _edits(
+    model: ModelProto,
+    part: Part,
+    chosen: Mapping[str, Decision],
+    taken: set[str],
+    style: Style,
+    step: int,
+    inputs: list[ValueInfoProto],
+) -> tuple[Edit, ...]:
+    from tse_onnx.passes.edit.record import Recorder
+    from tse_onnx.passes.graph.scope import container
+    from tse_onnx.passes.lowering import lower
+
+    edits = []
+    style = replace(style, shared=_shared(part, chosen))
+    recorder = Recorder(container(model, part.scope.path), step, part.scope.opset)
+    for block in part.blocks:
+        decision = chosen.get(block.name)
+        if decision is None:
+            continue
+        form = decision.open_strips or decision.form
+        assert form is not None
+        assert decision.choice is not None
+        _check_means(style, form, part.scope.opset)
+        edit = lower(block, form, part.scope, taken, style)
+        _check_operators(edit, part.scope, model)
+        edits.append(recorder.recorded(edit, block, decision.choice, inputs))
+        inputs.clear()
+    return tuple(edits)

@@ -1,0 +1,171 @@
+"""Read a model once: its index, its types, its blocks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from onnx import TensorProto, ValueInfoProto
+
+from tse_onnx.errors import ModelError, UsageError
+from tse_onnx.files.source import Source
+from tse_onnx.passes.blocks.block import KINDS, Block
+from tse_onnx.passes.edit.memory import remembered
+from tse_onnx.passes.edit.record import Memory
+from tse_onnx.passes.graph.scope import Scope, scopes
+from tse_onnx.passes.graph.types import Dim, TensorType, tensor_type
+from tse_onnx.passes.reasons import printable, quoted
+from tse_onnx.passes.search.match import DEFAULT_KINDS, find
+from tse_onnx.timing import phase
+
+InputShapes = Mapping[str, tuple[Dim, ...]]
+_log = logging.getLogger(__name__)
+LARGEST_DIM = 2**63 - 1  # protobuf's, and no model's
+
+
+@dataclass(frozen=True)
+class Part:
+    """A scope of the model and what was found in it."""
+
+    scope: Scope
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A model with everything that was found out about it; `bound` are the input shapes that the user gave."""
+
+    source: Source
+    parts: tuple[Part, ...]
+    bound: InputShapes
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The blocks of all parts, the main graph's first."""
+        return tuple(block for part in self.parts for block in part.blocks)
+
+    @property
+    def main(self) -> Scope:
+        """The main graph."""
+        return self.parts[0].scope
+
+
+def analyse(
+    source: Source, input_shapes: InputShapes | None = None, kinds: Collection[str] = DEFAULT_KINDS
+) -> Analysis:
+    """Find the blocks of a model, with its inputs bound to `input_shapes` (dimensions by input name; "" for the only
+    input).
+
+    Raises `ModelError` for a graph with a cycle, `UsageError` for a shape that fits no input or an unknown kind.
+    """
+    if unknown := sorted(set(kinds) - KINDS.keys()):
+        raise UsageError(f"there is no kind {quoted(unknown[0])}; the kinds are {', '.join(KINDS)}")
+    bound = bind(source, input_shapes or {})
+    taken: set[str] = set()
+    with phase(_log, "indexing and inferring types"):
+        found = scopes(source.model, bound)
+    with phase(_log, "matching"):
+        memory = _memory(source)
+        parts = tuple(Part(scope, find(scope, kinds, taken, memory)) for scope in found)
+    analysis = Analysis(source, parts, bound)
+    _log_found(analysis)
+    return analysis
+
+
+def _memory(source: Source) -> Memory:
+    try:
+        return remembered(source.model)
+    except ModelError:  # damaged: what nodes remember is left
+        return {}
+
+
+def _log_found(analysis: Analysis) -> None:
+    blocks = analysis.blocks
+    refused = sum(block.refusal is not None for block in blocks)
+    _log.info("%d blocks and %d other poolings in %d graphs", len(blocks) - refused, refused, len(analysis.parts))
+    if not _log.isEnabledFor(logging.DEBUG):
+        return
+    for block in blocks:
+        if block.refusal is not None:
+            _log.debug("%s is no block (%s): %s", quoted(block.name), block.refusal.code, block.refusal.text)
+        else:
+            _log.debug("%s is a block of kind %s on %s %s", quoted(block.name), block.kind, quoted(block.input),
+                       printable(str(block.shape)))  # fmt: skip
+
+
+def fed_inputs(source: Source) -> list[ValueInfoProto]:
+    """The inputs that a caller feeds: those that are not initializers as well."""
+    weights = {tensor.name for tensor in source.model.graph.initializer}
+    return [value for value in source.model.graph.input if value.name not in weights]
+
+
+def need_sizes(analysis: Analysis) -> None:
+    """Raise `ModelError`, with the option to use, where a block's height or width depends on a dynamic input."""
+    unknown = min(filter(_unsized, analysis.blocks), key=lambda block: block.refusal is not None, default=None)
+    if unknown is None:
+        return
+    for value in fed_inputs(analysis.source):
+        dims = analysis.bound.get(value.name) or tensor_type(value.type.tensor_type).dims
+        if dims is None:
+            raise ModelError(
+                f"the size of what {quoted(unknown.name)} pools is not known: input {quoted(value.name)} has no shape; "
+                f"bind it, for example --input-shape {printable(value.name)}:1,3,224,224"
+            )
+        if unknown.refusal is None and any(not isinstance(dim, int) for dim in dims[1:]):
+            sizes = [str(dim) if isinstance(dim, int) else usual for dim, usual in
+                     zip(dims, ("1", "3", *("224",) * len(dims)), strict=False)]  # fmt: skip
+            shown = ", ".join("?" if dim is None else str(dim) for dim in dims)
+            raise ModelError(
+                f"the height and width of block {quoted(unknown.name)} are not known: input {quoted(value.name)} is "
+                f"[{printable(shown)}]; bind it, for example --input-shape {printable(value.name)}:{','.join(sizes)}"
+            )
+
+
+def _unsized(block: Block) -> bool:
+    """Whether the size is all that may be missing: the block is none, or one that was refused for its shape."""
+    if block.refusal is not None:
+        return block.refusal.code == "shape"
+    if block.tiled is not None:
+        return False
+    return not block.extents or None in block.extents
+
+
+def bind(source: Source, wanted: InputShapes) -> dict[str, tuple[Dim, ...]]:
+    """`wanted` by the names of the model's inputs; `UsageError` where a shape fits none."""
+    inputs = {value.name: value for value in fed_inputs(source)}
+    bound = {}
+    for name, dims in wanted.items():
+        if not name and len(inputs) == 1:
+            name = next(iter(inputs))
+        if name in bound:
+            raise UsageError(f"--input-shape gives {quoted(name)} twice")
+        if name not in inputs:
+            raise UsageError(
+                f"--input-shape names {quoted(name)}, which is no input of the model; its inputs are "
+                + ", ".join(quoted(known) for known in inputs)
+            )
+        for dim in dims:
+            if isinstance(dim, bool) or not (dim is None or isinstance(dim, str) or 0 < dim <= LARGEST_DIM):
+                raise UsageError(f"--input-shape gives {quoted(name)} a dimension of {dim}")
+        stated = tensor_type(inputs[name].type.tensor_type).dims
+        if stated is not None and len(stated) != len(dims):
+            raise UsageError(f"--input-shape gives {quoted(name)} {len(dims)} dimensions; the model says {len(stated)}")
+        for axis, (was, now) in enumerate(zip(stated or dims, dims, strict=True)):
+            if isinstance(was, int) and was != now:
+                raise UsageError(
+                    f"--input-shape gives {quoted(name)} {now} on axis {axis}; the model fixes it to {was}"
+                )
+        bound[name] = tuple(dims)
+    return bound
+
+
+def input_types(analysis: Analysis) -> dict[str, TensorType]:
+    """Types of the inputs that a caller feeds, as bound."""
+    return {
+        value.name: TensorType(
+            value.type.tensor_type.elem_type or TensorProto.FLOAT,
+            analysis.bound.get(value.name) or tensor_type(value.type.tensor_type).dims,
+        )
+        for value in fed_inputs(analysis.source)
+    }

@@ -1,0 +1,1 @@
+"""Models and reports as files: read with care, written whole or not at all."""

@@ -1,0 +1,156 @@
+"""Reports as tables, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tse_onnx.conversion.report import Report
+from tse_onnx.decision.buffering import BlockBuffering
+from tse_onnx.decision.decision import CONVERTED, REFUSED
+from tse_onnx.passes.blocks.block import Block, NodeRef
+from tse_onnx.passes.reasons import printable
+from tse_onnx.report.page import Table
+
+if TYPE_CHECKING:
+    from tse_onnx.decision.explanation import Story
+    from tse_onnx.report.page import Page
+    from tse_onnx.verification.result import Verification
+
+
+def print_inspection(page: Page, model: str, blocks: Sequence[Block]) -> None:
+    """The blocks of a model and what was refused."""
+    found = [block for block in blocks if block.refusal is None]
+    if found:
+        rows = [
+            (
+                (
+                    printable(block.name),
+                    block.kind + (f", {block.status}" if block.tiled is not None else ""),
+                    _shape(block),
+                    _node(block.squeeze),
+                    _node(block.scale),
+                ),
+                "",
+            )
+            for block in found
+        ]
+        page.print(Table(("block", "kind", "C × H × W", "squeeze", "scale"), rows))
+        _say(page, f"{_count(len(found), 'block')} in {model}")
+    else:
+        _say(page, f"{model}: no squeeze-and-excite block")
+    for block in blocks:
+        if block.refusal is not None:
+            _say_refused(page, block.name, block.refusal.text)
+
+
+def print_report(page: Page, report: Report, outcome: str) -> None:
+    """Every block's figures, the sums, the refusals and what was checked; `outcome` says what was done."""
+    figures, totals = report.buffering.blocks, report.buffering.totals
+    shown = [block for block in figures if block.decision.status != REFUSED or block.before is not None]
+    if shown:
+        rows = [(_row(block), "" if block.decision.status == CONVERTED else "dim") for block in shown]
+        saved = f"{100 * totals.reduction:.1f} %"
+        sums = (f"{totals.before:,}", f"{totals.after:,}", saved, f"{totals.macs_added:,}")
+        rows.append((["total", "", "", "", "", *sums], "bold"))
+        headings = ("block", "", "C × H × W", "tile", "descriptors", "buffer before", "after", "saved", "MACs added")
+        page.print(Table(headings, rows, right=(4, 5, 6, 7, 8)))
+        before, after = _size(totals.before_bytes), _size(totals.after_bytes)
+        _say(page, f"Buffers in elements, for one image; in bytes {before} before, {after} after.")
+    for block in figures:
+        if block.decision.status == REFUSED:
+            _say_refused(page, block.decision.block.name, block.decision.reason or "")
+        elif block.decision.status == CONVERTED and block.decision.choice is not None and block.decision.note:
+            done = block.decision.choice.done.capitalize()
+            _say(page, f"{done}: {block.decision.block.name}: {block.decision.note}")
+    for name, dims in report.input_shapes.items():
+        listed = ", ".join("?" if dim is None else str(dim) for dim in dims)
+        if report.dynamic:
+            _say(page, f"Figures and checks are for {name} of [{listed}]; the model keeps its dynamic size.")
+        else:
+            _say(page, f"Input {name} is bound to [{listed}].")
+    if report.verification is not None:
+        _print_verification(page, report.verification)
+    if report.certificate is not None:
+        from tse_onnx.report.stream import print_certificate
+
+        print_certificate(page, report.certificate)
+    _say(page, outcome, style="bold")
+
+
+def _print_verification(page: Page, found: Verification) -> None:
+    """What was checked, in a line each."""
+    for drift in found.drift:
+        ratio = "equal" if drift.sqnr_db is None else f"SQNR {drift.sqnr_db:.1f} dB"
+        agreement = "" if drift.top1_agreement is None else f", top-1 agreement {100 * drift.top1_agreement:.1f} %"
+        _say(page, f"Drift of {drift.output}: max {drift.max_abs:.3g}, {ratio}{agreement} ({found.inputs}).")
+    exact = [check for check in found.blocks if check.exact]
+    tiled = [check for check in found.blocks if not check.exact]
+    if exact:
+        nodes = f"{_count(len(exact), 'block')} against the original's own nodes, bit for bit"
+        _say(page, f"Verified: {nodes}; everything else is byte for byte the input.")
+    worst = max(tiled, key=lambda check: check.ratio, default=None)
+    if worst is not None:
+        tiles = f"{_count(len(tiled), 'block')} against the original run on every tile"
+        moved = min((check.gate_spread for check in tiled if check.gate_spread is not None), default=None)
+        gates = "" if moved is None else f", gates differ by {100 * moved:.2g} % or more between tiles"
+        error = f"largest error {worst.ratio:.2g} of its tolerance{gates}"
+        _say(page, f"Verified: {tiles} ({error}); everything else is byte for byte the input.")
+    for note in found.notes:
+        _say(page, f"Note: {note}.")
+
+
+def print_story(page: Page, story: Story) -> None:
+    """How a candidate was read, a line for each step."""
+    block = story.block
+    _say(page, f"{block.name} ({block.scope})" if block.scope else block.name, style="bold")
+    for line in story.lines:
+        said = line.text if not line.node or line.node in line.text else f"{line.node} {line.text}"
+        _say(page, f"  {said}  {line.axes}".rstrip())
+
+
+def _say(page: Page, text: str, style: str = "") -> None:
+    """A line of text as it is: no markup, no colours for numbers, no breaks in a pipe."""
+    page.print(printable(text), style=style, markup=False, highlight=False, soft_wrap=not page.is_terminal)
+
+
+def _say_refused(page: Page, name: str, reason: str) -> None:
+    _say(page, f"Not converted: {name}: {reason}" if name not in reason else f"Not converted: {reason}")
+
+
+def _row(figures: BlockBuffering) -> list[str]:
+    block, tile, choice = figures.decision.block, figures.tile, figures.decision.choice
+    before, after = figures.before or 0, figures.after or 0
+    return [
+        printable(block.name),
+        figures.decision.status,
+        _shape(block),
+        " × ".join(map(str, tile)) if tile else choice.kind if choice is not None and figures.decision.form else "",
+        "" if figures.descriptors is None else f"{figures.descriptors:,}",
+        f"{before:,}",
+        f"{after:,}",
+        f"{100 * (1 - after / before):.1f} %" if before else "",
+        "" if figures.macs_added is None else f"{figures.macs_added:,}",
+    ]
+
+
+def _node(node: NodeRef | None) -> str:
+    return "" if node is None else printable(node.node or node.output)
+
+
+def _shape(block: Block) -> str:
+    sizes = (block.channels, *block.extents) if block.extents else (block.shape or (None, None))[1:]
+    return " × ".join("?" if size is None else str(size) for size in sizes)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _size(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.4g} {unit}"
+        size /= 1024
+    return f"{size:.4g} GiB"

@@ -1,0 +1,163 @@
+"""Evaluations as tables, for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from tse_onnx.evaluation.result import Evaluation, ModelScores, loss_of, sums_of
+from tse_onnx.passes.reasons import printable
+from tse_onnx.report.page import Table
+from tse_onnx.runtime.scores import Score
+
+if TYPE_CHECKING:
+    from tse_onnx.evaluation.correlation import BlockCorrelation, Correlations
+    from tse_onnx.report.page import Page
+
+# Headings, what a cell of another model says, and what that of the original says.
+_Column = tuple[str, Callable[[Score], str], Callable[[Score], str]]
+
+
+def print_evaluation(page: Page, found: Evaluation) -> None:
+    """What every model is like on the data, and every stage."""
+    scores = [score for model in found.models for score in model.outputs]
+    several = len({score.output for score in scores}) > 1
+    columns = _columns(scores)
+    rows: list[tuple[Sequence[str], str]] = []
+    if any(score.accuracy for score in scores):
+        for score in found.models[0].outputs:
+            if score.accuracy is not None:
+                name = [printable(score.output)] * several
+                rows.append(
+                    ([printable(found.original), *name, *(original(score) for _, _, original in columns)], "dim")
+                )
+    for model in found.models:
+        for score in model.outputs:
+            name = [printable(score.output)] * several
+            rows.append(([printable(model.model), *name, *(cell(score) for _, cell, _ in columns)], ""))
+    headings = ["model", *["output"] * several, *(heading for heading, _, _ in columns)]
+    page.print(Table(headings, rows, right=range(1 + several, len(headings))))
+    if found.stages is not None:
+        _print_stages(page, found)
+    prepared = "" if found.preprocess is None else f": {found.preprocess}"
+    say(page, f"{found.data}{prepared}.")
+    for skipped in found.skipped:
+        say(page, f"Skipped: {skipped} cannot be read.")
+
+
+def _print_stages(page: Page, found: Evaluation) -> None:
+    assert found.stages is not None
+    whole = found.models[0].main
+    columns = _columns([main for stage in found.stages if (main := ModelScores("", stage.outputs).main)] or [])
+    before = sum(stage.before for stage in found.stages)
+    saved = [stage.before - stage.after for stage in found.stages]
+    rows: list[tuple[Sequence[str], str]] = []
+    for number, (stage, less) in enumerate(zip(found.stages, saved, strict=True), 1):
+        main = ModelScores("", stage.outputs).main
+        size = " × ".join(map(str, stage.extents))
+        counts = [f"{stage.converted} of {len(stage.blocks)}", _percent(less / before if before else 0)]
+        cells = [cell(main) if main is not None else "" for _, cell, _ in columns]
+        rows.append(([str(number), size, *counts, *cells], "" if stage.converted else "dim"))
+    if whole is not None:
+        blocks = f"{sum(one.converted for one in found.stages)} of {sum(len(one.blocks) for one in found.stages)}"
+        cells = [cell(whole) for _, cell, _ in columns]
+        rows.append((["all", "", blocks, _percent(sum(saved) / before if before else 0), *cells], "bold"))
+    headings = ("stage", "map", "converted", "buffer saved", *(heading for heading, _, _ in columns))
+    page.print(Table(headings, rows, right=range(2, len(headings))))
+    loss, kl = sums_of(found.stages)
+    if whole is None or kl is None:
+        return
+    points = "" if loss is None else f"{loss:.1f} points of top-1 and "
+    together = "" if whole.accuracy is None else f"{loss_of(whole):.1f} points and "
+    say(page, f"One by one the stages cost {points}a divergence of {kl:.4f}; all at once {together}{whole.kl:.4f}.")
+
+
+def print_correlations(page: Page, found: Correlations) -> None:
+    """How well tiles stand for whole maps, block by block."""
+    rows = [
+        (
+            (
+                printable(block.block),
+                " × ".join(map(str, (block.channels, *block.extents))),
+                block.tiling,
+                *_correlation(block, "squeeze"),
+                *_correlation(block, "excite"),
+            ),
+            "",
+        )
+        for block in found.blocks
+    ]
+    headings = ("block", "C × H × W", "", "r of means", "worst tile", "r of gates", "worst tile")
+    if rows:
+        page.print(Table(headings, rows, right=(3, 4, 5, 6)))
+    else:
+        say(page, "No block has tiles to correlate.")
+    if any(block.excite is None for block in found.blocks):
+        say(page, "No r: the gates do not vary, or cannot be computed from a mean alone.")
+
+
+def _correlation(block: BlockCorrelation, name: str) -> tuple[str, str]:
+    each = [value for tile in block.tiles if (value := getattr(tile, name)) is not None]
+    whole = getattr(block, name)
+    return "–" if whole is None else f"{whole:.3f}", f"{min(each):.3f}" if each else "–"
+
+
+def _columns(scores: Sequence[Score]) -> list[_Column]:
+    """The columns for which there is anything to say."""
+    columns: list[_Column] = []
+    if any(score.accuracy for score in scores):
+        columns += _accuracy("top-1", "top1")
+        if any(score.accuracy and score.accuracy.top5 is not None for score in scores):
+            columns += _accuracy("top-5", "top5")
+        columns.append(("lost, gained", _changed, lambda score: ""))
+    if any(score.agreement is not None for score in scores):
+        columns.append(("agreement", lambda score: _percent(score.agreement), lambda score: ""))
+        columns.append(("KL", lambda score: "" if score.kl is None else f"{score.kl:.4f}", lambda score: ""))
+    if any(score.differing is not None for score in scores):
+        columns.append(("differing", lambda score: _percent(score.differing), lambda score: ""))
+    columns.append(("SQNR", _ratio, lambda score: ""))
+    columns.append(("max", lambda score: f"{score.max_abs:.3g}", lambda score: ""))
+    return columns
+
+
+def _accuracy(heading: str, name: str) -> list[_Column]:
+    """The accuracy of either model, and by how many points it changes."""
+
+    def value(score: Score, which: str) -> float | None:
+        return None if score.accuracy is None else getattr(score.accuracy, which)
+
+    def change(score: Score) -> str:
+        now, was = value(score, name), value(score, f"original_{name}")
+        return "" if now is None or was is None else points(100 * (now - was))
+
+    original = f"original_{name}"
+    return [
+        (heading, lambda score: _percent(value(score, name)), lambda score: _percent(value(score, original))),
+        ("change", change, lambda score: ""),
+    ]
+
+
+def points(value: float) -> str:
+    """Percentage points with a sign, none where that is nothing."""
+    shown = f"{value:+.1f}".replace("-", "−")
+    return "0.0" if shown in ("+0.0", "−0.0") else shown
+
+
+def _changed(score: Score) -> str:
+    return "" if score.accuracy is None else f"{score.accuracy.lost}, {score.accuracy.gained}"
+
+
+def _ratio(score: Score) -> str:
+    if score.sqnr_db is None:
+        return "equal"
+    return f"{score.sqnr_db:.1f} dB" if math.isfinite(score.sqnr_db) else "none"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f} %"
+
+
+def say(page: Page, text: str) -> None:
+    """A line of text as it is: no markup, no colours for numbers, no breaks in a pipe."""
+    page.print(printable(text), markup=False, highlight=False, soft_wrap=not page.is_terminal)

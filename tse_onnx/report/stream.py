@@ -1,0 +1,135 @@
+"""The dataflow model and its certificate as tables, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tse_onnx.passes.reasons import printable
+from tse_onnx.report.page import Table
+from tse_onnx.streaming.depths.result import GATE, LINE, SKIP, STREAM, Buffer, Dataflow, Sums
+from tse_onnx.streaming.network.machine import PIXEL
+
+if TYPE_CHECKING:
+    from tse_onnx.report.page import Page
+    from tse_onnx.streaming.execute.certificate import Certificate
+
+_KIND_NAMES = {
+    GATE: "held for a gate",
+    SKIP: "skip connections",
+    LINE: "line buffers",
+    STREAM: "rows on their way",
+}
+_UNITS = ("B", "KiB", "MiB")
+
+
+def print_dataflow(page: Page, found: Dataflow, top: int) -> None:
+    """The buffers that hold most, why, and the sums; `top` of them, 0 for all."""
+    ranked = found.contributors
+    shown = ranked[:top] if top else ranked
+    unit = "pixels" if found.machine.grain == PIXEL else "rows"
+    heads = ("tensor", "kind", "C × H × W", "window", "asap", "min", "no stall", f"elements ({unit} at min)", "bytes")
+    rows = [(_row(buffer), "") for buffer in shown]
+    hidden = ranked[len(shown) :]
+    if hidden:
+        sums = Sums(sum(each.min.elements for each in hidden), sum(each.min.bytes for each in hidden))
+        rest = [f"{len(hidden)} more", "", "", "", "", "", "", f"{sums.elements:,}", size(sums.bytes)]
+        rows.append((rest, "dim"))
+    total = found.totals["min"]
+    rows.append((["total", "", "", "", "", "", "", f"{total.elements:,}", size(total.bytes)], "bold"))
+    page.print(Table(heads, rows, right=(3, 4, 5, 6, 7, 8)))
+    _say(page, f"Depths in {unit} of each tensor, for one image; {found.height} rows come in.")
+    for buffer in shown:
+        if buffer.why is not None:
+            _say(page, f"{buffer.name} holds {buffer.min.rows} of {buffer.height} rows: {buffer.why}.")
+    page.print(_sums_table(found))
+    for output, rows_in in found.fill.items():
+        _say(page, f"The first row of {output} leaves after {rows_in} of {found.height} input rows.")
+    for stage in found.barriers:
+        _say(page, f"Barrier: {stage.label}: {stage.barrier}.")
+
+
+def print_change(page: Page, before: Dataflow, after: Dataflow) -> None:
+    """The whole network before and after a conversion, the paper's figure first."""
+    rows = [(_change("paper's figure: scale buffers", before.totals["gate"], after.totals["gate"]), "bold")]
+    rows += [
+        (_change(name, before.kinds[kind]["min"], after.kinds[kind]["min"]), "") for kind, name in _KIND_NAMES.items()
+    ]
+    rows.append((_change("accumulators", before.accumulators, after.accumulators), ""))
+    rows.append((_change("whole network", total(before), total(after)), "bold"))
+    heads = ("in a machine that streams rows", "before", "after", "saved", "bytes before", "after")
+    page.print(Table(heads, rows, right=(1, 2, 3, 4, 5)))
+    for name, count in after.fill.items():
+        was = before.fill.get(name, count)
+        if was != count:
+            _say(page, f"The first row of {name} leaves after {count} input rows instead of {was}.")
+    named = dict.fromkeys((*before.unknown, *after.unknown))
+    for label in named:
+        _say(page, f"Not known to the dataflow model, and taken for a barrier: {label}.")
+
+
+def print_certificate(page: Page, found: Certificate) -> None:
+    """What was proved, a line each."""
+    for proof in found.proofs:
+        verdict = "Proved" if proof.passed else "FAILED" if proof.decided else "Not decided"
+        _say(page, f"{verdict}: {proof.text}.")
+    skew = f"{found.seconds / found.reference_seconds:.1f} times" if found.reference_seconds else "not compared with"
+    _say(
+        page,
+        f"Stored at most {size(found.peak_bytes)} at once, of {size(found.bound_bytes)} predicted room; "
+        f"{found.firings:,} firings in {found.seconds:.2f} s, {skew} onnxruntime's time with one thread.",
+    )
+
+
+def total(found: Dataflow) -> Sums:
+    """All buffers at `min`, and the accumulators."""
+    least, sums = found.totals["min"], found.accumulators
+    return Sums(least.elements + sums.elements, least.bytes + sums.bytes)
+
+
+def size(count: float) -> str:
+    """Bytes in a unit that fits."""
+    for unit in _UNITS:
+        if count < 1024:
+            return f"{count:.4g} {unit}"
+        count /= 1024
+    return f"{count:.4g} GiB"
+
+
+def _sums_table(found: Dataflow) -> Table:
+    rows = [(_sums_row("paper's figure: scale buffers", [found.totals["gate"]] * 1), "")]
+    for kind, name in _KIND_NAMES.items():
+        rows.append((_sums_row(name, [found.kinds[kind][figure] for figure in ("asap", "min", "no_stall")]), ""))
+    rows.append((_sums_row("accumulators", [found.accumulators] * 3), ""))
+    rows.append((_sums_row("total without accumulators", [found.totals[each] for each in ("asap", "min", "no_stall")]),
+                 "bold"))  # fmt: skip
+    return Table(("elements", "asap", "min", "no stall", "bytes at min"), rows, right=(1, 2, 3, 4))
+
+
+def _sums_row(name: str, sums: Sequence[Sums]) -> list[str]:
+    if len(sums) == 1:
+        return [name, "", f"{sums[0].elements:,}", "", size(sums[0].bytes)]
+    return [name, *(f"{each.elements:,}" for each in sums), size(sums[1].bytes)]
+
+
+def _change(name: str, before: Sums, after: Sums) -> list[str]:
+    saved = f"{100 * (1 - after.elements / before.elements):.1f} %" if before.elements else ""
+    return [name, f"{before.elements:,}", f"{after.elements:,}", saved, size(before.bytes), size(after.bytes)]
+
+
+def _row(buffer: Buffer) -> list[str]:
+    return [
+        printable(buffer.name),
+        buffer.kind,
+        " × ".join(map(str, buffer.shape[1:])),
+        str(buffer.window),
+        str(buffer.asap.depth),
+        str(buffer.min.depth),
+        str(buffer.no_stall.depth),
+        f"{buffer.min.elements:,}",
+        size(buffer.min.bytes),
+    ]
+
+
+def _say(page: Page, text: str, style: str = "") -> None:
+    page.print(printable(text), style=style, markup=False, highlight=False, soft_wrap=not page.is_terminal)

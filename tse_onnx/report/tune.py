@@ -1,0 +1,172 @@
+"""What tuning found as tables, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tse_onnx.passes.blocks.choice import Choice
+from tse_onnx.passes.blocks.frozen import Frozen
+from tse_onnx.passes.blocks.tiling import CALIBRATED, RUNNING, TILE, Tiling
+from tse_onnx.passes.reasons import printable
+from tse_onnx.report.evaluate import points
+from tse_onnx.report.page import Table
+from tse_onnx.report.stream import size
+from tse_onnx.runtime.scores import Score
+from tse_onnx.tuning.figures import FIGURES
+from tse_onnx.tuning.losses import LOSSES
+from tse_onnx.tuning.result import BlockSensitivity, Sensitivity, TuneResult, share
+
+if TYPE_CHECKING:
+    from tse_onnx.report.page import Page
+
+_KINDS = {
+    CALIBRATED: "calibrated running squeeze of so many rows",
+    RUNNING: "running squeeze of so many rows",
+    TILE: "tile of so many rows",
+}
+
+
+def print_sensitivity(page: Page, found: Sensitivity) -> None:
+    """What every block bears: a table for each kind of squeeze."""
+    meaning = LOSSES.get(found.loss, "the user's function")
+    _say(page, f"Loss of one block at a time ({found.loss}: {meaning}), on {found.samples}.")
+    for kind, title in _KINDS.items():
+        columns = sorted({_column(one.choice) for entry in found.blocks for one in entry.candidates
+                          if _kind(one.choice) == kind})  # fmt: skip
+        if not columns:
+            continue
+        rows = []
+        for entry in found.blocks:
+            by_column = {_column(one.choice): one for one in entry.candidates if _kind(one.choice) == kind}
+            cells = [_loss(by_column[column].loss) if column in by_column else "" for column in columns]
+            rows.append(([printable(entry.block.name), _shape(entry), *cells], ""))
+        _say(page, f"\n{title}:")
+        headings = ("block", "C × H × W", *(f"{rows}" + (f"/{step}" if step > 1 else "") for rows, step in columns))
+        page.print(Table(headings, rows, right=tuple(range(2, 2 + len(columns)))))
+    frozen = [
+        ((printable(entry.block.name), _moves(entry), _frozen(entry)), "") for entry in found.blocks if entry.gate
+    ]
+    if frozen:
+        _say(page, "\ngates:")
+        page.print(Table(("block", "moves by", "frozen"), frozen, right=(1, 2)))
+    before = f"{size(found.before)} before ({FIGURES[found.figure]}"
+    _say(page, f"\nBuffers: {before}{'' if found.bits is None else f', at {found.bits} bits'}).")
+
+
+def print_tuning(page: Page, found: TuneResult, outcome: str) -> None:
+    """The plan block by block, the curve, and the verdict of the held-out samples."""
+    sensitivity = found.sensitivity
+    rows: list[tuple[Sequence[str], str]] = []
+    for entry in sensitivity.blocks:
+        choice = found.chosen.of(entry.block.name)
+        one = next(one for one in entry.candidates if one.choice == choice)
+        rows.append((
+            (printable(entry.block.name), _shape(entry), _words(choice), size(one.saved), _moves(entry),
+             _loss(one.loss)),
+            "dim" if choice is None else "",
+        ))  # fmt: skip
+    predicted, measured = _loss(found.chosen.predicted), _loss(found.chosen.measured or 0.0)
+    rows.append((("total", "", "", size(sensitivity.before - found.chosen.bytes), "", predicted), "bold"))
+    headings = ("block", "C × H × W", "plan", "saves", "gate moves", f"{sensitivity.loss} alone")
+    page.print(Table(headings, rows, right=(3, 4, 5)))
+    _say(page, f"Together they cost {measured}, where {predicted} was predicted ({sensitivity.samples}).")
+    _print_curve(page, found)
+    _print_verdict(page, found)
+    figure = FIGURES[sensitivity.figure]
+    bits = "" if sensitivity.bits is None else f" at {sensitivity.bits} bits"
+    now = f"{size(found.chosen.bytes)} of {size(sensitivity.before)}, {100 * found.reduction:.1f} % less"
+    _say(page, f"Buffer{bits}: {now} ({figure}); the least that a plan reaches is {size(found.least)}.")
+    _say(page, outcome, style="bold")
+
+
+def _print_curve(page: Page, found: TuneResult) -> None:
+    rows: list[tuple[Sequence[str], str]] = []
+    for point in found.pareto:
+        saved = f"{100 * (1 - share(point.bytes, found.sensitivity.before)):.1f} %"
+        measured = "" if point.measured is None else _loss(point.measured)
+        mine = point.combination == found.chosen.combination
+        cells = (saved, size(point.bytes), _loss(point.predicted), measured, "the plan" if mine else "")
+        rows.append((cells, "bold" if mine else ""))
+    _say(page, "")
+    page.print(Table(("saved", "buffer", "predicted", "measured", ""), rows, right=(0, 1, 2, 3)))
+
+
+def _print_verdict(page: Page, found: TuneResult) -> None:
+    """How the plan does on samples that it was not chosen by, beside one tiling for all."""
+    before = found.sensitivity.before
+    rows: list[tuple[Sequence[str], str]] = []
+    scores = [score for verdict in found.judged for score in verdict.scores]
+    accurate, several = any(score.accuracy for score in scores), len({score.output for score in scores}) > 1
+    for verdict in found.judged:
+        for score in verdict.scores:
+            output = (printable(score.output),) if several else ()
+            saved = f"{100 * (1 - share(verdict.point.bytes, before)):.1f} %"
+            title = "the plan" if verdict.title == "chosen" else verdict.title
+            cells = [title, *output, saved, *_scored(score), *(_accuracy(score) if accurate else ())]
+            rows.append((cells, "bold" if verdict.title == "chosen" else ""))
+    _say(page, f"\nOn samples that nothing was chosen by ({found.held_out}):")
+    headings = (
+        "",
+        *(("output",) if several else ()),
+        "saved",
+        "agreement",
+        "KL",
+        "SQNR",
+        *(("top-1", "change") if accurate else ()),
+    )
+    page.print(Table(headings, rows, right=tuple(range(1 + several, len(headings)))))
+
+
+def _scored(score: Score) -> tuple[str, str, str]:
+    return (
+        "" if score.agreement is None else f"{100 * score.agreement:.1f} %",
+        "" if score.kl is None else _loss(score.kl),
+        "equal" if score.sqnr_db is None else f"{score.sqnr_db:.1f} dB",
+    )
+
+
+def _accuracy(score: Score) -> tuple[str, str]:
+    if score.accuracy is None:
+        return "", ""
+    change = score.accuracy.top1 - score.accuracy.original_top1
+    return f"{100 * score.accuracy.top1:.1f} %", points(100 * change)
+
+
+def _words(choice: Choice | None) -> str:
+    """A choice as a table has it."""
+    return "keep" if choice is None else choice.words
+
+
+def _kind(choice: Choice | None) -> str:
+    return "" if choice is None else choice.kind
+
+
+def _column(choice: Choice | None) -> tuple[int, int]:
+    assert isinstance(choice, Tiling)
+    return choice.rows or 0, choice.step
+
+
+def _frozen(entry: BlockSensitivity) -> str:
+    found = next((one for one in entry.candidates if isinstance(one.choice, Frozen)), None)
+    return "not offered" if found is None else _loss(found.loss)
+
+
+def _moves(entry: BlockSensitivity) -> str:
+    return "" if entry.gate is None else f"{100 * entry.gate.moved:.2g} %"
+
+
+def _shape(entry: BlockSensitivity) -> str:
+    block = entry.block
+    sizes = (block.channels, *block.extents) if block.extents else (block.shape or (None, None))[1:]
+    return " × ".join("?" if number is None else str(number) for number in sizes)
+
+
+def _loss(loss: float) -> str:
+    return f"{loss:.4f}" if abs(loss) >= 5e-5 or not loss else f"{loss:.0e}"
+
+
+def _say(page: Page, text: str, style: str = "") -> None:
+    lines = text.split("\n")
+    shown = "\n".join(map(printable, lines))
+    page.print(shown, style=style, markup=False, highlight=False, soft_wrap=not page.is_terminal)

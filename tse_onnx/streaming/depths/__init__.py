@@ -1,0 +1,1 @@
+"""How many rows each tensor holds: the simulation on tokens, and the figures drawn from it."""

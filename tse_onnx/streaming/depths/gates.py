@@ -1,0 +1,159 @@
+"""Scales by a gate: which tensors wait for a descriptor of themselves, and the paper's metric of each.
+
+Vosco, Shenkler, Grobman, "Tiled Squeeze-and-Excite: Channel Attention With Local Spatial Context", 2021: the scale of a
+block buffers C · min(h, H) · min(w, W) elements of its input. Here h and w are read off the graph, whatever its form:
+the rows and columns between a pixel and the last one that its gate depends on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from tse_onnx.errors import ModelError
+from tse_onnx.passes.blocks.recompute import Recompute
+from tse_onnx.passes.edit.record import record_of
+from tse_onnx.streaming.network.network import Network, Stage
+
+# Operators behind which a tensor is still the same map, or a part of it, for the squeeze and for the scale.
+_SEEN_THROUGH = frozenset({
+    "Cast", "DequantizeLinear", "Dropout", "Flatten", "Gather", "Identity", "Pad", "QuantizeLinear", "Reshape", "Slice",
+    "Squeeze", "Transpose", "Unsqueeze",
+})  # fmt: skip
+_SCALES = frozenset({"Mul", "QLinearMul", "Div"})
+
+Reach = tuple[tuple[int, ...], tuple[int, ...]]
+"""For each row, and each column, the last one of a map that it depends on; −1 for none."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A tensor that is scaled by a gate made of itself, or that waits in place of such a one: `rows` × `columns` of
+    each channel are held at `scale`, the first of its readers that waits."""
+
+    tensor: str
+    scale: str
+    rows: int
+    columns: int
+
+
+def gates_of(network: Network) -> tuple[Gate, ...]:
+    """Every scale by a gate, in node order."""
+    descriptors: dict[str, dict[str, Reach]] = {}
+    found = []
+    for stage in network.stages:
+        if (held := _held_instead(network, stage)) is not None:
+            found.append(held)
+        if stage.absorbs or _narrows(network, stage):
+            descriptors[stage.output] = dict(_roots(network, stage))
+            continue
+        gate = _gate(network, stage, descriptors)
+        if gate is not None:
+            found.append(gate)
+        elif stage.inputs and all(name in descriptors for name in stage.inputs):
+            descriptors[stage.output] = _joined(network, stage, descriptors)
+    return tuple(found)
+
+
+def _held_instead(network: Network, stage: Stage) -> Gate | None:
+    """What waits for the gate of a recomputed block, if `stage` is the squeeze of one: all of the value that the map is
+    made from once more. Nothing but the block's own record tells it from a value that happens to be read twice."""
+    try:
+        record = record_of(stage.node)
+    except ModelError:  # damaged: then it is like any other graph
+        return None
+    held = network.tensors.get(record.choice.held or "") if record and isinstance(record.choice, Recompute) else None
+    readers = network.readers.get(held.name) if held is not None else None
+    if held is None or not readers:
+        return None
+    first = network.stages[min(readers, key=lambda reader: network.stages[reader].position)]
+    return Gate(held.name, first.label, held.row_count, held.column_count)
+
+
+def _narrows(network: Network, stage: Stage) -> bool:
+    """Whether a stage reduces every row of a map to one column: a strip of one row, or what a running mean adds up."""
+    op = stage.node.op_type
+    if len(stage.inputs) != 1 or not op.startswith(("Reduce", "AveragePool", "MaxPool", "LpPool")):
+        return False
+    return network.tensors[stage.output].column_count == 1 < network.tensors[stage.inputs[0]].column_count
+
+
+def _roots(network: Network, stage: Stage) -> Iterator[tuple[str, Reach]]:
+    """The maps that an absorbing stage reduces: its input, and what this is a part or a view of."""
+    reach: Reach = (stage.needs[0].ready, network.column_need(stage, 0).ready)
+    name = stage.inputs[0]
+    while True:
+        yield name, reach
+        above = network.producer.get(name)
+        if above is None:
+            return
+        maker = network.stages[above]
+        seen = maker.node.op_type in _SEEN_THROUGH or maker.node.op_type.startswith("Reduce")
+        if len(maker.inputs) != 1 or not seen or maker.absorbs:
+            return
+        reach = _beyond(network, maker, 0, reach)
+        name = maker.inputs[0]
+
+
+def _beyond(network: Network, stage: Stage, number: int, reach: Reach) -> Reach:
+    rows, columns = stage.needs[number].ready, network.column_need(stage, number).ready
+    return (
+        tuple(rows[each] if each >= 0 else -1 for each in reach[0]),
+        tuple(columns[each] if each >= 0 else -1 for each in reach[1]),
+    )
+
+
+def _joined(network: Network, stage: Stage, descriptors: Mapping[str, Mapping[str, Reach]]) -> dict[str, Reach]:
+    """What a stage that reads descriptors alone depends on."""
+    joined: dict[str, Reach] = {}
+    for number, name in enumerate(stage.inputs):
+        rows, columns = stage.needs[number].ready, network.column_need(stage, number).ready
+        for root, (down, across) in descriptors[name].items():
+            further: Reach = (
+                tuple(down[each] if each >= 0 else -1 for each in rows),
+                tuple(across[each] if each >= 0 else -1 for each in columns),
+            )
+            known = joined.get(root)
+            if known is not None:
+                further = (tuple(map(max, known[0], further[0])), tuple(map(max, known[1], further[1])))
+            joined[root] = further
+    return joined
+
+
+def _gate(network: Network, stage: Stage, descriptors: Mapping[str, Mapping[str, Reach]]) -> Gate | None:
+    if stage.node.op_type not in _SCALES or len(stage.inputs) != 2:
+        return None
+    for number, name in enumerate(stage.inputs):
+        gate = stage.inputs[1 - number]
+        if gate not in descriptors or name in descriptors:
+            continue
+        for alias in _aliases(network, name):
+            if alias in descriptors[gate]:
+                reach = _joined(network, _only(stage, 1 - number), descriptors)[alias]
+                return Gate(name, stage.label, _lag(reach[0]), _lag(reach[1]))
+    return None
+
+
+def _only(stage: Stage, number: int) -> Stage:
+    """The stage as if it read one input alone."""
+    return Stage(
+        stage.node, stage.position, stage.label, (stage.inputs[number],), stage.output, (stage.needs[number],),
+        (stage.column_needs[number],),
+    )  # fmt: skip
+
+
+def _lag(reach: tuple[int, ...]) -> int:
+    return max(1, *(last - at + 1 for at, last in enumerate(reach)))
+
+
+def _aliases(network: Network, name: str) -> Iterator[str]:
+    """The tensor and those that it is a view of, row for row."""
+    while True:
+        yield name
+        above = network.producer.get(name)
+        if above is None:
+            return
+        maker = network.stages[above]
+        if len(maker.inputs) != 1 or maker.node.op_type not in _SEEN_THROUGH or maker.absorbs:
+            return
+        name = maker.inputs[0]

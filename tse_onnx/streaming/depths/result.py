@@ -1,0 +1,122 @@
+"""What the dataflow model says of a network, as frozen data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tse_onnx.streaming.network.machine import Machine
+
+GATE, SKIP, LINE, STREAM = "gate", "skip", "line", "stream"
+KINDS: Mapping[str, str] = {
+    GATE: "held by a scale until its gate is known",
+    SKIP: "held longer than its readers' windows: one of them waits for another branch",
+    LINE: "the window of a convolution, pooling or resize",
+    STREAM: "one row, on its way to the next stage",
+}
+FIGURES = ("gate", "asap", "min", "no_stall")
+
+
+@dataclass(frozen=True)
+class Held:
+    """A depth: in `rows`, in `depth` (the same, or pixels where the machine stores pixels), elements and bytes."""
+
+    rows: int
+    depth: int
+    elements: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """One tensor between two stages, or the part of it that is stored for one reader.
+
+    * `tensor`, `maker`, `readers`: the value's name, and labels of the nodes that make and read it; `reader` is the
+      node that this FIFO serves, None where the tensor is stored once for all;
+    * `shape` [N, C, H, W] or as the graph has it, `dtype` as ONNX names it, `height` the rows it comes in,
+      `row_elements` elements of one row of one image, `window` the rows that its readers need by themselves;
+    * `gate`: the paper's metric where a gate scales this tensor, None elsewhere; `asap`, `min`, `no_stall`: what it
+      holds, see docs/dataflow.md;
+    * `kind`: a key of `KINDS`; `why`: a sentence, where it holds more than its window.
+    """
+
+    tensor: str
+    reader: str | None
+    maker: str
+    readers: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    height: int
+    row_elements: int
+    window: int
+    kind: str
+    gate: Held | None
+    asap: Held
+    min: Held
+    no_stall: Held
+    why: str | None
+
+    @property
+    def name(self) -> str:
+        """The tensor, and the reader that it is stored for."""
+        return self.tensor if self.reader is None else f"{self.tensor} for {self.reader}"
+
+
+@dataclass(frozen=True)
+class StageFlow:
+    """One stage: `fill` are the rows of the largest input that come before its first row, `rate` the rows that it makes
+    per input row, `accumulators` the elements that it sums up in, `barrier` why it needs all rows ("" where not)."""
+
+    label: str
+    output: str
+    fill: int
+    rate: float
+    accumulators: int
+    barrier: str
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums over all tensors: elements and bytes."""
+
+    elements: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Dataflow:
+    """The rows that a network holds while its input streams in, row by row.
+
+    `buffers` are in the order of the graph; `totals` has a sum per figure, `kinds` per kind of buffer and figure (of
+    which `gate` is the paper's metric and is counted in no other sum); `accumulators` are beside all of them. `unknown`
+    names the operators that the model does not know and takes for barriers; `fill` the input rows before the first
+    row of each output of the graph.
+    """
+
+    model: str
+    machine: Machine
+    height: int
+    buffers: tuple[Buffer, ...]
+    stages: tuple[StageFlow, ...]
+    totals: Mapping[str, Sums]
+    kinds: Mapping[str, Mapping[str, Sums]]
+    accumulators: Sums
+    unknown: tuple[str, ...]
+    fill: Mapping[str, int]
+
+    @property
+    def contributors(self) -> tuple[Buffer, ...]:
+        """The buffers that hold most at `min`, first."""
+        return tuple(sorted(self.buffers, key=lambda buffer: -buffer.min.bytes))
+
+    @property
+    def barriers(self) -> tuple[StageFlow, ...]:
+        """The stages that need all rows of an input before they make one."""
+        return tuple(stage for stage in self.stages if stage.barrier)
+
+    def of(self, tensor: str) -> Buffer:
+        """The buffer of a tensor; the first, where it has one per reader. A KeyError if there is none."""
+        for buffer in self.buffers:
+            if buffer.tensor == tensor:
+                return buffer
+        raise KeyError(tensor)

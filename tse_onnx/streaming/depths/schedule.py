@@ -1,0 +1,109 @@
+"""Depths that never stall a pipeline in which every stage takes its own time.
+
+The unit of time is a row of the largest input. A stage whose tensor has R rows takes H / R of it for each, so that all
+stages spend the same time on an image; a row is there a latency after its stage began it, and leaves when its last
+reader has worked a row time on it. Descriptors keep the pace of the map they were made of.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from tse_onnx.streaming.depths.pipeline import Pipeline
+from tse_onnx.streaming.network.machine import Machine
+from tse_onnx.streaming.network.network import Network
+
+_SLACK = 1e-6
+Interval = tuple[float, float]
+
+
+def depths(network: Network, machine: Machine, pipeline: Pipeline) -> tuple[int, ...]:
+    """For each store the most tokens it holds when nothing ever waits for a free slot: one image alone, or images that
+    follow each other."""
+    apart = network.height if machine.back_to_back else None
+    return tuple(_most(intervals, apart) for intervals in occupancy(network, machine, pipeline))
+
+
+def occupancy(network: Network, machine: Machine, pipeline: Pipeline) -> list[list[Interval]]:
+    """For each store and token, from when to when it is held."""
+    beats = _beats(network, pipeline)
+    there: list[list[float]] = [[] for _ in pipeline.stores]
+    until: list[list[float]] = [[] for _ in pipeline.stores]
+    for group, count in pipeline.sources:
+        times = [token * network.height / count for token in range(count)]
+        for store in group:
+            there[store] = times
+            until[store] = times.copy()
+    for stage, reads in enumerate(pipeline.reads):
+        beat = beats[stage]
+        starts = _starts(pipeline, stage, there, beat)
+        node = network.stages[pipeline.stages[stage]].node
+        latency = machine.latencies.get(node.name, machine.latency) * beat
+        made = [start + latency for start in starts]
+        for store in pipeline.writes[stage]:
+            there[store] = made
+            until[store] = made.copy()
+        for store, link in reads:
+            leaves = until[store]
+            if pipeline.absorbs[stage]:
+                pace = _pace(pipeline, store, beats, network)
+                for token in link.order:
+                    leaves[token] = max(leaves[token], there[store][token] + pace)
+            else:
+                for token, use in enumerate(link.need.last_use):
+                    if use >= 0:
+                        leaves[token] = max(leaves[token], starts[use] + beat)
+    return [list(zip(come, go, strict=True)) for come, go in zip(there, until, strict=True)]
+
+
+def _starts(pipeline: Pipeline, stage: int, there: Sequence[Sequence[float]], beat: float) -> list[float]:
+    starts, free = [], 0.0
+    for token in range(pipeline.count[stage]):
+        start = free
+        for store, link in pipeline.reads[stage]:
+            ready = link.need.ready[token]
+            if ready >= 0 and there[store][ready] > start:
+                start = there[store][ready]
+        starts.append(start)
+        free = start + beat
+    return starts
+
+
+def _beats(network: Network, pipeline: Pipeline) -> list[float]:
+    beats: list[float] = []
+    pace: dict[int, float] = {}
+    descriptor: set[int] = set()
+    for group, count in pipeline.sources:
+        pace.update((store, network.height / count) for store in group)
+    for stage, reads in enumerate(pipeline.reads):
+        own = network.stages[pipeline.stages[stage]]
+        stores = [store for store, _ in reads]
+        made = network.tensors[own.output]
+        small = made.column_count == 1 and bool(stores)
+        if small and own.absorbs:
+            small = made.row_count == 1 or network.tensors[own.inputs[0]].column_count > 1
+        elif small:
+            small = all(store in descriptor for store in stores)
+        beat = min(pace[store] for store in stores) if small else network.height / pipeline.count[stage]
+        if small:
+            descriptor.update(pipeline.writes[stage])
+        beats.append(beat)
+        pace.update((store, beat) for store in pipeline.writes[stage])
+    return beats
+
+
+def _pace(pipeline: Pipeline, store: int, beats: Sequence[float], network: Network) -> float:
+    maker = pipeline.makers[store]
+    return beats[maker] if maker >= 0 else network.height / pipeline.stores[store].tokens
+
+
+def _most(intervals: Sequence[Interval], apart: int | None) -> int:
+    """The most that are held together, of one image or of images that begin `apart`."""
+    if apart is not None:
+        images = math.ceil(max(go - come for come, go in intervals) / apart) + 1
+        intervals = [(come + n * apart, go + n * apart) for n in range(images) for come, go in intervals]
+    come = sorted(interval[0] for interval in intervals)
+    go = sorted(max(interval[1], interval[0] + 2 * _SLACK) for interval in intervals)
+    return max(count + 1 - bisect_right(go, at + _SLACK) for count, at in enumerate(come))

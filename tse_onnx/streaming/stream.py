@@ -1,0 +1,129 @@
+"""One question about one model: its figures, and, if asked for, the run that proves them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onnx import ModelProto
+
+from tse_onnx.decision.analysis import bind
+from tse_onnx.errors import UsageError
+from tse_onnx.files.external import check_locations
+from tse_onnx.files.source import ModelLike, Source, open_model
+from tse_onnx.passes.graph.types import Dim, TensorType
+from tse_onnx.runtime.deadline import Deadline
+from tse_onnx.streaming.depths.model import measured
+from tse_onnx.streaming.depths.occupancy import Occupancy, occupancy
+from tse_onnx.streaming.depths.result import Dataflow
+from tse_onnx.streaming.network.machine import ROW, Machine
+from tse_onnx.streaming.network.network import Network, network_of
+
+if TYPE_CHECKING:
+    from tse_onnx.data.feed import Feed
+    from tse_onnx.data.presets import Preprocessing
+    from tse_onnx.streaming.execute.certificate import Certificate, Progress
+
+
+MOST_ROWS = 1_000_000
+"""Rows of all tensors that a run goes through unless it is told to go on: about a minute."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """The figures of a network, and its certificate, None where it was not run."""
+
+    dataflow: Dataflow
+    certificate: Certificate | None
+    network: Network = field(repr=False)
+
+    def timeline(self, images: int | None = None) -> Occupancy:
+        """What is held against time."""
+        return occupancy(self.network, self.dataflow, images)
+
+
+def stream(
+    model: ModelLike,
+    *,
+    input_shapes: Mapping[str, tuple[Dim, ...]] | None = None,
+    machine: Machine | None = None,
+    execute: bool = True,
+    data: Path | None = None,
+    preprocess: Preprocessing = "unit",
+    seed: int = 0,
+    tolerance: float | None = None,
+    time_limit: float | None = None,
+    max_rows: int = MOST_ROWS,
+    progress: Progress | None = None,
+) -> Session:
+    """The figures of `model` as `tse_onnx.dataflow` gives them, and with `execute` their proof by a run on the first
+    sample of `data`, or on noise drawn from `seed`. Without a `tolerance` the coarsest type of the network says it.
+
+    A run goes through at most `max_rows` rows of all tensors together. `progress` is told what is done, of what.
+
+    Raises what `dataflow` raises, `UsageError` for a run by pixels, `DataError` where the data do not fit, and
+    `CheckFailed` where the run takes longer than the seconds of `time_limit`.
+    """
+    machine = machine or Machine()
+    if execute and machine.grain != ROW:
+        raise UsageError("the run stores rows, not pixels: add --no-run")
+    source = open_model(model)
+    if execute:
+        check_locations(source.model, source.path.parent if source.path is not None else None)
+    network = network_of(source.model, bind(source, input_shapes or {}), max_rows)
+    rows = sum(tensor.row_count for tensor in network.tensors.values())
+    if execute and rows > max_rows:
+        raise UsageError(
+            f"the tensors have {rows:,} rows together, more than the {max_rows:,} that a run goes through: "
+            f"--max-rows {rows} lets it take its time, --no-run leaves it out"
+        )
+    if progress is not None:
+        progress("counting rows", 0, rows)
+    figures = measured(network, machine, source.title)
+    certificate = None
+    if execute:
+        from tse_onnx.streaming.execute.certificate import certify
+
+        certificate = certify(
+            source.model,
+            network,
+            feed_of(network, data, preprocess, seed),
+            machine=machine,
+            folder=source.path.parent if source.path is not None else None,
+            tolerance=tolerance,
+            deadline=Deadline(time_limit),
+            progress=progress,
+        )
+    return Session(figures, certificate, network)
+
+
+def certified(
+    source: Source,
+    converted: ModelProto,
+    bound: Mapping[str, tuple[Dim, ...]],
+    data: Path | None,
+    preprocess: Preprocessing = "unit",
+    seed: int = 0,
+    deadline: Deadline | None = None,
+    tolerance: float | None = None,
+) -> Certificate:
+    """The certificate of what became of a model, on the first sample of `data` or on noise."""
+    from tse_onnx.streaming.execute.certificate import certify
+
+    network = network_of(converted, bound)
+    folder = source.path.parent if source.path is not None else None
+    return certify(
+        converted, network, feed_of(network, data, preprocess, seed), folder=folder, tolerance=tolerance,
+        deadline=deadline, way_out="; leave out --certify",
+    )  # fmt: skip
+
+
+def feed_of(network: Network, data: Path | None, preprocess: Preprocessing = "unit", seed: int = 0) -> Feed:
+    """The first sample of the user's data, or noise."""
+    from tse_onnx.data.noise import samples_or_noise
+    from tse_onnx.data.presets import preprocess_of
+
+    types = {tensor.name: TensorType(tensor.dtype, tensor.dims) for tensor in network.sources}
+    return next(samples_or_noise(types, data, preprocess_of(preprocess), seed).feeds())

@@ -1,0 +1,129 @@
+"""What tuning found as JSON and CSV. docs/tune.md documents every field."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from typing import Any
+
+from tse_onnx.conversion.schema import tiling_json
+from tse_onnx.passes.blocks.choice import GLOBAL, Choice
+from tse_onnx.runtime.scores import Score
+from tse_onnx.tuning.choices import label
+from tse_onnx.tuning.result import Judged, Point, Sensitivity, TuneResult
+from tse_onnx.version import VERSION
+
+TUNE_SCHEMA = "tse-onnx/tune/1"
+SENSITIVITY_SCHEMA = "tse-onnx/sensitivity/1"
+
+Json = dict[str, Any]
+
+
+def sensitivity_json(found: Sensitivity) -> Json:
+    """The object that `tse-onnx sensitivity --format json` prints."""
+    return {"schema": SENSITIVITY_SCHEMA, "tse_onnx": VERSION} | _sensitivity(found)
+
+
+def tune_json(found: TuneResult) -> Json:
+    """The object that `tse-onnx tune --format json` prints and `--report` writes."""
+    return {
+        "schema": TUNE_SCHEMA,
+        "tse_onnx": VERSION,
+        "budget": found.budget,
+        "max_loss": found.max_loss,
+        "least": found.least,
+        "reduction": round(found.reduction, 6),
+        "chosen": _point(found.chosen),
+        "held_out": found.held_out,
+        "judged": [_judged(verdict) for verdict in found.judged],
+        "pareto": [_point(point) for point in found.pareto],
+        "sensitivity": _sensitivity(found.sensitivity),
+    }
+
+
+def report_text(found: TuneResult) -> str:
+    """The text of a report file."""
+    return json.dumps(tune_json(found), indent=2, allow_nan=False) + "\n"
+
+
+def sensitivity_csv(found: Sensitivity) -> str:
+    """A line for each candidate of each block."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("block", "choice", "squeeze", "rows", "step", "bytes", "saved", "loss", "error", "gate_moved"))
+    for entry in found.blocks:
+        moved = "" if entry.gate is None else f"{entry.gate.moved:.6g}"
+        for one in entry.candidates:
+            about = _choice(one.choice)
+            writer.writerow((
+                entry.block.name, label(one.choice), about["squeeze"], about["rows"] or "", about["step"] or "",
+                one.bytes, one.saved, f"{one.loss:.9g}", f"{one.error:.6g}", moved,
+            ))  # fmt: skip
+    return text.getvalue()
+
+
+def _sensitivity(found: Sensitivity) -> Json:
+    return {
+        "model": found.model,
+        "samples": found.samples,
+        "loss": found.loss,
+        "figure": found.figure,
+        "bits": found.bits,
+        "bytes_before": found.before,
+        "blocks": [
+            {
+                "name": entry.block.name,
+                "shape": None if entry.block.shape is None else list(entry.block.shape),
+                "gate_moved": None if entry.gate is None else entry.gate.moved,
+                "gate_moved_most": None if entry.gate is None else entry.gate.largest,
+                "why": entry.why,
+                "candidates": [
+                    _choice(one.choice)
+                    | {"bytes": one.bytes, "saved": one.saved, "loss": _number(one.loss), "error": one.error}
+                    for one in entry.candidates
+                ],
+            }
+            for entry in found.blocks
+        ],
+    }
+
+
+def _point(point: Point) -> Json:
+    return {
+        "bytes": point.bytes,
+        "predicted": _number(point.predicted),
+        "measured": None if point.measured is None else _number(point.measured),
+        "choices": [{"block": name} | _choice(choice) for name, choice in point.combination],
+    }
+
+
+def _judged(verdict: Judged) -> Json:
+    return {"title": verdict.title} | _point(verdict.point) | {"scores": [_score(score) for score in verdict.scores]}
+
+
+def _score(score: Score) -> Json:
+    accuracy = score.accuracy
+    return {
+        "output": score.output,
+        "samples": score.samples,
+        "agreement": score.agreement,
+        "kl": None if score.kl is None else _number(score.kl),
+        "sqnr_db": None if score.sqnr_db is None else _number(score.sqnr_db),
+        "noise": _number(score.noise),
+        "top1": None if accuracy is None else accuracy.top1,
+        "original_top1": None if accuracy is None else accuracy.original_top1,
+    }
+
+
+def _choice(choice: Choice | None) -> Json:
+    said = {"squeeze": GLOBAL} if choice is None else tiling_json(choice)
+    return {"squeeze": said["squeeze"], "rows": None, "step": None, "calibrated": False} | {
+        key: said[key] for key in ("rows", "step", "calibrated") if key in said
+    }
+
+
+def _number(value: float) -> float | None:
+    """JSON has no infinity; None stands for a loss without bound."""
+    return value if math.isfinite(value) else None
