@@ -6,8 +6,16 @@ from collections.abc import Iterable, Sequence
 
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
+# The key of a node's metadata under which it bears the name of the block that it was made for.
+MADE_FOR = "tse_onnx.block"
+
 # torch's dynamo exporter notes the module that a node came from: a list of scopes, outermost first.
 _SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def marked(node: NodeProto) -> bool:
+    """Whether a node was made for a block by an earlier conversion."""
+    return any(entry.key == MADE_FOR for entry in node.metadata_props)
 
 
 def module_of(nodes: Sequence[NodeProto]) -> str:

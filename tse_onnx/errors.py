@@ -5,10 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from tse_onnx.verification.result import Verification
+from typing import Any
 
 
 class TseError(Exception):
@@ -31,8 +28,9 @@ class CheckFailed(TseError):
     """A check of the result failed; nothing was written.
 
     `verification` holds what was measured, or None where the check that failed is not a measurement.
+    Errors lie below everything else, so its type, `Verification`, is not named here.
     """
 
-    def __init__(self, message: str, verification: Verification | None = None) -> None:
+    def __init__(self, message: str, verification: Any = None) -> None:
         super().__init__(message)
         self.verification = verification

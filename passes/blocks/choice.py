@@ -1,9 +1,9 @@
 """What may become of a block, as data: one class for each choice, and one spelling that every other comes from.
 
 A choice is a frozen dataclass. Its `fields` are what the record in the nodes, plan files, JSON reports and the keys of
-kept measurements are made from; `passes/blocks/choices.py` lists the classes and reads the fields back. On one block a choice
-comes to a form (`settle`): the geometry of a tiling on the block's map, the numbers of a gate. `passes/lowering` knows
-how a form is written in ONNX.
+kept measurements are made from; `passes/blocks/choices.py` lists the classes and reads the fields back. On one block a
+choice comes to a form (`settle`): the geometry of a tiling on the block's map, the numbers of a gate. `passes/lowering`
+knows how a form is written in ONNX.
 """
 
 from __future__ import annotations

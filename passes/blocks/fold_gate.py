@@ -8,7 +8,7 @@ from onnx import NodeProto, TensorProto
 
 from tse_onnx.passes.blocks.block import Anatomy, Block
 from tse_onnx.passes.graph.index import GraphIndex, holds_numbers
-from tse_onnx.passes.graph.scope import DEFAULT_DOMAINS
+from tse_onnx.passes.graph.operators import is_default
 
 _FOLDED = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE})
 
@@ -70,7 +70,7 @@ def _before(anatomy: Anatomy, output: str, index: GraphIndex) -> Fold | None:
 
 
 def _convolution(node: NodeProto) -> bool:
-    return node.op_type == "Conv" and node.domain in DEFAULT_DOMAINS
+    return node.op_type == "Conv" and is_default(node.domain)
 
 
 def _own(name: str, index: GraphIndex) -> bool:

@@ -26,9 +26,10 @@ from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.passes.blocks.choices import choice_of
 from tse_onnx.passes.edit.splice import Edit, Relaid, relay
 from tse_onnx.passes.graph.scope import Body, Function, Path, container
+from tse_onnx.passes.names import MADE_FOR
 from tse_onnx.passes.reasons import quoted
 
-BLOCK, TILING, UNDO = "tse_onnx.block", "tse_onnx.tiling", "tse_onnx.undo"
+BLOCK, TILING, UNDO = MADE_FOR, "tse_onnx.tiling", "tse_onnx.undo"
 
 _FORMAT = 1
 # Records are nodes, which pack to some tenth. One that unpacks to much more was not made here.
@@ -199,11 +200,6 @@ def digest(graph: Container) -> str:
 
 
 # Reading.
-
-
-def marked(node: NodeProto) -> bool:
-    """Whether a node was made for a tiled block."""
-    return any(entry.key == BLOCK for entry in node.metadata_props)
 
 
 def record_of(node: NodeProto) -> Record | None:

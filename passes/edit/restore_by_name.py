@@ -18,8 +18,9 @@ from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, 
 from tse_onnx.errors import ModelError, TseError
 from tse_onnx.passes.edit.record import Container, Memory, Record, recorded, relaid_back
 from tse_onnx.passes.graph.index import captured
+from tse_onnx.passes.graph.operators import is_default, opset_of
 from tse_onnx.passes.graph.order import sort_nodes
-from tse_onnx.passes.graph.scope import DEFAULT_DOMAINS, container, opset_of
+from tse_onnx.passes.graph.scope import container
 from tse_onnx.passes.reasons import quoted
 
 WAY_OUT = (
@@ -155,7 +156,7 @@ def _changed(node: NodeProto, before: int, now: int) -> bool:
         one, other = (onnx.defs.get_schema(node.op_type, opset).since_version for opset in (before, now))
     except (onnx.defs.SchemaError, TypeError):
         return False
-    return node.domain in DEFAULT_DOMAINS and one != other
+    return is_default(node.domain) and one != other
 
 
 def _reads(node: NodeProto) -> list[str]:

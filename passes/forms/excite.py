@@ -9,6 +9,7 @@ from __future__ import annotations
 from tse_onnx.passes.forms import mixers, norms, pointwise, views
 from tse_onnx.passes.forms.act import Act, Form, Site
 from tse_onnx.passes.graph.index import takes_references
+from tse_onnx.passes.graph.operators import is_default
 from tse_onnx.passes.reasons import Refusal, refuse
 
 FORMS: tuple[Form, ...] = (*pointwise.FORMS, *mixers.FORMS, *norms.FORMS, *views.FORMS)
@@ -19,7 +20,7 @@ _BY_OPERATOR = {operator: form for form in FORMS for operator in form.operators}
 def act(site: Site) -> Act | Refusal:
     """What the node makes of the descriptors among its operands, or why it is not admitted."""
     node = site.node
-    key = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}"
+    key = node.op_type if is_default(node.domain) else f"{node.domain}::{node.op_type}"
     form = _BY_OPERATOR.get(key)
     if form is None:
         if node.op_type.startswith("QLinear"):

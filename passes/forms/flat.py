@@ -9,6 +9,7 @@ from onnx import NodeProto
 from tse_onnx.passes.forms.squeeze import Squeeze, channels_first
 from tse_onnx.passes.graph.index import GraphIndex, element_count, takes_references
 from tse_onnx.passes.graph.layout import view
+from tse_onnx.passes.graph.operators import is_default
 from tse_onnx.passes.graph.types import Types
 
 _LAYING = frozenset({"Reshape", "Squeeze", "Unsqueeze"})
@@ -26,7 +27,7 @@ def laid_behind(squeeze: Squeeze, index: GraphIndex, types: Types) -> Squeeze | 
     if position is None or any(index.nodes[place].op_type not in _MOVING for place in seen.nodes):
         return None
     node = index.nodes[position]
-    if node.op_type not in _LAYING or node.domain not in ("", "ai.onnx") or takes_references(node):
+    if node.op_type not in _LAYING or not is_default(node.domain) or takes_references(node):
         return None
     rank = 2 + len(squeeze.spatial)
     axes = seen.along(rank)

@@ -10,6 +10,7 @@ from onnx import NodeProto
 
 from tse_onnx.passes.forms.descriptor import Descriptor
 from tse_onnx.passes.graph.index import GraphIndex, element_count, int_attribute, ints_attribute, takes_references
+from tse_onnx.passes.graph.operators import is_default
 from tse_onnx.passes.graph.types import Types
 from tse_onnx.passes.reasons import Refusal, quoted, refuse
 
@@ -43,7 +44,7 @@ def squeeze_at(position: int, index: GraphIndex, types: Types) -> Found:
     reader = _READERS.get(node.op_type)
     if reader is None or not node.input or not node.output:
         return None
-    if node.domain not in ("", "ai.onnx") and node.op_type != "QLinearGlobalAveragePool":
+    if not is_default(node.domain) and node.op_type != "QLinearGlobalAveragePool":
         return None
     if takes_references(node):
         return refuse("axes", "takes an attribute from the call of its function", node)

@@ -9,6 +9,7 @@ from onnx import NodeProto
 from tse_onnx.passes.forms.act import Act, Alias, Form, Site
 from tse_onnx.passes.forms.descriptor import Descriptor
 from tse_onnx.passes.graph.index import int_attribute, ints_attribute
+from tse_onnx.passes.graph.operators import is_default
 from tse_onnx.passes.reasons import Refusal, refuse
 
 # Inputs that steer a view: they may depend on the shapes of tensors, even on the descriptor's own.
@@ -79,7 +80,7 @@ def _pieces(site: Site) -> list[int] | None:
 def _made_by(site: Site, value: str, operator: str) -> NodeProto | None:
     position = site.index.producer(value)
     node = site.index.nodes[position] if position is not None else None
-    return node if node is not None and node.op_type == operator and node.domain in ("", "ai.onnx") else None
+    return node if node is not None and node.op_type == operator and is_default(node.domain) else None
 
 
 def _by_inference(site: Site, source: Descriptor) -> Descriptor | None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from onnx import NodeProto
 
-from tse_onnx.passes.edit.record import marked
 from tse_onnx.passes.graph.index import GraphIndex, int_attribute
-from tse_onnx.passes.graph.scope import DEFAULT_DOMAINS, Scope
+from tse_onnx.passes.graph.operators import is_default
+from tse_onnx.passes.graph.scope import Scope
 from tse_onnx.passes.graph.types import Types
+from tse_onnx.passes.names import marked
 
 _POINTWISE = frozenset({
     "Abs", "Acos", "Acosh", "Add", "And", "Asin", "Asinh", "Atan", "Atanh", "BitShift", "Cast", "CastLike",
@@ -48,7 +49,7 @@ _POOLS = frozenset({"AveragePool", "LpPool", "MaxPool"})
 def why_not(node: NodeProto, scope: Scope) -> str:
     """Why a node is not computed twice, as the end of a sentence about it; "" where it may be."""
     op, index, types = node.op_type, scope.index, scope.types
-    if node.domain not in DEFAULT_DOMAINS:
+    if not is_default(node.domain):
         known = node.domain == "com.microsoft" and op in _CONTRIBUTED
         return "" if known else "is of a domain of which it is not known whether it computes the same twice"
     if op in _RANDOM or (op == "Dropout" and _drops(node, scope)):

@@ -23,11 +23,11 @@ from onnx import (
 
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.graph.index import element_count, int_attribute, ints_attribute
+from tse_onnx.passes.graph.operators import is_default
 from tse_onnx.passes.reasons import quoted
 
 # The domain of an operator that nobody knows: nothing is inferred of it.
 HIDDEN = "tse_onnx.hidden"
-_DEFAULT_DOMAINS = ("", "ai.onnx")
 # Numbers that inference may carry along for one value. Sizes are as long as a rank.
 _MOST_NUMBERS = 4096
 _RANK = 64
@@ -185,7 +185,7 @@ class _Plan:
         """Look at nodes."""
         phases, numbers = self.phases, self._numbers
         for node in nodes:
-            operator = node.op_type if node.domain in _DEFAULT_DOMAINS else ""
+            operator = node.op_type if is_default(node.domain) else ""
             phase = max([phases.get(name, 0) for name in node.input], default=0)
             count = 0
             if operator in _SIZES:

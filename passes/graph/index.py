@@ -9,6 +9,8 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto, numpy_helper
 
+from tse_onnx.passes.graph.operators import is_default
+
 # A constant that steers a shape (axes, pads, a Reshape target) is short. Longer ones are weights: never read.
 _SHORT = 64
 _NESTING_OPS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
@@ -63,7 +65,7 @@ class GraphIndex:
                     else:
                         found.append(Use(position, slot))
                 slot += 1  # noqa: SIM113 - enumerate would cost a tuple for each input of the graph
-            if node.op_type in _NESTING_OPS or node.domain not in ("", "ai.onnx"):
+            if node.op_type in _NESTING_OPS or not is_default(node.domain):
                 self.nesting.append(position)
                 for name in captured(node):
                     uses.setdefault(name, []).append(Use(position, -1))

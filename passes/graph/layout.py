@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from onnx import NodeProto, TensorProto
 
 from tse_onnx.passes.graph.index import GraphIndex, int_attribute, ints_attribute, takes_references
+from tse_onnx.passes.graph.operators import is_default
 from tse_onnx.passes.graph.types import Types
 
 _FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
@@ -44,7 +45,7 @@ def view(value: str, index: GraphIndex, types: Types) -> View:
     while (position := index.producer(value)) is not None:
         node = index.nodes[position]
         contributed = node.domain == "com.microsoft" and node.op_type in _CONTRIBUTED
-        reader = _VIEWS.get(node.op_type) if node.domain in ("", "ai.onnx") or contributed else None
+        reader = _VIEWS.get(node.op_type) if is_default(node.domain) or contributed else None
         step = reader(node, index, types) if reader is not None and not takes_references(node) else None
         if step is None or node.input[0] in seen:
             break

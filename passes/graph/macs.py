@@ -7,19 +7,18 @@ from collections.abc import Sequence
 from onnx import NodeProto
 
 from tse_onnx.passes.graph.index import element_count, int_attribute
-from tse_onnx.passes.graph.scope import DEFAULT_DOMAINS
+from tse_onnx.passes.graph.operators import is_default
 from tse_onnx.passes.graph.types import Types
 
 # Where the weights of a convolution are among its inputs, and where the second factor of a product is.
 _CONVOLUTIONS = {"Conv": 1, "FusedConv": 1, "ConvInteger": 1, "QLinearConv": 3}
 _PRODUCTS = {"MatMul": 1, "FusedMatMul": 1, "MatMulInteger": 1, "QLinearMatMul": 3, "Gemm": 1, "QGemm": 3}
-_DOMAINS = (*DEFAULT_DOMAINS, "com.microsoft")
 
 
 def macs_of(node: NodeProto, types: Types) -> int:
     """What a node computes, in multiply-accumulates: 0 for all that multiplies no weights, and where a size is not
     known."""
-    if node.domain not in _DOMAINS or not node.output:
+    if not (is_default(node.domain) or node.domain == "com.microsoft") or not node.output:
         return 0
     if node.op_type in _CONVOLUTIONS:
         return _of_image(types[node.output[0]].sizes) * _count(_sizes(node, _CONVOLUTIONS[node.op_type], types)[1:])

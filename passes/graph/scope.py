@@ -5,14 +5,16 @@ Each is a scope with an index and types of its own; names that a body does not m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto
+from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto
 
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.graph.index import GraphIndex
+from tse_onnx.passes.graph.operators import opset_of
 from tse_onnx.passes.graph.order import in_order, sort_nodes
+from tse_onnx.passes.graph.sizes import Evaluate
 from tse_onnx.passes.graph.types import (
     Dim,
     Inference,
@@ -26,7 +28,6 @@ from tse_onnx.passes.graph.types import (
 )
 from tse_onnx.passes.reasons import label, quoted
 
-DEFAULT_DOMAINS = ("", "ai.onnx")
 # Bodies within bodies: deeper ones are left alone, so that no model can exhaust the stack.
 _DEEPEST = 16
 
@@ -69,11 +70,6 @@ class Scope:
         return not self.path
 
 
-def opset_of(imports: Iterable[OperatorSetIdProto]) -> int:
-    """The version of onnx's own operators among `imports`; 0 where there is none."""
-    return next((entry.version for entry in imports if entry.domain in DEFAULT_DOMAINS), 0)
-
-
 def container(model: ModelProto, path: Path) -> GraphProto | FunctionProto:
     """The graph or function at the end of `path`."""
     found: GraphProto | FunctionProto = model.graph
@@ -88,12 +84,14 @@ def body(node: NodeProto, step: Body) -> GraphProto:
     return attribute.g if attribute.type == AttributeProto.GRAPH else attribute.graphs[step.number]
 
 
-def scopes(model: ModelProto, bound: Mapping[str, tuple[Dim, ...]]) -> tuple[Scope, ...]:
+def scopes(model: ModelProto, bound: Mapping[str, tuple[Dim, ...]], evaluate: Evaluate) -> tuple[Scope, ...]:
     """Every scope of the model: the main graph, then bodies and functions as they are met.
+
+    `evaluate` computes the sizes that the graph computes from its shapes.
 
     Raises `ModelError` where the main graph has a cycle.
     """
-    inference = Inference(model, bound)
+    inference = Inference(model, bound, evaluate)
     opset = opset_of(model.opset_import)
     main = Scope((), "", GraphIndex.of_graph(model.graph), model_types(model, bound, inference), opset)
     _, cyclic = in_order(main.index.nodes)

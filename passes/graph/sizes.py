@@ -6,13 +6,14 @@ a Pad. onnx's inference follows only some of these operators, and everything beh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 from tse_onnx.passes.graph.index import element_count, int_attribute
+from tse_onnx.passes.graph.operators import is_default
 
 # Tensors of more elements hold no sizes.
 _LONG = 64
@@ -28,14 +29,16 @@ _ARITHMETIC = frozenset(
 _FILLING = frozenset({"ConstantOfShape"})
 
 Sizes = Sequence["int | None"]
+Evaluate = Callable[[ModelProto], Sequence[np.ndarray]]
+"""What a model without inputs computes, output by output: passes run nothing themselves."""
 
 
-def fold_sizes(bare: ModelProto, inferred: GraphProto) -> bool:
-    """Replace nodes of `bare` that compute sizes by their results; whether any was.
+def fold_sizes(bare: ModelProto, inferred: GraphProto, evaluate: Evaluate) -> bool:
+    """Replace nodes of `bare` that compute sizes by their results, as `evaluate` finds them; whether any was.
 
     The shapes come from `inferred`. Where only the batch is not known, what is picked out of the rest counts.
     """
-    folded = {tensor.name: tensor for tensor in _fold(bare.graph, _shapes(inferred), bare)}
+    folded = {tensor.name: tensor for tensor in _fold(bare.graph, _shapes(inferred), bare, evaluate)}
     for node in bare.graph.node:
         if len(node.output) == 1 and node.output[0] in folded and node.op_type != "Constant":
             # In place, so that positions stay what they were.
@@ -44,7 +47,7 @@ def fold_sizes(bare: ModelProto, inferred: GraphProto) -> bool:
     return bool(folded)
 
 
-def _fold(graph: GraphProto, shapes: Mapping[str, Sizes], bare: ModelProto) -> list[TensorProto]:
+def _fold(graph: GraphProto, shapes: Mapping[str, Sizes], bare: ModelProto, evaluate: Evaluate) -> list[TensorProto]:
     """The results of the nodes that compute sizes."""
     weights = [tensor for tensor in graph.initializer if _holds_sizes(tensor)]
     known = {tensor.name: tensor for tensor in weights}
@@ -54,7 +57,7 @@ def _fold(graph: GraphProto, shapes: Mapping[str, Sizes], bare: ModelProto) -> l
     computed: list[NodeProto] = []
     lengths = {name: element_count(tensor.dims) for name, tensor in known.items()}
     for node in graph.node:
-        if node.domain not in ("", "ai.onnx") or len(node.output) != 1:
+        if not is_default(node.domain) or len(node.output) != 1:
             continue
         name, first = node.output[0], next(iter(node.input), "")
         if node.op_type == "Constant":
@@ -84,7 +87,7 @@ def _fold(graph: GraphProto, shapes: Mapping[str, Sizes], bare: ModelProto) -> l
     if not computed:
         return picked
     try:
-        return [*picked, *_run(bare, [*sources, *computed], [*weights, *picked], computed)]
+        return [*picked, *_run(bare, [*sources, *computed], [*weights, *picked], computed, evaluate)]
     except Exception:  # arithmetic that fails here fails in every runtime, and tells no size
         return picked
 
@@ -140,24 +143,20 @@ def _part(node: NodeProto, sizes: Sizes, known: Mapping[str, TensorProto]) -> Si
 
 
 def _run(
-    bare: ModelProto, nodes: Sequence[NodeProto], constants: Sequence[TensorProto], wanted: Sequence[NodeProto]
+    bare: ModelProto,
+    nodes: Sequence[NodeProto],
+    constants: Sequence[TensorProto],
+    wanted: Sequence[NodeProto],
+    evaluate: Evaluate,
 ) -> list[TensorProto]:
-    """The values that `wanted` compute. onnx's own evaluator gets a Clip without an upper bound wrong (1.23)."""
-    from tse_onnx.runtime.ort import ort
-
+    """The values that `wanted` compute."""
     alone = ModelProto(ir_version=bare.ir_version, opset_import=bare.opset_import)
     alone.graph.name = "sizes"
     alone.graph.node.extend(nodes)
     alone.graph.initializer.extend(constants)
     alone.graph.output.extend(onnx.ValueInfoProto(name=node.output[0]) for node in wanted)
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(alone.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    results = session.run(None, {})
     return [
         numpy_helper.from_array(np.asarray(result), node.output[0])
-        for node, result in zip(wanted, results, strict=True)
+        for node, result in zip(wanted, evaluate(alone), strict=True)
         if np.size(result) <= _LONG
     ]

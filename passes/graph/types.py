@@ -17,7 +17,7 @@ from tse_onnx.errors import ModelError
 from tse_onnx.passes.graph.guard import HIDDEN, graphs_of, guarded, sound
 from tse_onnx.passes.graph.index import attribute, element_count
 from tse_onnx.passes.graph.order import sort_nodes
-from tse_onnx.passes.graph.sizes import fold_sizes
+from tse_onnx.passes.graph.sizes import Evaluate, fold_sizes
 from tse_onnx.passes.graph.stand_ins import stand_in
 from tse_onnx.passes.reasons import first_line
 
@@ -82,8 +82,8 @@ class Types:
 class Inference:
     """onnx's shape inference over a weightless copy of a model, run when first asked for."""
 
-    def __init__(self, model: ModelProto, bound: Mapping[str, tuple[Dim, ...]]) -> None:
-        self._model, self._bound = model, bound
+    def __init__(self, model: ModelProto, bound: Mapping[str, tuple[Dim, ...]], evaluate: Evaluate) -> None:
+        self._model, self._bound, self._evaluate = model, bound, evaluate
         self._done: ModelProto | None = None
         self._places: Sequence[int] = ()
 
@@ -110,7 +110,7 @@ class Inference:
             self._done = inferred(bare)
             # What is behind one folded size may be another, to be found in the next run.
             runs = _BUDGET // (len(bare.graph.node) + 1)
-            while runs > 0 and fold_sizes(bare, self._done.graph):
+            while runs > 0 and fold_sizes(bare, self._done.graph, self._evaluate):
                 self._done = inferred(bare)
                 runs -= 1
         return self._done

@@ -17,6 +17,7 @@ from onnx.defs import OpSchema
 
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.graph.index import NUMBERS, element_count
+from tse_onnx.passes.graph.operators import is_default
 from tse_onnx.passes.reasons import label, quoted
 
 # Graphs within graphs. protobuf itself reads about thirty, and nobody writes ten.
@@ -24,7 +25,6 @@ _DEEPEST = 24
 # Nodes after every call of a local function was replaced by the function's body: what inference and runtimes walk.
 _MOST_EXPANDED = 1_000_000
 _LARGEST = 2**63 - 1
-_DEFAULT_DOMAINS = ("", "ai.onnx")
 
 
 def check(model: ModelProto) -> None:
@@ -51,7 +51,7 @@ def check(model: ModelProto) -> None:
 def _versions(imports: Iterable[onnx.OperatorSetIdProto]) -> dict[str, int]:
     versions: dict[str, int] = {}
     for entry in imports:
-        domain = "" if entry.domain in _DEFAULT_DOMAINS else entry.domain
+        domain = "" if is_default(entry.domain) else entry.domain
         if not domain and entry.version < 1:
             raise ModelError(f"it imports version {entry.version} of onnx's operators")
         if versions.setdefault(domain, entry.version) != entry.version:
@@ -125,7 +125,7 @@ class _Walk:
             )
         if domain == "com.microsoft" and operator in _CONTRIBUTED:
             return _Signature(_CONTRIBUTED[operator], (1, 1), (True, True), {}, frozenset())
-        if domain not in _DEFAULT_DOMAINS:
+        if not is_default(domain):
             return None
         return _signature_of(operator, self._opset)
 

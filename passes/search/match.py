@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from onnx import NodeProto
 
 from tse_onnx.passes.blocks.block import ECA, ESE, GATHER_EXCITE, KINDS, SE, Anatomy, Block, NodeRef, Step
-from tse_onnx.passes.edit.record import Memory, marked
+from tse_onnx.passes.edit.record import Memory
 from tse_onnx.passes.edit.tiled import tiled_at
 from tse_onnx.passes.forms import excite
 from tse_onnx.passes.forms.act import Alias, Operand, Site
@@ -23,9 +23,10 @@ from tse_onnx.passes.forms.squeeze import Squeeze, squeeze_at
 from tse_onnx.passes.forms.views import SHAPE_SLOTS
 from tse_onnx.passes.graph.index import GraphIndex
 from tse_onnx.passes.graph.layout import SPATIAL, View, view
+from tse_onnx.passes.graph.operators import is_default
 from tse_onnx.passes.graph.scope import Scope
 from tse_onnx.passes.graph.types import Types
-from tse_onnx.passes.names import fresh, module_of
+from tse_onnx.passes.names import fresh, marked, module_of
 from tse_onnx.passes.reasons import Refusal, label, quoted, refuse
 
 DEFAULT_KINDS = frozenset({SE})
@@ -208,7 +209,7 @@ def _root(value: str, index: GraphIndex, types: Types) -> str:
 
 def _meets_map(walk: _Walk, position: int, node: NodeProto, value: str, other: str) -> Refusal | None:
     """A node reads both a descriptor and x: the scale, if it multiplies the two."""
-    if node.op_type != "Mul" or node.domain not in ("", "ai.onnx") or len(node.input) != 2:
+    if node.op_type != "Mul" or not is_default(node.domain) or len(node.input) != 2:
         return refuse("not-mul", f"meets the pooled tensor {quoted(other)}, and only a Mul scales it", node)
     walk.scales.append((position, value, other))
     return None

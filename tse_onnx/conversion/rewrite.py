@@ -15,7 +15,8 @@ from tse_onnx.decision.preparation import Preparation
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.blocks.recompute import Recomputed
 from tse_onnx.passes.blocks.tiling import Running
-from tse_onnx.passes.graph.scope import DEFAULT_DOMAINS, Scope, opset_of
+from tse_onnx.passes.graph.operators import is_default, opset_of
+from tse_onnx.passes.graph.scope import Scope
 
 if TYPE_CHECKING:
     from tse_onnx.passes.edit.splice import Change, Edit
@@ -82,7 +83,7 @@ def _check_operators(edit: Edit, scope: Scope, model: ModelProto) -> None:
     own = opset_of(model.opset_import)
     if scope.opset in (own, 0) or not own:
         return
-    used = dict.fromkeys(node.op_type for node in scope.index.nodes if node.domain in DEFAULT_DOMAINS)
+    used = dict.fromkeys(node.op_type for node in scope.index.nodes if is_default(node.domain))
     if _changed(used, own, scope.opset):
         return  # not taken as it is, either
     added = dict.fromkeys(node.op_type for nodes in edit.nodes.values() for node in nodes)

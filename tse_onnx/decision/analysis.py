@@ -17,6 +17,7 @@ from tse_onnx.passes.graph.scope import Scope, scopes
 from tse_onnx.passes.graph.types import Dim, TensorType, tensor_type
 from tse_onnx.passes.reasons import printable, quoted
 from tse_onnx.passes.search.match import DEFAULT_KINDS, find
+from tse_onnx.runtime.evaluate import evaluate
 from tse_onnx.timing import phase
 
 InputShapes = Mapping[str, tuple[Dim, ...]]
@@ -64,7 +65,7 @@ def analyse(
     bound = bind(source, input_shapes or {})
     taken: set[str] = set()
     with phase(_log, "indexing and inferring types"):
-        found = scopes(source.model, bound)
+        found = scopes(source.model, bound, evaluate)
     with phase(_log, "matching"):
         memory = _memory(source)
         parts = tuple(Part(scope, find(scope, kinds, taken, memory)) for scope in found)

@@ -14,6 +14,7 @@ from onnx import ModelProto
 
 from tse_onnx.errors import ModelError, UsageError
 from tse_onnx.files.encode import LONGEST, encoded, too_long
+from tse_onnx.passes.graph.operators import opset_of
 from tse_onnx.passes.graph.wellformed import check
 from tse_onnx.passes.reasons import printable, quoted
 from tse_onnx.timing import phase
@@ -26,7 +27,6 @@ ModelLike = Union[str, "os.PathLike[str]", ModelProto, "gs.Graph", "Source"]
 _log = logging.getLogger(__name__)
 
 # Domains whose operators onnx itself defines; others are kept as they are, and nothing in them is converted.
-DEFAULT_DOMAINS = ("", "ai.onnx")
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Source:
     @property
     def opset(self) -> int:
         """The version of onnx's own operator set that the model uses; 0 where it uses none."""
-        return next((entry.version for entry in self.model.opset_import if entry.domain in DEFAULT_DOMAINS), 0)
+        return opset_of(self.model.opset_import)
 
 
 def open_model(model: ModelLike) -> Source:

@@ -1,1 +1,1 @@
-"""How onnxruntime is started."""
+"""The one door to onnxruntime: everything that runs a model or a node is opened here, with telemetry off."""

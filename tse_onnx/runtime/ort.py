@@ -8,4 +8,6 @@ turn_off()
 
 import onnxruntime as ort  # noqa: E402
 
-__all__ = ["ort"]
+VERSION: str = ort.__version__
+
+__all__ = ["VERSION", "ort"]

@@ -16,7 +16,7 @@ from tse_onnx.data.feed import Feed
 from tse_onnx.data.samples import Samples
 from tse_onnx.passes.blocks.block import Block
 from tse_onnx.passes.blocks.choice import Choice
-from tse_onnx.runtime.ort import ort
+from tse_onnx.runtime.ort import VERSION as ORT_VERSION
 from tse_onnx.timing import phase
 from tse_onnx.tuning.batches import Batches
 from tse_onnx.tuning.choices import Combination
@@ -142,7 +142,7 @@ def bench_of(network: Network, samples: Samples, settings: Settings) -> Iterator
         model=model_identity(network.source), samples=samples.digest(), batch=batches.size, loss=name,
         labels=None if samples.labels is None or name != TOP1 else samples.labels.tolist(),
         shapes={key: list(dims) for key, dims in network.analysis.bound.items()}, kinds=sorted(settings.kinds),
-        versions=[VERSION, onnx.__version__, ort.__version__],
+        versions=[VERSION, onnx.__version__, ORT_VERSION],
     )  # fmt: skip
     with (
         Store(folder, what) as store,

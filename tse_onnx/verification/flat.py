@@ -26,10 +26,10 @@ from tse_onnx.passes.blocks.tiling import Cut, Running, Tile, Window
 from tse_onnx.passes.graph.index import GraphIndex, captured
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.runtime.session import Session
+from tse_onnx.runtime.shaken import Shaken, rounding_of
 from tse_onnx.verification.comparison import Comparison
 from tse_onnx.verification.oracle import Original, block_alone, is_quantised, size_probes
 from tse_onnx.verification.result import Check, listed
-from tse_onnx.verification.shaken import Shaken, rounding_of
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,9 @@ from tse_onnx.passes.graph.types import TensorType
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.runtime.deadline import Deadline
 from tse_onnx.runtime.session import Session
+from tse_onnx.runtime.shaken import DRAWS, Shaken, rounding_of, shake, signs
 from tse_onnx.verification.comparison import Again, Comparison
 from tse_onnx.verification.result import BlockCheck
-from tse_onnx.verification.shaken import DRAWS, Shaken, rounding_of, shake, signs
 from tse_onnx.verification.spread import Gates, Spread
 
 

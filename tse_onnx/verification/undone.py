@@ -23,6 +23,7 @@ from tse_onnx.passes.graph.scope import Scope, scopes
 from tse_onnx.passes.graph.types import TensorType
 from tse_onnx.passes.reasons import first_line
 from tse_onnx.passes.search.match import find
+from tse_onnx.runtime.evaluate import evaluate
 from tse_onnx.runtime.session import Session
 
 Place = tuple[ModelProto, Scope]
@@ -40,7 +41,7 @@ def check_undone(given: ModelProto, undone: Undone, folder: Path | None) -> None
     records = undone.records
     if complaint(given) is None and (text := complaint(undone.model)) is not None:
         raise refusal(records[0], f"put back, it makes the model invalid ({text})")
-    pairs = list(zip(scopes(given, {}), scopes(undone.model, {}), strict=True))
+    pairs = list(zip(scopes(given, {}, evaluate), scopes(undone.model, {}, evaluate), strict=True))
     for record in records:
         before, after = next(pair for pair in pairs if pair[0].index.producer(record.story["scale"]) is not None
                              or pair[1].index.producer(record.story["scale"]) is not None)  # fmt: skip

@@ -29,6 +29,7 @@ from tse_onnx.passes.graph.index import GraphIndex
 from tse_onnx.passes.graph.scope import scopes
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.runtime.deadline import Deadline
+from tse_onnx.runtime.evaluate import evaluate
 from tse_onnx.runtime.scores import Meter
 from tse_onnx.runtime.session import WAY_OUT, Session
 from tse_onnx.runtime.widen import has_narrow_type, widened, widened_feed
@@ -303,7 +304,7 @@ def _inner(
     """The checks of the blocks in bodies and functions."""
     if not any(block.name in forms for part in analysis.parts[1:] for block in part.blocks):
         return
-    every = (scopes(model, analysis.bound)[1:] for model in (source, converted, written))
+    every = (scopes(model, analysis.bound, evaluate)[1:] for model in (source, converted, written))
     for part, was, now, own in zip(analysis.parts[1:], *every, strict=True):
         before = Original(source, was.index, folders[0], deadline=deadline)
         after = Original(converted, now.index, folders[1], deadline=deadline)

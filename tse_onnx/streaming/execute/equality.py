@@ -147,7 +147,7 @@ class Comparison:
         """How far rounding moves tensors, in the largest of their values."""
         if not names:
             return {}
-        from tse_onnx.verification.shaken import Shaken
+        from tse_onnx.runtime.shaken import Shaken
 
         part = ModelProto()
         part.CopyFrom(self.model)

@@ -10,7 +10,7 @@ import numpy as np
 from onnx import NodeProto
 
 from tse_onnx.passes.graph.index import captured
-from tse_onnx.streaming.execute.single import Single
+from tse_onnx.runtime.single import Single
 from tse_onnx.streaming.network.network import Network, Stage, Tensor
 
 Rows = Mapping[str, Mapping[int, np.ndarray]]

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from onnx import NodeProto, TensorProto
 
+from tse_onnx.runtime.single import Single
+from tse_onnx.streaming.execute.attributes import attributes, with_attributes
 from tse_onnx.streaming.execute.cutting import cut, row_shape
 from tse_onnx.streaming.execute.kernel import Rows, Site
-from tse_onnx.streaming.execute.single import Single, attributes, with_attributes
 
 _EXACT = 1 << 24
 _NEGLIGIBLE = 1e-5

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tse_onnx.streaming.execute.attributes import attributes
 from tse_onnx.streaming.execute.cutting import cut
 from tse_onnx.streaming.execute.kernel import Site
-from tse_onnx.streaming.execute.single import attributes
 from tse_onnx.streaming.network.axis import Axis
 
 Axes = tuple[int, ...]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from tse_onnx.errors import ModelError
 from tse_onnx.files.external import check_locations, external_tensors, loaded
 from tse_onnx.passes.graph.order import in_order
 from tse_onnx.passes.reasons import first_line, quoted
-from tse_onnx.runtime.ort import ort
+from tse_onnx.runtime.evaluate import evaluate
 from tse_onnx.streaming.network.constants import as_cast
 from tse_onnx.streaming.network.network import Network
 
@@ -66,12 +65,8 @@ def _computed(model: ModelProto, network: Network, wanted: set[str]) -> dict[str
         [tensor for tensor in model.graph.initializer if tensor.name in needed],
     )
     folded = ModelProto(ir_version=max(model.ir_version, 8), graph=graph, opset_import=model.opset_import)
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
     try:
-        session = ort.InferenceSession(folded.SerializeToString(), options, ["CPUExecutionProvider"])
-        values: Iterable[np.ndarray] = session.run(sorted(wanted), {})
+        values = evaluate(folded)
     except Exception as error:  # onnxruntime's own types are not exported in every release
         raise ModelError(f"the model's constants cannot be computed: {first_line(error)}") from error
     return dict(zip(sorted(wanted), values, strict=True))

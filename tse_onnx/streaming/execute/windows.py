@@ -14,9 +14,10 @@ import numpy as np
 from onnx import helper
 
 from tse_onnx.errors import ModelError
+from tse_onnx.runtime.single import Single
+from tse_onnx.streaming.execute.attributes import attributes, with_attributes
 from tse_onnx.streaming.execute.cutting import row_shape
 from tse_onnx.streaming.execute.kernel import Rows, Site
-from tse_onnx.streaming.execute.single import Single, attributes, with_attributes
 from tse_onnx.streaming.network.network import Tensor
 
 

@@ -11,12 +11,13 @@ from typing import NoReturn
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 from tse_onnx.errors import ModelError
-from tse_onnx.files.source import DEFAULT_DOMAINS
 from tse_onnx.passes.graph.checker import complaint
 from tse_onnx.passes.graph.index import GraphIndex, captured
+from tse_onnx.passes.graph.operators import is_default, opset_of
 from tse_onnx.passes.graph.order import in_order
 from tse_onnx.passes.graph.types import Dim, Inference, TensorType, Types, model_types
 from tse_onnx.passes.reasons import first_line, label, printable, quoted
+from tse_onnx.runtime.evaluate import evaluate
 from tse_onnx.streaming.network.axis import COLUMNS, ROWS, Axis
 from tse_onnx.streaming.network.constants import Constants
 from tse_onnx.streaming.network.needs import flow_of, known
@@ -129,7 +130,7 @@ def network_of(model: ModelProto, bound: Mapping[str, tuple[Dim, ...]] | None = 
     """
     model = inlined(model)
     index = _sorted_index(model.graph)
-    opset = next((entry.version for entry in model.opset_import if entry.domain in DEFAULT_DOMAINS), 0)
+    opset = opset_of(model.opset_import)
     _refuse_loops(index.nodes)
     dims, dtypes = _types(model, index, dict(bound or {}))
     # The rows that an operator needs follow from its attributes and shapes, which have to fit each other.
@@ -165,7 +166,7 @@ def _sorted_index(graph: GraphProto) -> GraphIndex:
 
 def _refuse_loops(nodes: Iterable[NodeProto]) -> None:
     for node in nodes:
-        if node.op_type in _LOOPS and node.domain in DEFAULT_DOMAINS:
+        if node.op_type in _LOOPS and is_default(node.domain):
             raise ModelError(
                 f"{label(node)} runs a graph of its own, whose rows this model cannot follow: unroll the loop or fold "
                 "the condition first"
@@ -176,7 +177,7 @@ def _types(
     model: ModelProto, index: GraphIndex, bound: dict[str, tuple[Dim, ...]]
 ) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
     """Dimensions and element types of every value, for one image where the batch is dynamic."""
-    types = model_types(model, bound, Inference(model, bound))
+    types = model_types(model, bound, Inference(model, bound, evaluate))
     batched = {}
     for value in model.graph.input:
         if value.name in index.initializers:
@@ -196,7 +197,7 @@ def _types(
             batched[value.name] = (1, *sizes[1:])
     names = [name for node in index.nodes for name in node.output if name]
     if batched and any(_open(types, name) for name in names):
-        types = model_types(model, bound | batched, Inference(model, bound | batched))
+        types = model_types(model, bound | batched, Inference(model, bound | batched, evaluate))
     dims: dict[str, tuple[int, ...]] = {}
     dtypes: dict[str, int] = {}
     names.extend(value.name for value in model.graph.input)

@@ -1,4 +1,4 @@
-"""One node in onnxruntime: the arithmetic that the row kernels share."""
+"""One node in onnxruntime, as a function of arrays."""
 
 from __future__ import annotations
 
@@ -61,19 +61,3 @@ class Single:
         except Exception as error:  # as above
             raise ModelError(f"{self._label} cannot be run row by row: {first_line(error)}") from error
         return result
-
-
-def attributes(node: NodeProto) -> dict[str, Any]:
-    """A node's attributes as Python values."""
-    return {each.name: helper.get_attribute_value(each) for each in node.attribute}
-
-
-def with_attributes(node: NodeProto, **changed: Any) -> NodeProto:
-    """A copy of a node with other attributes; None removes one."""
-    made = NodeProto()
-    made.CopyFrom(node)
-    kept = [each for each in node.attribute if each.name not in changed]
-    del made.attribute[:]
-    made.attribute.extend(kept)
-    made.attribute.extend(helper.make_attribute(name, value) for name, value in changed.items() if value is not None)
-    return made
