@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 MODEL = efficientnet_b2_torchscript_17
 
-.PHONY: demo test test-long test-tools conformance lint types bench clean
+.PHONY: demo test test-long test-tools test-torch conformance lint types bench clean
 
 demo: $(VENV)/installed
 	mkdir -p build/demo
@@ -26,6 +26,11 @@ conformance: $(VENV)/developed
 test-tools: $(VENV)/developed
 	$(BIN)/pip install --quiet --editable '.[tools]'
 	$(BIN)/python -m pytest tests/conversion/test_other_tools.py
+
+# Distillation, whose tests are skipped where there is no torch.
+test-torch: $(VENV)/developed
+	$(BIN)/pip install --quiet --editable '.[distil]'
+	$(BIN)/python -m pytest -n auto tests/distillation
 
 lint: $(VENV)/developed
 	$(BIN)/ruff check .

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tse_onnx.decision.decision import Decision
     from tse_onnx.decision.plan import Plan
     from tse_onnx.decision.selection import Selection
+    from tse_onnx.distillation.distil import distil
+    from tse_onnx.distillation.result import DistilResult
     from tse_onnx.errors import CheckFailed, DataError, ModelError, TseError, UsageError
     from tse_onnx.evaluation.correlation import BlockCorrelation, Correlations, TileCorrelation, correlate
     from tse_onnx.evaluation.evaluate import evaluate
@@ -51,6 +53,8 @@ _HOMES = {
     "tse_onnx.conversion.convert": ("ConvertResult", "buffering", "convert", "find_blocks"),
     "tse_onnx.data.choice": ("Data",),
     "tse_onnx.data.preprocess": ("Preprocess",),
+    "tse_onnx.distillation.distil": ("distil",),
+    "tse_onnx.distillation.result": ("DistilResult",),
     "tse_onnx.evaluation.correlation": ("BlockCorrelation", "Correlations", "TileCorrelation", "correlate"),
     "tse_onnx.evaluation.evaluate": ("evaluate",),
     "tse_onnx.evaluation.result": ("Evaluation", "ModelScores", "StageScores"),
@@ -79,12 +83,12 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Accuracy", "Block", "BlockBuffering", "BlockCheck", "BlockCorrelation", "Buffer", "Buffering", "Calibration",
-    "Check", "CheckFailed", "ConvertResult", "Correlations", "Data", "DataError", "Dataflow", "Decision", "Drift",
-    "Evaluation", "Frozen", "Held", "Machine", "Menu", "ModelError", "ModelScores", "NodeRef", "Plan", "Preprocess",
-    "Recompute", "Refusal", "Report", "RestoreResult", "Score", "Selection", "Sensitivity", "StageFlow", "StageScores",
-    "Sums", "TileCorrelation", "Tiling", "Totals", "TseError", "TuneResult", "UsageError", "Verification",
-    "__version__", "buffering", "convert", "correlate", "dataflow", "evaluate", "find_blocks", "restore",
-    "sensitivity", "tune",
+    "Check", "CheckFailed", "ConvertResult", "Correlations", "Data", "DataError", "Dataflow", "Decision",
+    "DistilResult", "Drift", "Evaluation", "Frozen", "Held", "Machine", "Menu", "ModelError", "ModelScores", "NodeRef",
+    "Plan", "Preprocess", "Recompute", "Refusal", "Report", "RestoreResult", "Score", "Selection", "Sensitivity",
+    "StageFlow", "StageScores", "Sums", "TileCorrelation", "Tiling", "Totals", "TseError", "TuneResult", "UsageError",
+    "Verification", "__version__", "buffering", "convert", "correlate", "dataflow", "distil", "evaluate", "find_blocks",
+    "restore", "sensitivity", "tune",
 ]  # fmt: skip
 
 

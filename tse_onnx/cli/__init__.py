@@ -1,4 +1,4 @@
-"""The command line: `tse-onnx convert`, `evaluate`, `explain`, `inspect`, `plan`, `report`, `restore`,
+"""The command line: `tse-onnx convert`, `distil`, `evaluate`, `explain`, `inspect`, `plan`, `report`, `restore`,
 `sensitivity`, `stream`, `tune`.
 
 Exit codes: 0 done, 1 a check failed, 2 bad usage or bad input, 70 a fault of the program itself, 74 the output was
@@ -35,6 +35,7 @@ from tse_onnx.cli.diagnosis import (
     verbosity,
     version_option,
 )
+from tse_onnx.cli.distil import distil
 from tse_onnx.cli.evaluate import evaluate
 from tse_onnx.cli.explain import explain
 from tse_onnx.cli.inspect import inspect
@@ -235,6 +236,7 @@ def main() -> None:
       tse-onnx plan model.onnx --rows 7 > plan.toml      choices block by block, to edit and give to --plan
       tse-onnx evaluate model.onnx tiled.onnx --data val/   what it costs, on your own data
       tse-onnx tune model.onnx --data val/ --budget 1.2MiB -o plan.toml   tiles for a memory budget
+      tse-onnx distil model.onnx --plan plan.toml --data val/ -o better.toml   its numbers trained against the original
       tse-onnx restore tiled.onnx model.onnx             the way back
       tse-onnx stream model.onnx                         what every tensor holds while rows stream in
     """
@@ -242,6 +244,7 @@ def main() -> None:
 
 main.params.extend(diagnosis_options())
 main.add_command(convert)
+main.add_command(distil)
 main.add_command(evaluate)
 main.add_command(explain)
 main.add_command(inspect)

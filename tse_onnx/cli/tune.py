@@ -23,6 +23,7 @@ from tse_onnx.cli.options import (
     print_json,
     threads_option,
 )
+from tse_onnx.cli.plan_output import put_plan
 from tse_onnx.cli.progress import stages_bar
 
 if TYPE_CHECKING:
@@ -237,7 +238,8 @@ def tune(
             source, data, budget=wanted, reduce=part, max_loss=max_loss, held_out=out, trials=trials, points=points,
             **(options | {"progress": progress}),
         )  # fmt: skip
-    _write(found, source, options, output, report_path, csv_path, plot_path)
+    _write(found, report_path, csv_path, plot_path)
+    outcome = put_plan(output, found.plan, source, options["input_shapes"], options["kinds"])
     to_stdout = output is not None and str(output) == "-"
     if form == "json":
         from tse_onnx.tuning.schema import tune_json
@@ -247,23 +249,11 @@ def tune(
     from tse_onnx.report.page import page
     from tse_onnx.report.tune import print_tuning
 
-    if output is None:
-        outcome = "No plan was written: -o plan.toml writes it."
-    else:
-        outcome = f"The plan was written to {'standard output' if to_stdout else output}: convert --plan takes it."
     print_tuning(page(stderr=to_stdout), found, outcome)
 
 
-def _write(
-    found: TuneResult,
-    source: Any,
-    options: Options,
-    output: Path | None,
-    report_path: Path | None,
-    csv_path: Path | None,
-    plot_path: Path | None,
-) -> None:
-    from tse_onnx.files.write import write_bytes, write_text
+def _write(found: TuneResult, report_path: Path | None, csv_path: Path | None, plot_path: Path | None) -> None:
+    from tse_onnx.files.write import write_text
     from tse_onnx.tuning.schema import report_text, sensitivity_csv
 
     if report_path is not None:
@@ -274,20 +264,6 @@ def _write(
         from tse_onnx.report.tune_plot import draw_tuning
 
         draw_tuning(plot_path, found)
-    if output is None:
-        return
-    import sys
-
-    from tse_onnx.conversion.convert import preview
-    from tse_onnx.decision.plan_file import plan_text
-
-    made = preview(source, plan=found.plan, input_shapes=options["input_shapes"], kinds=options["kinds"])
-    text = plan_text(found.plan, (block.decision for block in made.buffering.blocks)).encode()
-    if str(output) == "-":
-        sys.stdout.buffer.write(text)
-        sys.stdout.buffer.flush()
-    else:
-        write_bytes(output, text)
 
 
 class _kept:  # noqa: N801 - reads as a word

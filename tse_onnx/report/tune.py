@@ -30,7 +30,7 @@ _KINDS = {
 def print_sensitivity(page: Page, found: Sensitivity) -> None:
     """What every block bears: a table for each kind of squeeze."""
     meaning = LOSSES.get(found.loss, "the user's function")
-    _say(page, f"Loss of one block at a time ({found.loss}: {meaning}), on {found.samples}.")
+    say(page, f"Loss of one block at a time ({found.loss}: {meaning}), on {found.samples}.")
     for kind, title in _KINDS.items():
         columns = sorted({_column(one.choice) for entry in found.blocks for one in entry.candidates
                           if _kind(one.choice) == kind})  # fmt: skip
@@ -39,19 +39,19 @@ def print_sensitivity(page: Page, found: Sensitivity) -> None:
         rows = []
         for entry in found.blocks:
             by_column = {_column(one.choice): one for one in entry.candidates if _kind(one.choice) == kind}
-            cells = [_loss(by_column[column].loss) if column in by_column else "" for column in columns]
+            cells = [loss_text(by_column[column].loss) if column in by_column else "" for column in columns]
             rows.append(([printable(entry.block.name), _shape(entry), *cells], ""))
-        _say(page, f"\n{title}:")
+        say(page, f"\n{title}:")
         headings = ("block", "C × H × W", *(f"{rows}" + (f"/{step}" if step > 1 else "") for rows, step in columns))
         page.print(Table(headings, rows, right=tuple(range(2, 2 + len(columns)))))
     frozen = [
         ((printable(entry.block.name), _moves(entry), _frozen(entry)), "") for entry in found.blocks if entry.gate
     ]
     if frozen:
-        _say(page, "\ngates:")
+        say(page, "\ngates:")
         page.print(Table(("block", "moves by", "frozen"), frozen, right=(1, 2)))
     before = f"{size(found.before)} before ({FIGURES[found.figure]}"
-    _say(page, f"\nBuffers: {before}{'' if found.bits is None else f', at {found.bits} bits'}).")
+    say(page, f"\nBuffers: {before}{'' if found.bits is None else f', at {found.bits} bits'}).")
 
 
 def print_tuning(page: Page, found: TuneResult, outcome: str) -> None:
@@ -63,32 +63,32 @@ def print_tuning(page: Page, found: TuneResult, outcome: str) -> None:
         one = next(one for one in entry.candidates if one.choice == choice)
         rows.append((
             (printable(entry.block.name), _shape(entry), _words(choice), size(one.saved), _moves(entry),
-             _loss(one.loss)),
+             loss_text(one.loss)),
             "dim" if choice is None else "",
         ))  # fmt: skip
-    predicted, measured = _loss(found.chosen.predicted), _loss(found.chosen.measured or 0.0)
+    predicted, measured = loss_text(found.chosen.predicted), loss_text(found.chosen.measured or 0.0)
     rows.append((("total", "", "", size(sensitivity.before - found.chosen.bytes), "", predicted), "bold"))
     headings = ("block", "C × H × W", "plan", "saves", "gate moves", f"{sensitivity.loss} alone")
     page.print(Table(headings, rows, right=(3, 4, 5)))
-    _say(page, f"Together they cost {measured}, where {predicted} was predicted ({sensitivity.samples}).")
+    say(page, f"Together they cost {measured}, where {predicted} was predicted ({sensitivity.samples}).")
     _print_curve(page, found)
     _print_verdict(page, found)
     figure = FIGURES[sensitivity.figure]
     bits = "" if sensitivity.bits is None else f" at {sensitivity.bits} bits"
     now = f"{size(found.chosen.bytes)} of {size(sensitivity.before)}, {100 * found.reduction:.1f} % less"
-    _say(page, f"Buffer{bits}: {now} ({figure}); the least that a plan reaches is {size(found.least)}.")
-    _say(page, outcome, style="bold")
+    say(page, f"Buffer{bits}: {now} ({figure}); the least that a plan reaches is {size(found.least)}.")
+    say(page, outcome, style="bold")
 
 
 def _print_curve(page: Page, found: TuneResult) -> None:
     rows: list[tuple[Sequence[str], str]] = []
     for point in found.pareto:
         saved = f"{100 * (1 - share(point.bytes, found.sensitivity.before)):.1f} %"
-        measured = "" if point.measured is None else _loss(point.measured)
+        measured = "" if point.measured is None else loss_text(point.measured)
         mine = point.combination == found.chosen.combination
-        cells = (saved, size(point.bytes), _loss(point.predicted), measured, "the plan" if mine else "")
+        cells = (saved, size(point.bytes), loss_text(point.predicted), measured, "the plan" if mine else "")
         rows.append((cells, "bold" if mine else ""))
-    _say(page, "")
+    say(page, "")
     page.print(Table(("saved", "buffer", "predicted", "measured", ""), rows, right=(0, 1, 2, 3)))
 
 
@@ -103,9 +103,9 @@ def _print_verdict(page: Page, found: TuneResult) -> None:
             output = (printable(score.output),) if several else ()
             saved = f"{100 * (1 - share(verdict.point.bytes, before)):.1f} %"
             title = "the plan" if verdict.title == "chosen" else verdict.title
-            cells = [title, *output, saved, *_scored(score), *(_accuracy(score) if accurate else ())]
+            cells = [title, *output, saved, *scored(score), *(_accuracy(score) if accurate else ())]
             rows.append((cells, "bold" if verdict.title == "chosen" else ""))
-    _say(page, f"\nOn samples that nothing was chosen by ({found.held_out}):")
+    say(page, f"\nOn samples that nothing was chosen by ({found.held_out}):")
     headings = (
         "",
         *(("output",) if several else ()),
@@ -118,10 +118,11 @@ def _print_verdict(page: Page, found: TuneResult) -> None:
     page.print(Table(headings, rows, right=tuple(range(1 + several, len(headings)))))
 
 
-def _scored(score: Score) -> tuple[str, str, str]:
+def scored(score: Score) -> tuple[str, str, str]:
+    """Agreement, divergence and signal-to-noise ratio of an output, for a table."""
     return (
         "" if score.agreement is None else f"{100 * score.agreement:.1f} %",
-        "" if score.kl is None else _loss(score.kl),
+        "" if score.kl is None else loss_text(score.kl),
         "equal" if score.sqnr_db is None else f"{score.sqnr_db:.1f} dB",
     )
 
@@ -149,7 +150,7 @@ def _column(choice: Choice | None) -> tuple[int, int]:
 
 def _frozen(entry: BlockSensitivity) -> str:
     found = next((one for one in entry.candidates if isinstance(one.choice, Frozen)), None)
-    return "not offered" if found is None else _loss(found.loss)
+    return "not offered" if found is None else loss_text(found.loss)
 
 
 def _moves(entry: BlockSensitivity) -> str:
@@ -162,11 +163,13 @@ def _shape(entry: BlockSensitivity) -> str:
     return " × ".join("?" if number is None else str(number) for number in sizes)
 
 
-def _loss(loss: float) -> str:
+def loss_text(loss: float) -> str:
+    """A loss as a table has it."""
     return f"{loss:.4f}" if abs(loss) >= 5e-5 or not loss else f"{loss:.0e}"
 
 
-def _say(page: Page, text: str, style: str = "") -> None:
+def say(page: Page, text: str, style: str = "") -> None:
+    """Print lines of text, which a terminal breaks and a file does not."""
     lines = text.split("\n")
     shown = "\n".join(map(printable, lines))
     page.print(shown, style=style, markup=False, highlight=False, soft_wrap=not page.is_terminal)

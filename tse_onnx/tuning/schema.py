@@ -81,7 +81,7 @@ def _sensitivity(found: Sensitivity) -> Json:
                 "why": entry.why,
                 "candidates": [
                     _choice(one.choice)
-                    | {"bytes": one.bytes, "saved": one.saved, "loss": _number(one.loss), "error": one.error}
+                    | {"bytes": one.bytes, "saved": one.saved, "loss": number_or_null(one.loss), "error": one.error}
                     for one in entry.candidates
                 ],
             }
@@ -93,25 +93,28 @@ def _sensitivity(found: Sensitivity) -> Json:
 def _point(point: Point) -> Json:
     return {
         "bytes": point.bytes,
-        "predicted": _number(point.predicted),
-        "measured": None if point.measured is None else _number(point.measured),
+        "predicted": number_or_null(point.predicted),
+        "measured": None if point.measured is None else number_or_null(point.measured),
         "choices": [{"block": name} | _choice(choice) for name, choice in point.combination],
     }
 
 
 def _judged(verdict: Judged) -> Json:
-    return {"title": verdict.title} | _point(verdict.point) | {"scores": [_score(score) for score in verdict.scores]}
+    return (
+        {"title": verdict.title} | _point(verdict.point) | {"scores": [score_json(score) for score in verdict.scores]}
+    )
 
 
-def _score(score: Score) -> Json:
+def score_json(score: Score) -> Json:
+    """How far an output is from the original's."""
     accuracy = score.accuracy
     return {
         "output": score.output,
         "samples": score.samples,
         "agreement": score.agreement,
-        "kl": None if score.kl is None else _number(score.kl),
-        "sqnr_db": None if score.sqnr_db is None else _number(score.sqnr_db),
-        "noise": _number(score.noise),
+        "kl": None if score.kl is None else number_or_null(score.kl),
+        "sqnr_db": None if score.sqnr_db is None else number_or_null(score.sqnr_db),
+        "noise": number_or_null(score.noise),
         "top1": None if accuracy is None else accuracy.top1,
         "original_top1": None if accuracy is None else accuracy.original_top1,
     }
@@ -124,6 +127,6 @@ def _choice(choice: Choice | None) -> Json:
     }
 
 
-def _number(value: float) -> float | None:
-    """JSON has no infinity; None stands for a loss without bound."""
+def number_or_null(value: float) -> float | None:
+    """A number; JSON has no infinity, and null stands for a loss without bound."""
     return value if math.isfinite(value) else None

@@ -1,0 +1,1 @@
+"""Training the numbers of a plan against the original, without labels. Torch is imported where it is used."""

@@ -1,0 +1,190 @@
+"""The library's call: the numbers of a plan, trained against the original."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tse_onnx.data.choice import Data, PathLike
+from tse_onnx.data.samples import Samples
+from tse_onnx.decision.analysis import input_types
+from tse_onnx.decision.decide import decide
+from tse_onnx.decision.decision import CONVERTED
+from tse_onnx.decision.plan import Plan
+from tse_onnx.distillation.needs import need_torch
+from tse_onnx.distillation.result import DistilResult
+from tse_onnx.distillation.settings import Options, Settings
+from tse_onnx.errors import ModelError, UsageError
+from tse_onnx.files.source import ModelLike, open_model
+from tse_onnx.passes.blocks.choice import Choice
+from tse_onnx.passes.blocks.tiling import RUNNING, Tiling
+from tse_onnx.passes.reasons import quoted
+from tse_onnx.runtime.scores import Meter, Score
+from tse_onnx.timing import phase
+from tse_onnx.tuning.batches import Batches
+from tse_onnx.tuning.choices import Combination, combined
+from tse_onnx.tuning.network import Network
+from tse_onnx.tuning.search import halves
+from tse_onnx.tuning.store import identity, model_identity
+from tse_onnx.version import VERSION
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from tse_onnx.distillation.knobs import Knob
+    from tse_onnx.distillation.pair import Pair
+    from tse_onnx.distillation.training import Trained
+
+_log = logging.getLogger(__name__)
+
+_SAME = 1e-3
+"""How far torch may be from onnxruntime, relative to the largest output: both round, in other orders."""
+
+
+def distil(model: ModelLike, data: PathLike | Data, plan: Plan, **options: Unpack[Options]) -> DistilResult:
+    """`plan` with slopes and offsets of its running squeezes trained on `data`, so that the outputs are as near as they
+    can be to those of `model` itself. No labels are used.
+
+    `model` is a path, an `onnx.ModelProto` or a `gs.Graph`; `data` a path, or a `Data` that says how to read what is
+    there; the options are those of `tse_onnx.distillation.settings.Options`. Needs torch, which runs both networks.
+
+    The plan that was given is judged as well, and kept where the trained one is no better. Raises `UsageError` where
+    there is nothing to train or torch is missing, `ModelError` for operators without a gradient, `DataError`.
+    """
+    settings = Settings(**options)
+    need_torch()
+    given = data if isinstance(data, Data) else Data(data)
+    network = Network(open_model(model), settings.input_shapes, settings.kinds, settings.threads)
+    combination = _combination(network, plan)
+    samples = given.samples(input_types(network.analysis))
+    # As tune divides them: what a plan was chosen by would call the numbers that it came with the best there are.
+    to_train, others = halves(samples, settings.held_out, given.seed)
+    to_judge, to_stop = halves(others, settings.stop, given.seed)
+    what = identity(
+        model=model_identity(network.source), samples=samples.digest(), plan=plan.dumps(), seed=given.seed,
+        shapes={key: list(dims) for key, dims in network.analysis.bound.items()}, kinds=sorted(settings.kinds),
+        settings=[settings.epochs, settings.views, settings.step, settings.rate, settings.held_out, settings.stop],
+        version=VERSION,
+    )  # fmt: skip
+    with phase(_log, "training"):
+        knobs, trained = _trained(network, combination, to_train, to_stop, settings, given.seed, what)
+    choices = dict(combination)
+    choices |= {
+        knob.block: dataclasses.replace(knob.tiling, calibration=knob.calibration(trained.state)) for knob in knobs
+    }
+    before, after = _judged(network, (combination, combined(choices.items())), to_judge, settings)
+    improved = trained.best > 0 and _better(after, before)
+    return DistilResult(
+        dataclasses.replace(plan, choices={**plan.choices, **choices}) if improved else plan,
+        improved,
+        tuple(knob.block for knob in knobs),
+        sum(knob.numbers for knob in knobs),
+        before,
+        after,
+        trained.start,
+        trained.epochs,
+        trained.best,
+        to_train.text,
+        to_stop.text,
+        to_judge.text,
+    )
+
+
+def _combination(network: Network, plan: Plan) -> Combination:
+    """What the plan says of each block. Raises `UsageError` where it has nothing to train, or fits no block."""
+    known = {block.name for block in network.analysis.blocks}
+    for name in plan.choices:
+        if name not in known:
+            raise UsageError(f"the plan names {quoted(name)}, which is no block of the model")
+    decisions = decide(network.analysis.parts, plan, network.source.opset)
+    found = combined((one.block.name, one.choice) for one in decisions if one.status == CONVERTED)
+    if not any(isinstance(choice, Tiling) and choice.squeeze == RUNNING for _, choice in found):
+        raise UsageError(
+            "the plan has no running squeeze, whose slopes and offsets could be trained: "
+            'give a block { rows = 3, squeeze = "running" }, or take a plan of tse-onnx tune'
+        )
+    return found
+
+
+def _trained(
+    network: Network,
+    combination: Combination,
+    samples: Samples,
+    stop: Samples,
+    settings: Settings,
+    seed: int,
+    what: str,
+) -> tuple[list[Knob], Trained]:
+    import torch
+
+    from tse_onnx.distillation.checkpoint import Checkpoint
+    from tse_onnx.distillation.knobs import Knob
+    from tse_onnx.distillation.pair import Pair
+    from tse_onnx.distillation.training import Trainer
+
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    blocks = {block.name: block for block in network.blocks}
+    knobs = [
+        knob
+        for name, choice in combination
+        if network.cuttable(name) and (knob := Knob.of(blocks[name], choice)) is not None
+    ]
+    if not knobs:
+        raise UsageError(
+            "the running squeezes of the plan stand in bodies or functions, or see whole maps: none can be trained"
+        )
+    turned: dict[str, Choice | None] = {**dict(combination), **{knob.block: knob.plain for knob in knobs}}
+    changed = network.changed(combined(turned.items()))
+    pair = Pair(network, changed, knobs, samples.batch if samples.fixed else None)
+    _need_same(network, pair, samples)
+    path = settings.checkpoint
+    checkpoint = None if path is None else Checkpoint(Path(path), what)
+    return knobs, Trainer(pair, samples, stop, settings, seed).trained(checkpoint)
+
+
+def _need_same(network: Network, pair: Pair, samples: Samples) -> None:
+    """Raise `ModelError` unless torch computes what onnxruntime does: else the wrong network would be trained."""
+    from tse_onnx.distillation.tensors import tensor_of
+
+    (first,) = Batches(samples).read([0])
+    feed = network.start(first.feed)
+    expected = network.original(first.feed)
+    found = pair.original({name: tensor_of(array) for name, array in feed.items()})
+    for name, array in expected.items():
+        if array.dtype.kind != "f":
+            continue
+        apart = float(np.max(np.abs(found[name].numpy() - array), initial=0.0))
+        if not apart <= _SAME * float(np.max(np.abs(array), initial=0.0)):
+            raise ModelError(f"torch and onnxruntime disagree on {quoted(name)} by {apart:.2g}: it cannot be trained")
+
+
+def _judged(
+    network: Network, combinations: Iterable[Combination], samples: Samples, settings: Settings
+) -> list[tuple[Score, ...]]:
+    """The scores of each combination on samples that had no part in the training, run by onnxruntime as written."""
+    opened = [network.together(combination) for combination in combinations]
+    meters = [Meter(network.outputs) for _ in opened]
+    batches = Batches(samples)
+    for batch in batches:
+        settings.say("judging", batch.number, len(batches.numbers))
+        reference = network.original(batch.feed)
+        for meter, stretch in zip(meters, opened, strict=True):
+            meter.add(reference, stretch.run(network.start(batch.feed)), batch.labels)
+    return [meter.result() for meter in meters]
+
+
+def _better(after: Iterable[Score], before: Iterable[Score]) -> bool:
+    """Whether the outputs are nearer: by the divergence where they are classes, else by the noise."""
+    return _apart(after) < _apart(before)
+
+
+def _apart(scores: Iterable[Score]) -> float:
+    scores = tuple(scores)
+    divergences = [score.kl for score in scores if score.kl is not None]
+    return sum(divergences) if divergences else sum(score.noise for score in scores)

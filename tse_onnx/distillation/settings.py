@@ -1,0 +1,79 @@
+"""What a distillation is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import TypedDict
+
+from tse_onnx.data.choice import PathLike
+from tse_onnx.decision.analysis import InputShapes
+from tse_onnx.errors import UsageError
+from tse_onnx.passes.search.match import DEFAULT_KINDS
+
+Progress = Callable[[str, float, float], None]
+"""Called with what is being done, how much of it is done and how much there is."""
+
+
+class Options(TypedDict, total=False):
+    """The options of `distil`.
+
+    * `epochs`: how often `views` views of the samples are gone through, `step` of them at a time; no view is shown
+      twice;
+    * `rate`: how far a number moves in one step at first, relative to the size of its tensor;
+    * `held_out`: the part of the samples that is not trained on, the same that `tune` does not choose by; `stop`: the
+      part of these that tells when to stop, where the others are for the verdict;
+    * `input_shapes`, `kinds`: those of `find_blocks`;
+    * `threads`: those of torch and onnxruntime, 0 for as many as there are processors;
+    * `checkpoint`: the file in which the training is kept, and from which it goes on; None keeps nothing;
+    * `progress`: called while the work goes on.
+    """
+
+    epochs: int
+    views: int
+    step: int
+    rate: float
+    held_out: float
+    stop: float
+    input_shapes: InputShapes | None
+    kinds: Collection[str]
+    threads: int
+    checkpoint: PathLike | None
+    progress: Progress | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The same with its defaults, checked. Raises `UsageError`."""
+
+    epochs: int = 3
+    views: int = 1000
+    step: int = 32
+    rate: float = 0.02
+    held_out: float = 0.5
+    stop: float = 0.3
+    input_shapes: InputShapes | None = None
+    kinds: Collection[str] = DEFAULT_KINDS
+    threads: int = 0
+    checkpoint: PathLike | None = None
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("views", 1), ("step", 1), ("threads", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} is {least} or more, not {getattr(self, name)}")
+        if not 0 < self.rate <= 1:
+            raise UsageError(f"a rate is above 0 and at most 1, not {self.rate}")
+        for name in ("held_out", "stop"):
+            if not 0 < getattr(self, name) < 1:
+                raise UsageError(f"{name} is a fraction between 0 and 1, not {getattr(self, name)}")
+
+    @property
+    def steps(self) -> int:
+        """How many steps an epoch has."""
+        return -(-self.views // self.step)
+
+    def say(self, what: str, done: float, total: float) -> None:
+        """Tell the caller how far the work is."""
+        if self.progress is not None:
+            self.progress(what, done, total)

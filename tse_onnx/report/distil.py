@@ -1,0 +1,44 @@
+"""What a distillation came to, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tse_onnx.distillation.result import DistilResult
+from tse_onnx.passes.reasons import printable
+from tse_onnx.report.page import Table
+from tse_onnx.report.tune import loss_text, say, scored
+
+if TYPE_CHECKING:
+    from tse_onnx.report.page import Page
+
+
+def print_distillation(page: Page, found: DistilResult, outcome: str) -> None:
+    """How the training went, and the verdict on samples that had no part in it."""
+    blocks = f"{len(found.trained)} block" + "s" * (len(found.trained) != 1)
+    say(page, f"Trained {found.numbers:,} numbers of {blocks} on views of {found.samples}.")
+    rows: list[tuple[Sequence[str], str]] = [(("0", "", loss_text(found.start)), "bold" if found.best == 0 else "")]
+    rows += [
+        ((str(one.number), loss_text(one.loss), loss_text(one.stop_loss)), "bold" if one.number == found.best else "")
+        for one in found.epochs
+    ]
+    page.print(Table(("epoch", "loss", "set aside"), rows, right=(0, 1, 2)))
+    taken = f"epoch {found.best} was the best" if found.best else "no epoch was better than the plan that was given"
+    say(page, f"Of the samples that said when to stop ({found.stop_samples}), {taken}.")
+    _print_verdict(page, found)
+    if not found.improved:
+        say(page, "Training made nothing better: the plan is the one that was given.")
+    say(page, outcome, style="bold")
+
+
+def _print_verdict(page: Page, found: DistilResult) -> None:
+    several = len(found.before) > 1
+    rows: list[tuple[Sequence[str], str]] = []
+    for title, scores in (("the plan as given", found.before), ("with trained numbers", found.after)):
+        for score in scores:
+            output = (printable(score.output),) if several else ()
+            rows.append(((title, *output, *scored(score)), "bold" if scores is found.verdict else ""))
+    say(page, f"\nOn samples that had no part in it ({found.held_out}):")
+    headings = ("", *(("output",) if several else ()), "agreement", "KL", "SQNR")
+    page.print(Table(headings, rows, right=tuple(range(1 + several, len(headings)))))
