@@ -17,7 +17,7 @@ from tse_onnx.runtime.ort import ort
 torch = pytest.importorskip("torch")
 
 from tse_onnx.distillation.interpreter import OPERATORS, Interpreter  # noqa: E402
-from tse_onnx.distillation.tensors import tensor_of  # noqa: E402
+from tse_onnx.distillation.operators.tensors import tensor_of  # noqa: E402
 
 RUNNING = Tiling(3, squeeze="running")
 

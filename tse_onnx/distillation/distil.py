@@ -150,7 +150,7 @@ def _trained(
 
 def _need_same(network: Network, pair: Pair, samples: Samples) -> None:
     """Raise `ModelError` unless torch computes what onnxruntime does: else the wrong network would be trained."""
-    from tse_onnx.distillation.tensors import tensor_of
+    from tse_onnx.distillation.operators.tensors import tensor_of
 
     (first,) = Batches(samples).read([0])
     feed = network.start(first.feed)

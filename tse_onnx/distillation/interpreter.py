@@ -13,8 +13,8 @@ from tse_onnx.distillation.operators.call import Call, Table
 from tse_onnx.distillation.operators.elementwise import ELEMENTWISE
 from tse_onnx.distillation.operators.layout import LAYOUT
 from tse_onnx.distillation.operators.linear import LINEAR
+from tse_onnx.distillation.operators.tensors import tensor_of
 from tse_onnx.distillation.operators.windows import WINDOWS
-from tse_onnx.distillation.tensors import tensor_of
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.graph.order import in_order
 from tse_onnx.passes.graph.scope import DEFAULT_DOMAINS, opset_of

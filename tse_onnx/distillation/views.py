@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tse_onnx.data.samples import Samples
-from tse_onnx.distillation.tensors import tensor_of
+from tse_onnx.distillation.operators.tensors import tensor_of
 
 Feed = dict[str, Tensor]
 

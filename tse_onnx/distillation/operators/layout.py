@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tse_onnx.distillation.operators.call import Call, Result, Table
-from tse_onnx.distillation.tensors import tensor_of, torch_type
+from tse_onnx.distillation.operators.tensors import tensor_of, torch_type
 
 
 def _constant(call: Call) -> Tensor:
