@@ -16,8 +16,8 @@ from tse_onnx.distillation.operators.linear import LINEAR
 from tse_onnx.distillation.operators.tensors import tensor_of
 from tse_onnx.distillation.operators.windows import WINDOWS
 from tse_onnx.errors import ModelError
+from tse_onnx.passes.graph.operators import operator, opset_of
 from tse_onnx.passes.graph.order import in_order
-from tse_onnx.passes.graph.scope import DEFAULT_DOMAINS, opset_of
 from tse_onnx.passes.reasons import first_line, quoted
 
 OPERATORS: Table = {**ELEMENTWISE, **LAYOUT, **LINEAR, **WINDOWS}
@@ -99,9 +99,9 @@ class Interpreter:
 def need_known(model: ModelProto, title: str) -> None:
     """Raise `ModelError` for operators that torch is told nothing of."""
     strange = sorted({
-        node.op_type if node.domain in DEFAULT_DOMAINS else f"{node.domain}.{node.op_type}"
+        operator(node)
         for node in model.graph.node
-        if node.domain not in DEFAULT_DOMAINS or node.op_type not in OPERATORS or _makes_more(node)
+        if operator(node) not in OPERATORS or _makes_more(node)
     })  # fmt: skip
     if strange:
         raise ModelError(
