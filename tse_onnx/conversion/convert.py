@@ -184,9 +184,8 @@ def convert(
         from tse_onnx.conversion.restore import untiled
 
         source = untiled(source)
-    base = source.path.parent if source.path is not None else None
     if verify or out is not None:
-        check_locations(source.model, base)
+        check_locations(source.model, source.folder)
     if told is not None:
         _check_report(told, source, target)
     style = style_of(upsample, means)
@@ -205,7 +204,7 @@ def convert(
     def check(folder: Path | None, renamed: Mapping[str, str]) -> Verification | None:
         if not verify:
             return None
-        folders = (base, folder)
+        folders = (source.folder, folder)
         with phase(_log, "verifying"):
             found = _verify(
                 analysis, converted, decisions, changes, data, prepared, seed, max_drift, threads, deadline, folders,
@@ -225,10 +224,10 @@ def convert(
         model_stage = _stage(stack, target)
         report_stage = _stage(stack, told)
         if model_stage is None:
-            verification = check(base, {})
+            verification = check(source.folder, {})
         else:
             with phase(_log, f"writing what will be {quoted(str(target))}"):
-                renamed = model_stage.write(converted, base, unchanged)
+                renamed = model_stage.write(converted, source.folder, unchanged)
             verification = check(model_stage.folder, renamed)
         if report_stage is not None:
             from tse_onnx.conversion.schema import report_text

@@ -54,10 +54,9 @@ def restore(model: ModelLike, out: str | os.PathLike[str] | None = None) -> Rest
     are put back by the names of their values, and checked. Raises `ModelError` where that cannot be done.
     """
     source = open_model(model)
-    base = source.path.parent if source.path is not None else None
     target = None if out is None else file_path(out)
     if target is not None:
-        check_locations(source.model, base)
+        check_locations(source.model, source.folder)
     with phase(_log, "restoring"):
         made, blocks, exact = _restored(source)
     for block in blocks:
@@ -67,7 +66,7 @@ def restore(model: ModelLike, out: str | os.PathLike[str] | None = None) -> Rest
         from tse_onnx.files.staging import staging
 
         with phase(_log, f"writing {quoted(str(target))}"), staging(target) as stage:
-            stage.write(made, base, unchanged)
+            stage.write(made, source.folder, unchanged)
             stage.commit()
     return RestoreResult(made, blocks, target, exact, unchanged)
 
@@ -84,7 +83,7 @@ def _restored(source: Source) -> tuple[ModelProto, tuple[str, ...], bool]:
         from tse_onnx.verification.undone import check_undone
 
         found = undone(source.model, memory)
-        check_undone(source.model, found, source.path.parent if source.path is not None else None)
+        check_undone(source.model, found, source.folder)
         made, blocks, exact = found.model, tuple(record.block for record in found.records), False
     if not blocks and (name := orphan(source.model)):
         raise ModelError(

@@ -30,7 +30,7 @@ from tse_onnx.passes.blocks.tiling import Cover, Region, Running
 from tse_onnx.passes.graph.index import GraphIndex
 from tse_onnx.passes.search.match import DEFAULT_KINDS
 from tse_onnx.runtime.session import Session
-from tse_onnx.runtime.widen import has_narrow_type, widened
+from tse_onnx.runtime.widen import widened
 from tse_onnx.verification.oracle import Original, block_alone, size_probes
 
 # A standard deviation below this part of the mean is rounding.
@@ -98,9 +98,8 @@ def correlate(
     chosen = data if isinstance(data, Data) else Data(data)
     samples = chosen.samples(subject.types)
     reference = Contender.of(subject.source)
-    model, index = reference.model, subject.made.analysis.main.index
-    if has_narrow_type(model):
-        model = widened(model)
+    model, index = widened(reference.model), subject.made.analysis.main.index
+    if model is not reference.model:
         index = GraphIndex.of_graph(model.graph)
     own = {block.name for block in subject.made.analysis.parts[0].blocks}
     meters = [

@@ -20,7 +20,7 @@ from tse_onnx.passes.graph.types import Dim, TensorType, tensor_type
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.runtime.scores import Meter, Score, looks_like_classes
 from tse_onnx.runtime.session import Session
-from tse_onnx.runtime.widen import has_narrow_type, widened, widened_feed
+from tse_onnx.runtime.widen import widened, widened_feed
 
 Progress = Callable[[int, int], None]
 """Told how many samples are done, and of how many."""
@@ -37,23 +37,21 @@ class Contender:
     @classmethod
     def of(cls, source: Source) -> Contender:
         """A model that was opened. Raises `ModelError` where its weights lie outside its folder."""
-        folder = source.path.parent if source.path is not None else None
-        check_locations(source.model, folder)
-        return cls(source.title, source.model, folder)
+        check_locations(source.model, source.folder)
+        return cls(source.title, source.model, source.folder)
 
 
 class Runner:
     """A session that takes the feeds of the model as it was, whatever onnxruntime lacks."""
 
     def __init__(self, contender: Contender, threads: int, extra: Sequence[str] = ()) -> None:
-        self._narrow = has_narrow_type(contender.model)
-        model = widened(contender.model) if self._narrow else contender.model
+        model = widened(contender.model)
         self._session = Session(model, contender.folder, extra, threads, contender.title, way_out="")
         self.outputs = self._session.outputs
 
     def run(self, feed: Feed, names: Sequence[str]) -> dict[str, np.ndarray]:
         """The values of `names` for one batch."""
-        return self._session.run(widened_feed(feed) if self._narrow else feed, names)
+        return self._session.run(widened_feed(feed), names)
 
 
 def common_types(sources: Sequence[Source], input_shapes: InputShapes) -> dict[str, TensorType]:

@@ -46,6 +46,11 @@ class Source:
         """How reports call the model."""
         return str(self.path) if self.path is not None else self.name or self.model.graph.name or "model"
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder that the locations of external weights start from; None where the model came from no file."""
+        return self.path.parent if self.path is not None else None
+
     def original(self) -> bytes:
         """The bytes that the model was read from, or the serialised form of one that was given as an object."""
         if self.data is not None:

@@ -28,7 +28,10 @@ def has_narrow_type(model: ModelProto) -> bool:
 
 
 def widened(model: ModelProto) -> ModelProto:
-    """The twin: every bfloat16 type, weight and cast in single precision, everything else as it is."""
+    """The twin: every bfloat16 type, weight and cast in single precision, everything else as it is; the model itself
+    where onnxruntime runs that."""
+    if not has_narrow_type(model):
+        return model
     twin = ModelProto()
     twin.CopyFrom(model)
     _widen_graph(twin.graph)
@@ -38,7 +41,7 @@ def widened(model: ModelProto) -> ModelProto:
 
 
 def widened_feed(feed: Feed) -> Feed:
-    """The inputs of the twin."""
+    """What the twin is fed with in place of `feed`: the same where there is nothing in bfloat16."""
     narrow = onnx.helper.tensor_dtype_to_np_dtype(_NARROW)
     return {name: array.astype(np.float32) if array.dtype == narrow else array for name, array in feed.items()}
 

@@ -71,7 +71,7 @@ def stream(
         raise UsageError("the run stores rows, not pixels: add --no-run")
     source = open_model(model)
     if execute:
-        check_locations(source.model, source.path.parent if source.path is not None else None)
+        check_locations(source.model, source.folder)
     network = network_of(source.model, bind(source, input_shapes or {}), max_rows)
     rows = sum(tensor.row_count for tensor in network.tensors.values())
     if execute and rows > max_rows:
@@ -91,7 +91,7 @@ def stream(
             network,
             feed_of(network, data, preprocess, seed),
             machine=machine,
-            folder=source.path.parent if source.path is not None else None,
+            folder=source.folder,
             tolerance=tolerance,
             deadline=Deadline(time_limit),
             progress=progress,
@@ -113,9 +113,8 @@ def certified(
     from tse_onnx.streaming.execute.certificate import certify
 
     network = network_of(converted, bound)
-    folder = source.path.parent if source.path is not None else None
     return certify(
-        converted, network, feed_of(network, data, preprocess, seed), folder=folder, tolerance=tolerance,
+        converted, network, feed_of(network, data, preprocess, seed), folder=source.folder, tolerance=tolerance,
         deadline=deadline, way_out="; leave out --certify",
     )  # fmt: skip
 

@@ -30,7 +30,7 @@ from tse_onnx.passes.names import taken_names
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.search.match import DEFAULT_KINDS
 from tse_onnx.runtime.session import Session
-from tse_onnx.runtime.widen import has_narrow_type, widened, widened_feed
+from tse_onnx.runtime.widen import widened, widened_feed
 from tse_onnx.tuning.choices import Combination
 from tse_onnx.tuning.statistics import Gate, Means, gate_of
 
@@ -64,14 +64,12 @@ class Network:
         kinds: Collection[str] = DEFAULT_KINDS,
         threads: int = 0,
     ) -> None:
-        self.narrow = has_narrow_type(source.model)
-        if self.narrow:
-            source = replace(source, model=widened(source.model))
+        source = replace(source, model=widened(source.model))
         self.analysis: Analysis = analyse(source, input_shapes, kinds)
         need_sizes(self.analysis)
         self.source, self._threads = source, threads
         self.blocks: tuple[Block, ...] = convertible(self.analysis.blocks)
-        self._folder = source.path.parent if source.path is not None else None
+        self._folder = source.folder
         self._observer: Session | None = None
         self._main = {block.name: block for block in convertible(self.analysis.parts[0].blocks)}
 
@@ -113,7 +111,7 @@ class Network:
         self._observer = None
 
     def _fed(self, feed: Feed) -> Feed:
-        return widened_feed(feed) if self.narrow else feed
+        return widened_feed(feed)
 
     # With all its blocks.
 

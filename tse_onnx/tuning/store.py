@@ -38,10 +38,9 @@ def identity(**parts: object) -> str:
 def model_identity(source: Source) -> str:
     """A digest of a model's bytes and, of weights in files of their own, of these files' names, sizes and times."""
     found = hashlib.sha256(source.original())
-    base = source.path.parent if source.path is not None else Path()
     for name in sorted({location(tensor) for tensor in external_tensors(source.model)}):
         try:
-            state = (base / name).stat()
+            state = ((source.folder or Path()) / name).stat()
         except OSError:
             continue
         found.update(f"{name}|{state.st_size}|{state.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))

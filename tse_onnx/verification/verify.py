@@ -171,10 +171,9 @@ def _numbers(
     Only one of the models is open at a time: a window of feeds goes through the original first. Of the blocks, as many
     are looked at in one run of the converted model as leave room for their maps.
     """
-    source, index = analysis.source.model, analysis.main.index
-    narrow, written = has_narrow_type(source), converted
-    if narrow:
-        source, converted = widened(source), widened(converted)
+    source, index = widened(analysis.source.model), analysis.main.index
+    written, converted = converted, widened(converted)
+    if source is not analysis.source.model:
         index = GraphIndex.of_graph(source.graph)
     forms = {
         decision.block.name: decision.form
@@ -185,7 +184,7 @@ def _numbers(
     sizes = _computed(index, (name for block, form in tiled for name in size_probes(form, block, index)))
     original = Original(source, index, folders[0], deadline=deadline)
     written_index = GraphIndex.of_graph(written.graph)
-    twin_index = GraphIndex.of_graph(converted.graph) if narrow else written_index
+    twin_index = written_index if converted is written else GraphIndex.of_graph(converted.graph)
     rewritten = Original(converted, twin_index, folders[1], deadline=deadline)
     outputs = [value.name for value in source.graph.output]
     meter, found, not_finite = Meter(outputs), list[Found](), dict[str, None]()
@@ -219,7 +218,7 @@ def _numbers(
             meter.add(reference, look(session, () if at else groups[-1], feed, reference, outputs))
             not_finite.update(dict.fromkeys(name for name in outputs if _holds_no_number(reference[name])))
 
-    feeds = (widened_feed(given) if narrow else given for given in inputs.feeds())
+    feeds = map(widened_feed, inputs.feeds())
     first = next(feeds)
     groups = _groups(tiled, index, first)
     large = len(groups) > 1
