@@ -1,7 +1,11 @@
-"""The package imports without loading onnx or onnxruntime."""
+"""Nothing is imported that the work at hand does not need."""
 
 import subprocess
 import sys
+
+import onnx
+
+import models
 
 HEAVY = ("onnx", "onnxruntime", "numpy", "rich")
 
@@ -9,4 +13,14 @@ HEAVY = ("onnx", "onnxruntime", "numpy", "rich")
 def test_importing_the_package_loads_no_heavy_library():
     code = f"import sys, tse_onnx, tse_onnx.cli; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_conversion_without_verification_loads_no_runtime(tmp_path):
+    onnx.save(models.load("digits_se"), tmp_path / "digits.onnx")
+    code = (
+        "import sys, tse_onnx; tse_onnx.convert('digits.onnx', 'tiled.onnx', verify=False); "
+        "print([name for name in ('onnxruntime', 'rich') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.strip() == "[]"

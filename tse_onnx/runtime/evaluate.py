@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from onnx import ModelProto
 
-from tse_onnx.runtime.ort import ort
-
 _FATAL_ONLY = 4  # what goes wrong is raised as well, and said once
 
 
@@ -17,6 +15,8 @@ def evaluate(model: ModelProto) -> Sequence[np.ndarray]:
 
     onnx's own evaluator gets a Clip without an upper bound wrong (1.23). Raises whatever onnxruntime raises.
     """
+    from tse_onnx.runtime.ort import ort  # most models have no such sizes, and the import takes longer than the search
+
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL_ONLY
     options.intra_op_num_threads = 1
