@@ -1,4 +1,4 @@
-"""What real exports taught: small graphs of the spellings that went wrong in one of them."""
+"""What real exports taught about types that a model states; its other finds are graphs in tests/cases."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import onnx.parser
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import tse_onnx
+from tests.cases import FOLDER, read
 
 CHANNELS = 8
 
 
-def block(lines: str, *, weights: dict[str, tuple[int, ...]], header: str = "", rows: int = 12) -> ModelProto:
-    """A model of parsed nodes from x [1, 8, rows, 8] to y, with weights of noise."""
-    text = f"""<ir_version: 8, opset_import: ["" : 17{header}]>
-    g (float[1, {CHANNELS}, {rows}, 8] x) => (float y) {{ {lines} }}"""
+def block(lines: str, *, weights: dict[str, tuple[int, ...]]) -> ModelProto:
+    """A model of parsed nodes from x [1, 8, 12, 8] to y, with weights of noise."""
+    text = f"""<ir_version: 8, opset_import: ["" : 17]>
+    g (float[1, {CHANNELS}, 12, 8] x) => (float y) {{ {lines} }}"""
     model = onnx.parser.parse_model(text)
     model.graph.output[0].type.CopyFrom(helper.make_tensor_type_proto(TensorProto.FLOAT, [None] * 4))
     generator = np.random.default_rng(0)
@@ -34,47 +35,6 @@ EXCITE = """
     y = Mul(t, s)
 """
 WEIGHTS = {"w1": (2, CHANNELS, 1, 1), "w2": (CHANNELS, 2, 1, 1)}
-
-
-def test_padding_that_the_graph_computes() -> None:
-    """TorchScript exports of networks that pad "same": the sizes behind the Pad follow from its arithmetic."""
-    model = block(
-        """
-        shape = Shape(x)
-        one = Constant<value = int64 {2}>()
-        height = Gather<axis = 0>(shape, one)
-        three = Constant<value = int64 {5}>()
-        whole = Div(height, three)
-        padded = Mul(whole, three)
-        least = Constant<value = int64 {3}>()
-        extra = Sub(height, padded)
-        pad = Clip(extra, least)
-        zero = Constant<value_ints = [0]>()
-        last = Unsqueeze(pad, zero)
-        rest = Constant<value_ints = [0, 0, 0, 0, 0, 0]>()
-        first = Slice(rest, zero, six)
-        pads = Concat<axis = 0>(first, last, zero)
-        p = Pad(x, pads)
-        t = Relu(p)
-        """
-        + EXCITE,
-        weights=WEIGHTS,
-    )
-    model.graph.initializer.append(numpy_helper.from_array(np.array([6], np.int64), "six"))
-    (found,) = tse_onnx.find_blocks(model)
-    assert found.extents == (15, 8)
-    result = tse_onnx.convert(model, rows=4)
-    assert [decision.status for decision in result.blocks] == ["converted"]
-
-
-def test_fused_operators_of_onnxruntime() -> None:
-    """The optimiser's own operators have no inference in onnx; the size behind them is known all the same."""
-    model = block(
-        "t = com.microsoft.QuickGelu<alpha = 1.0>(x)" + EXCITE, weights=WEIGHTS, header=', "com.microsoft" : 1'
-    )
-    (found,) = tse_onnx.find_blocks(model)
-    assert found.extents == (12, 8)
-    assert [decision.status for decision in tse_onnx.convert(model, rows=5).blocks] == ["converted"]
 
 
 def test_types_stated_twice() -> None:
@@ -107,34 +67,7 @@ def test_types_stated_of_weights() -> None:
     assert [decision.status for decision in result.blocks] == ["converted"]
 
 
-def test_a_linear_layer_fused_with_its_activation() -> None:
-    """onnxruntime's extended optimisation of a network whose excite is made of linear layers."""
-    model = block(
-        """
-        t = Relu(x)
-        m = ReduceMean<axes = [2, 3], keepdims = 0>(t)
-        a = com.microsoft.FusedGemm<activation = "LeakyRelu", activation_alpha = 0.3, transB = 1>(m, w1, b1)
-        e = com.microsoft.FusedGemm<activation = "Sigmoid">(a, w2, b2)
-        shape = Constant<value_ints = [-1, 8, 1, 1]>()
-        s = Reshape(e, shape)
-        y = Mul(t, s)
-        """,
-        weights={"w1": (2, CHANNELS), "b1": (2,), "w2": (2, CHANNELS), "b2": (CHANNELS,)},
-        header=', "com.microsoft" : 1',
-    )
+def test_linear_layers_fused_with_their_activations_become_operators_of_onnx() -> None:
+    model = read(FOLDER / "linear_layers_fused_with_their_activations.onnxtxt").model
     result = tse_onnx.convert(model, rows=5, expect=1)
-    assert result.verification is not None
-    assert result.verification.passed
     assert not any(node.domain for node in result.model.graph.node)
-
-
-def test_a_block_in_whole_integer_operators_says_what_to_do() -> None:
-    model = block(
-        "q = com.microsoft.QLinearGlobalAveragePool(x, sx, zx, sy, zy) y = Identity(x)",
-        weights={"sx": (), "zx": (), "sy": (), "zy": ()},
-        header=', "com.microsoft" : 1',
-    )
-    (found,) = tse_onnx.find_blocks(model)
-    assert found.refusal is not None
-    assert found.refusal.code == "quantised"
-    assert "Q/DQ" in found.refusal.text
