@@ -10,6 +10,7 @@ from onnx import NodeProto
 
 from tse_onnx.passes.forms.descriptor import Descriptor
 from tse_onnx.passes.graph.index import GraphIndex
+from tse_onnx.passes.graph.operators import Rules
 from tse_onnx.passes.graph.types import Types
 from tse_onnx.passes.reasons import Refusal
 
@@ -21,6 +22,10 @@ class Operand:
     name: str
     descriptor: Descriptor | None
     dims: tuple[int | None, ...] | None
+
+
+class Unfit(Exception):
+    """A node lacks what its operator cannot be without, or holds something else there: a model is made so, no rule."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +48,32 @@ class Site:
         """Whether the first operand is the only descriptor."""
         return self.source is not None and all(operand.descriptor is None for operand in self.operands[1:])
 
+    def operand(self, slot: int) -> Operand:
+        """The operand in a slot that the operator cannot be without. Raises `Unfit` where the node has none."""
+        if slot >= len(self.operands):
+            raise Unfit
+        return self.operands[slot]
+
+    def integers(self, slot: int) -> tuple[int, ...] | None:
+        """A short constant operand that steers a view, as whole numbers; None where it is absent, long or computed.
+
+        Raises `Unfit` where it holds anything else.
+        """
+        numbers = self.numbers(slot)
+        return None if numbers is None else integers(numbers)
+
     def numbers(self, slot: int) -> np.ndarray | None:
         """A short constant operand's numbers; None where it is absent, long or computed."""
         if slot >= len(self.node.input) or not self.node.input[slot]:
             return None
         return self.index.short_constant(self.node.input[slot])
+
+
+def integers(numbers: np.ndarray) -> tuple[int, ...]:
+    """Whole numbers in their order. Raises `Unfit` for any other type."""
+    if numbers.dtype.kind not in "iu":
+        raise Unfit
+    return tuple(int(number) for number in numbers.reshape(-1))
 
 
 # How a node is lowered once its value holds one descriptor per tile, as [N, C, tiles, 1].
@@ -116,12 +142,5 @@ class Act:
 
 
 Rule = Callable[[Site], "Act | Refusal"]
-
-
-@dataclass(frozen=True)
-class Form:
-    """A family of operators and the rule that admits them. Operators outside onnx's own domain are written
-    domain::operator."""
-
-    operators: tuple[str, ...]
-    rule: Rule
+Forms = Rules[Rule]
+"""Operators, and the rules that admit them."""

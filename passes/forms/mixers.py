@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tse_onnx.passes.forms.act import AcrossChannels, Act, Form, PointConvolution, Site
+from tse_onnx.passes.forms.act import AcrossChannels, Act, Forms, PointConvolution, Site, Unfit
 from tse_onnx.passes.forms.descriptor import Descriptor
 from tse_onnx.passes.graph.index import attribute, int_attribute, ints_attribute
 from tse_onnx.passes.reasons import Refusal, refuse
@@ -15,7 +15,7 @@ def _convolution(site: Site) -> Act | Refusal:
         return refuse("weights", "takes its weights from the descriptor", node)
     if len(node.input) > 3 and node.input[3]:
         return refuse("operator", "adds a further tensor", node)
-    dims = site.operands[1].dims
+    dims = site.operand(1).dims
     if dims is None or None in dims or len(dims) != len(source.axes):
         return refuse("shape", "has weights of a shape that is not known", node)
     sizes = tuple(dim or 0 for dim in dims)
@@ -51,6 +51,8 @@ def _sliding(
     if any(dilation != 1 for dilation in ints_attribute(node, "dilations") or ()):
         return refuse("operator", "slides over the channels with gaps", node)
     spatial = len(kernel)
+    if len(pads) != 2 * spatial:
+        raise Unfit
     if any(size != 1 for other, size in enumerate(kernel) if other != axis):
         return refuse("operator", "has a kernel along more than the channels", node)
     before, after = pads[axis], pads[axis + spatial]
@@ -64,7 +66,7 @@ def _gemm(site: Site) -> Act | Refusal:
     source, node = site.source, site.node
     if source is None or not site.constants_elsewhere or source.axes != "NC":
         return refuse("operator", "is not applied to a descriptor of the form [N, C]", node)
-    dims = site.operands[1].dims
+    dims = site.operand(1).dims
     if dims is None or len(dims) != 2 or None in dims:
         return refuse("shape", "has weights of a shape that is not known", node)
     for name in ("alpha", "beta"):
@@ -134,10 +136,12 @@ FUSED_ACTIVATIONS = {
 }
 
 
-FORMS: tuple[Form, ...] = (
-    Form(("Conv",), _convolution),
-    Form(("Gemm",), _gemm),
-    Form(("MatMul",), _matmul),
-    Form(("com.microsoft::FusedConv",), _fused_convolution),
-    Form(("com.microsoft::FusedGemm",), _fused_gemm),
+FORMS = Forms(
+    {
+        "Conv": _convolution,
+        "Gemm": _gemm,
+        "MatMul": _matmul,
+        "com.microsoft::FusedConv": _fused_convolution,
+        "com.microsoft::FusedGemm": _fused_gemm,
+    }
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tse_onnx.passes.forms.act import Act, ChannelsLast, Form, Keep, Operand, Site
+from tse_onnx.passes.forms.act import Act, ChannelsLast, Forms, Keep, Operand, Site
 from tse_onnx.passes.graph.index import attribute, element_count, int_attribute
 from tse_onnx.passes.reasons import Refusal, refuse
 
@@ -55,8 +55,10 @@ def _elements(operand: Operand) -> int:
     return element_count(dim or 0 for dim in operand.dims or ())
 
 
-FORMS: tuple[Form, ...] = (
-    Form(("BatchNormalization",), _batch_normalization),
-    Form(("Softmax",), _softmax),
-    Form(("LayerNormalization",), _layer_normalization),
+FORMS = Forms(
+    {
+        "BatchNormalization": _batch_normalization,
+        "Softmax": _softmax,
+        "LayerNormalization": _layer_normalization,
+    }
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tse_onnx.passes.forms.act import Act, ChannelsLast, Form, Keep, Site
+from tse_onnx.passes.forms.act import Act, ChannelsLast, Forms, Keep, Site
 from tse_onnx.passes.graph.index import element_count
 from tse_onnx.passes.reasons import Refusal, refuse
 
@@ -25,7 +25,7 @@ def _unary(site: Site) -> Act | Refusal:
 def _dropout(site: Site) -> Act | Refusal:
     """Dropout as in inference; in training mode it would draw another mask for each tile."""
     training = site.numbers(2)
-    if len(site.node.input) > 2 and site.node.input[2] and (training is None or bool(training)):
+    if len(site.node.input) > 2 and site.node.input[2] and (training is None or bool(training.any())):
         return refuse("operator", "is in training mode", site.node)
     return _unary(site)
 
@@ -73,18 +73,17 @@ def _shown(dims: Sequence[int | None] | None) -> str:
     return "unknown" if dims is None else "[" + ", ".join("?" if dim is None else str(dim) for dim in dims) + "]"
 
 
-FORMS: tuple[Form, ...] = (
-    Form(
+FORMS = Forms(
+    {
         (
             "Relu", "LeakyRelu", "Elu", "Selu", "Celu", "ThresholdedRelu", "Sigmoid", "HardSigmoid", "HardSwish",
             "Swish", "Gelu", "Mish", "Tanh", "Softplus", "Softsign", "Erf", "Exp", "Log", "Sqrt", "Reciprocal", "Neg",
             "Abs", "Clip", "Cast", "QuantizeLinear", "DequantizeLinear",
             "com.microsoft::Gelu", "com.microsoft::QuickGelu",
-        ),
-        _unary,
-    ),
-    Form(("Dropout",), _dropout),
-    Form(("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean", "Pow"), _elementwise),
-    Form(("PRelu",), _slope),
-    Form(("com.microsoft::FastGelu", "com.microsoft::BiasGelu"), _bias_activation),
+        ): _unary,
+        "Dropout": _dropout,
+        ("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean", "Pow"): _elementwise,
+        "PRelu": _slope,
+        ("com.microsoft::FastGelu", "com.microsoft::BiasGelu"): _bias_activation,
+    }
 )  # fmt: skip

@@ -10,7 +10,7 @@ from onnx import NodeProto
 
 from tse_onnx.passes.forms.descriptor import Descriptor
 from tse_onnx.passes.graph.index import GraphIndex, element_count, int_attribute, ints_attribute, takes_references
-from tse_onnx.passes.graph.operators import is_default
+from tse_onnx.passes.graph.operators import Rules
 from tse_onnx.passes.graph.types import Types
 from tse_onnx.passes.reasons import Refusal, quoted, refuse
 
@@ -41,10 +41,8 @@ Reader = Callable[[int, NodeProto, GraphIndex, Types], Found]
 def squeeze_at(position: int, index: GraphIndex, types: Types) -> Found:
     """The global mean made by the node at `position`; why it is none; or None where the node pools no map."""
     node = index.nodes[position]
-    reader = _READERS.get(node.op_type)
+    reader = READERS.of(node)
     if reader is None or not node.input or not node.output:
-        return None
-    if not is_default(node.domain) and node.op_type != "QLinearGlobalAveragePool":
         return None
     if takes_references(node):
         return refuse("axes", "takes an attribute from the call of its function", node)
@@ -236,13 +234,15 @@ def reduced_axes(node: NodeProto, index: GraphIndex) -> tuple[int, ...] | None:
     return ints_attribute(node, "axes") or ()
 
 
-_READERS: dict[str, Reader] = {
-    "GlobalAveragePool": _global_average_pool,
-    "ReduceMean": _reduce_mean,
-    "ReduceSum": _reduce_sum,
-    "AveragePool": _average_pool,
-    "QLinearGlobalAveragePool": _quantised_pool,
-    "GlobalMaxPool": _not_a_mean("the maximum"),
-    "GlobalLpPool": _not_a_mean("a norm"),
-    "ReduceMax": _reduce_max,
-}
+READERS: Rules[Reader] = Rules(
+    {
+        "GlobalAveragePool": _global_average_pool,
+        "ReduceMean": _reduce_mean,
+        "ReduceSum": _reduce_sum,
+        "AveragePool": _average_pool,
+        "com.microsoft::QLinearGlobalAveragePool": _quantised_pool,
+        "GlobalMaxPool": _not_a_mean("the maximum"),
+        "GlobalLpPool": _not_a_mean("a norm"),
+        "ReduceMax": _reduce_max,
+    }
+)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from onnx import NodeProto
 
-from tse_onnx.passes.forms.act import Act, Alias, Form, Site
+from tse_onnx.passes.forms.act import Act, Alias, Forms, Site, Unfit, integers
 from tse_onnx.passes.forms.descriptor import Descriptor
 from tse_onnx.passes.graph.index import int_attribute, ints_attribute
 from tse_onnx.passes.graph.operators import is_default
@@ -40,11 +40,11 @@ def _reshape(site: Site) -> Act | Refusal:
     source = site.source
     if source is None or "*" in source.axes:
         return _plain(site, None)
-    target = site.numbers(1)
+    target = site.integers(1)
     if target is None and (shape := ints_attribute(site.node, "shape")) is not None:
         result = source.reshaped(shape)
     elif target is not None:
-        result = source.reshaped([int(size) for size in target.reshape(-1)])
+        result = source.reshaped(target)
     else:
         pieces = _pieces(site)
         result = (source.reshaped(pieces) if pieces else None) or _by_inference(site, source)
@@ -54,22 +54,22 @@ def _reshape(site: Site) -> Act | Refusal:
 def _pieces(site: Site) -> list[int] | None:
     """A target that the graph puts together from numbers and the batch, which is written as 0: kept as it is."""
     index, first = site.index, site.types[site.node.input[0]].dims
-    concat = _made_by(site, site.node.input[1], "Concat")
+    concat = _made_by(site, site.operand(1).name, "Concat")
     if concat is None or not first:
         return None
     target: list[int] = []
     for name in concat.input:
         numbers = index.short_constant(name)
         if numbers is not None:
-            target.extend(int(size) for size in numbers.reshape(-1))
+            target.extend(integers(numbers))
             continue
         unsqueeze = _made_by(site, name, "Unsqueeze")
-        gather = _made_by(site, unsqueeze.input[0] if unsqueeze is not None else name, "Gather")
-        shape = _made_by(site, gather.input[0], "Shape") if gather is not None else None
+        gather = _made_by(site, _input(unsqueeze, 0) if unsqueeze is not None else name, "Gather")
+        shape = _made_by(site, _input(gather, 0), "Shape") if gather is not None else None
         if gather is None or shape is None or shape.attribute or target:
             return None
-        place, dims = index.short_constant(gather.input[1]), site.types[shape.input[0]].dims
-        if place is None or place.size != 1 or int(place.reshape(-1)[0]) != 0:
+        place, dims = index.short_constant(_input(gather, 1)), site.types[_input(shape, 0)].dims
+        if place is None or integers(place) != (0,):
             return None
         if not dims or dims[0] is None or dims[0] != first[0]:
             return None  # not known to be the same batch
@@ -81,6 +81,12 @@ def _made_by(site: Site, value: str, operator: str) -> NodeProto | None:
     position = site.index.producer(value)
     node = site.index.nodes[position] if position is not None else None
     return node if node is not None and node.op_type == operator and is_default(node.domain) else None
+
+
+def _input(node: NodeProto, slot: int) -> str:
+    if slot >= len(node.input):
+        raise Unfit
+    return node.input[slot]
 
 
 def _by_inference(site: Site, source: Descriptor) -> Descriptor | None:
@@ -95,8 +101,7 @@ def _by_inference(site: Site, source: Descriptor) -> Descriptor | None:
 
 def _axes(site: Site) -> tuple[int, ...] | None:
     if len(site.node.input) > 1 and site.node.input[1]:
-        values = site.numbers(1)
-        return None if values is None else tuple(int(axis) for axis in values.reshape(-1))
+        return site.integers(1)
     return ints_attribute(site.node, "axes")
 
 
@@ -141,8 +146,7 @@ def _expand(site: Site) -> Act | Refusal:
     source = site.source
     if source is None:
         return _plain(site, None)
-    target = site.numbers(1)
-    sizes = None if target is None else [int(size) for size in target.reshape(-1)]
+    sizes: Sequence[int] | None = site.integers(1)
     if sizes is None:
         known = site.types[site.node.output[0]].sizes
         rank = len(known) if known is not None else _length(site)
@@ -153,10 +157,10 @@ def _expand(site: Site) -> Act | Refusal:
 
 
 def _tile(site: Site) -> Act | Refusal:
-    source, repeats = site.source, site.numbers(1)
+    source, repeats = site.source, site.integers(1)
     if source is None or repeats is None:
         return refuse("shape", "repeats the descriptor a number of times that is not known", site.node)
-    return _repeated(site, source, [int(count) for count in repeats.reshape(-1)], counts=True)
+    return _repeated(site, source, repeats, counts=True)
 
 
 def _repeated(site: Site, source: Descriptor, sizes: Sequence[int], counts: bool = False) -> Act | Refusal:
@@ -173,17 +177,19 @@ def _repeated(site: Site, source: Descriptor, sizes: Sequence[int], counts: bool
 
 
 def _length(site: Site) -> int | None:
-    sizes = site.types[site.node.input[1]].sizes
+    sizes = site.types[site.operand(1).name].sizes
     return sizes[0] if sizes is not None and len(sizes) == 1 else None
 
 
-FORMS: tuple[Form, ...] = (
-    Form(("Identity",), _identity),
-    Form(("Flatten",), _flatten),
-    Form(("Reshape",), _reshape),
-    Form(("Squeeze",), _squeeze),
-    Form(("Unsqueeze",), _unsqueeze),
-    Form(("Transpose",), _transpose),
-    Form(("Expand",), _expand),
-    Form(("Tile",), _tile),
+FORMS = Forms(
+    {
+        "Identity": _identity,
+        "Flatten": _flatten,
+        "Reshape": _reshape,
+        "Squeeze": _squeeze,
+        "Unsqueeze": _unsqueeze,
+        "Transpose": _transpose,
+        "Expand": _expand,
+        "Tile": _tile,
+    }
 )

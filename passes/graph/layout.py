@@ -6,13 +6,13 @@ there. Both are the same map if they come from the same root without anything el
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from onnx import NodeProto, TensorProto
 
 from tse_onnx.passes.graph.index import GraphIndex, int_attribute, ints_attribute, takes_references
-from tse_onnx.passes.graph.operators import is_default
+from tse_onnx.passes.graph.operators import Rules
 from tse_onnx.passes.graph.types import Types
 
 _FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
@@ -44,8 +44,7 @@ def view(value: str, index: GraphIndex, types: Types) -> View:
     seen = {value}
     while (position := index.producer(value)) is not None:
         node = index.nodes[position]
-        contributed = node.domain == "com.microsoft" and node.op_type in _CONTRIBUTED
-        reader = _VIEWS.get(node.op_type) if is_default(node.domain) or contributed else None
+        reader = VIEWS.of(node)
         step = reader(node, index, types) if reader is not None and not takes_references(node) else None
         if step is None or node.input[0] in seen:
             break
@@ -91,13 +90,13 @@ def _zero_pad(node: NodeProto, index: GraphIndex, types: Types) -> tuple[int, ..
     return () if pads is not None and not any(pads) else None
 
 
-_VIEWS: Mapping[str, _Reader] = {
-    "Identity": _same,
-    "Cast": _cast,
-    "Transpose": _transpose,
-    "QuantizeLinear": _quantised,
-    "DequantizeLinear": _quantised,
-    "Pad": _zero_pad,
-}
-# Those that onnxruntime has of its own as well.
-_CONTRIBUTED = frozenset({"QuantizeLinear", "DequantizeLinear", "Pad"})
+_QUANTISERS = ("QuantizeLinear", "DequantizeLinear", "com.microsoft::QuantizeLinear", "com.microsoft::DequantizeLinear")
+VIEWS: Rules[_Reader] = Rules(
+    {
+        "Identity": _same,
+        "Cast": _cast,
+        "Transpose": _transpose,
+        _QUANTISERS: _quantised,
+        ("Pad", "com.microsoft::Pad"): _zero_pad,
+    }
+)

@@ -30,7 +30,7 @@ from tests.spellings import Spelling, model_of
 from tse_onnx.errors import TseError
 from tse_onnx.passes.edit.record import BLOCK, TILING, UNDO
 from tse_onnx.passes.forms import excite
-from tse_onnx.passes.graph.layout import _VIEWS
+from tse_onnx.passes.graph.layout import VIEWS
 from tse_onnx.passes.names import fresh
 
 SECONDS = 20
@@ -859,7 +859,7 @@ def test_a_batch_that_resize_cannot_count_is_not_converted(size):
 @pytest.mark.parametrize(("domain", "opset"), [("", 18), ("", 9), ("com.microsoft", 18), ("nobody", 18)])
 def test_operators_without_their_inputs_are_refused_or_passed_by(domain, opset):
     """Each operator that the passes read, with each number of inputs, in the place of each node."""
-    read = {operator.rpartition("::")[2] for form in excite.FORMS for operator in form.operators}
+    read = {operator.rpartition("::")[2] for operator in (*excite.FORMS, *VIEWS)}
     start = se_model(opset=opset)
     gate, sigmoid = _node(start, "Sigmoid").input[0], list(start.graph.node).index(_node(start, "Sigmoid"))
     start.graph.node[sigmoid].input[0] = "shifted"
@@ -867,7 +867,7 @@ def test_operators_without_their_inputs_are_refused_or_passed_by(domain, opset):
     start.graph.node.insert(0, helper.make_node("Identity", ["b2"], ["shift"]))
     if domain:  # without it onnx's inference refuses every one of them
         start.opset_import.add(domain=domain, version=1)
-    for operator in sorted(read | {*_VIEWS}):
+    for operator in sorted(read):
         for place in range(len(start.graph.node)):
             for count in range(5):
                 model = ModelProto()

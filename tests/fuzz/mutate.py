@@ -17,7 +17,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, helper
 
 from tse_onnx.passes.edit.record import TILING, UNDO
 from tse_onnx.passes.forms import excite
-from tse_onnx.passes.forms.squeeze import _READERS
+from tse_onnx.passes.forms.squeeze import READERS
 
 _INTEGERS = (0, 1, -1, 2, 3, 7, 10, 64, 65, 255, 2**16, 2**31 - 1, 2**31, -(2**31), 2**40, 2**62, 2**63 - 1, -(2**63))
 _FLOATS = (0.0, -0.0, 1.0, -1.0, 1e38, -1e38, 1e-45, float("nan"), float("inf"), -float("inf"))
@@ -216,8 +216,8 @@ def _operator(model: ModelProto, rng: random.Random) -> None:
 
 @cache
 def _operators() -> list[tuple[str, str]]:
-    known = [operator for form in excite.FORMS for operator in form.operators]
-    names = [("", name) for name in (*_SQUEEZING * 3, *_READERS, *(name for name in known if "::" not in name))]
+    known = [*READERS, *excite.FORMS]
+    names = [("", name) for name in (*_SQUEEZING * 3, *(name for name in known if "::" not in name))]
     names += [tuple(name.split("::")) for name in known if "::" in name]  # type: ignore[misc]
     return names + [(schema.domain, schema.name) for schema in onnx.defs.get_all_schemas()]
 

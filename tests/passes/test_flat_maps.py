@@ -13,6 +13,7 @@ from tests.passes.test_scopes import IN_BODY, IN_FUNCTION
 from tse_onnx import Frozen, Plan, Tiling
 from tse_onnx.passes.forms import squeeze
 from tse_onnx.passes.graph.index import GraphIndex
+from tse_onnx.passes.graph.operators import Rules
 from tse_onnx.verification import verify
 from tse_onnx.verification.flat import common_source, flat_maps
 from tse_onnx.verification.result import BlockCheck
@@ -30,8 +31,8 @@ def _of(result):
 @pytest.fixture
 def misread(monkeypatch):
     """A maximum is taken for a mean."""
-    readers = squeeze._READERS
-    monkeypatch.setitem(readers, "GlobalMaxPool", readers["GlobalAveragePool"])
+    rules = {**squeeze.READERS, "GlobalMaxPool": squeeze.READERS["GlobalAveragePool"]}
+    monkeypatch.setattr(squeeze, "READERS", Rules(rules))
 
 
 def _by_maximum(model):

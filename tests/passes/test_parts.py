@@ -13,6 +13,7 @@ from tse_onnx.passes.graph.index import GraphIndex
 from tse_onnx.passes.graph.types import Inference, model_types, tensor_type, weightless
 from tse_onnx.passes.names import fresh, module_of, taken_names
 from tse_onnx.passes.reasons import printable
+from tse_onnx.runtime.evaluate import evaluate
 from tse_onnx.runtime.scores import Meter
 from tse_onnx.verification.drift import drift_of
 from tse_onnx.verification.outside import outside_differences
@@ -85,8 +86,8 @@ def test_stated_types_are_believed_and_bound_ones_are_not():
     model.graph.value_info[0].type.tensor_type.shape.dim[2].dim_value = 99
     name = model.graph.value_info[0].name
     bound = {"x": (1, 8, 16, 12)}
-    assert model_types(model, {}, Inference(model, {}))[name].sizes[2] == 99
-    assert model_types(model, bound, Inference(model, bound))[name].sizes == (1, 8, 16, 12)
+    assert model_types(model, {}, Inference(model, {}, evaluate))[name].sizes[2] == 99
+    assert model_types(model, bound, Inference(model, bound, evaluate))[name].sizes == (1, 8, 16, 12)
 
 
 def test_the_weightless_copy_has_no_weights_and_all_nodes():
