@@ -130,14 +130,14 @@ def test_too_little_room_halts_and_says_who_waits():
 
 def test_a_wrong_model_fails_the_certificate(monkeypatch):
     """The executor does not believe the model: with a need row left out, each proof notices."""
-    from tse_onnx.streaming.network import needs, rows
+    from tse_onnx.streaming.network.needs import rows, windows
 
     def short(size, count, kernel, stride, dilation, pad):
         return rows.Need(size, tuple(each[:-1] for each in right(size, count, kernel, stride, dilation, pad).rows))
 
-    right = needs.window
+    right = windows.window
     model = stream_model(f"a = {CONV3}(x, w)\n y = {CONV3}(a, w)", (1, 4, 8, 8), {"w": (4, 4, 3, 3)})
-    monkeypatch.setattr(needs, "window", short)
+    monkeypatch.setattr(windows, "window", short)
     network = network_of(model)
     found = certify(model, network, {"x": np.ones((1, 4, 8, 8), np.float32)})
     assert [proof.name for proof in found.proofs if not proof.passed] == ["completes", "peaks", "tight", "equal"]

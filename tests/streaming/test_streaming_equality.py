@@ -105,7 +105,8 @@ def test_a_large_network_is_compared_in_portions(monkeypatch, planted):
 
 
 def test_a_run_that_halts_leaves_open_what_it_did_not_come_to(tmp_path, monkeypatch):
-    from tse_onnx.streaming.network import needs, rows
+    from tse_onnx.streaming.network.needs import rows
+    from tse_onnx.streaming.network.needs import windows as needs
 
     right = needs.window
     monkeypatch.setattr(

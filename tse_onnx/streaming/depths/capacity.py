@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tse_onnx.streaming.depths.pipeline import Pipeline
 from tse_onnx.streaming.depths.simulate import simulate
-from tse_onnx.streaming.network.rows import Need
+from tse_onnx.streaming.network.needs.rows import Need
 
 
 def minimal(pipeline: Pipeline, start: Sequence[int], width: Sequence[int]) -> tuple[int, ...]:

@@ -8,8 +8,8 @@ from functools import cached_property, lru_cache
 from itertools import accumulate
 
 from tse_onnx.streaming.network.machine import PER_READER, PIXEL, Machine
+from tse_onnx.streaming.network.needs.rows import Need
 from tse_onnx.streaming.network.network import Network, Stage, Tensor
-from tse_onnx.streaming.network.rows import Need
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ import numpy as np
 
 from tse_onnx.streaming.execute.cutting import cut, joined
 from tse_onnx.streaming.execute.kernel import Rows, Site
-from tse_onnx.streaming.network.axis import Axis
+from tse_onnx.streaming.network.needs.axis import Axis
 from tse_onnx.streaming.network.network import Tensor
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tse_onnx.streaming.network.axis import Axis
+from tse_onnx.streaming.network.needs.axis import Axis
 
 
 def cut(array: np.ndarray, axis: Axis | None) -> list[np.ndarray]:

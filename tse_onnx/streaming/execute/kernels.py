@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from tse_onnx.errors import ModelError
+from tse_onnx.passes.graph.operators import operator
 from tse_onnx.streaming.execute.broadcast import Broadcast
 from tse_onnx.streaming.execute.kernel import Absorber, Kernel, Site
 from tse_onnx.streaming.execute.probed import Interpolated, Moved
@@ -17,6 +18,7 @@ from tse_onnx.streaming.execute.windows import (
     Pooling,
     TransposedConvolution,
 )
+from tse_onnx.streaming.network.needs.rowwise import SPREAD_OPERANDS
 
 _POOLINGS = frozenset({"AveragePool", "LpPool", "MaxPool"})
 _WINDOWS: Mapping[str, Callable[[Site], Kernel]] = {
@@ -42,37 +44,6 @@ _MOVES = frozenset(
     ]
 )
 _PRODUCTS = frozenset({"Gemm", "MatMul"})
-# Operators whose operands are spread over each other.
-_BROADCASTS = frozenset(
-    [
-        "Add",
-        "And",
-        "BitShift",
-        "BitwiseAnd",
-        "BitwiseOr",
-        "BitwiseXor",
-        "Div",
-        "Equal",
-        "Greater",
-        "GreaterOrEqual",
-        "Less",
-        "LessOrEqual",
-        "Max",
-        "Mean",
-        "Min",
-        "Mod",
-        "Mul",
-        "Or",
-        "PRelu",
-        "Pow",
-        "QLinearAdd",
-        "QLinearMul",
-        "Sub",
-        "Sum",
-        "Where",
-        "Xor",
-    ]
-)
 
 
 def kernel_of(site: Site) -> Kernel:
@@ -82,7 +53,7 @@ def kernel_of(site: Site) -> Kernel:
         return Whole(site)
     if op in _WINDOWS:
         return _WINDOWS[op](site) if PlainRows(site.read(0)).group is not None else Whole(site)
-    if op in _BROADCASTS:
+    if operator(site.node) in SPREAD_OPERANDS:
         return Broadcast(site)
     if op == "Expand":
         return Spread(site)

@@ -10,7 +10,7 @@ import numpy as np
 from tse_onnx.streaming.execute.attributes import attributes
 from tse_onnx.streaming.execute.cutting import cut
 from tse_onnx.streaming.execute.kernel import Site
-from tse_onnx.streaming.network.axis import Axis
+from tse_onnx.streaming.network.needs.axis import Axis
 
 Axes = tuple[int, ...]
 Fold = Callable[[np.ndarray, Axes], np.ndarray]

@@ -13,16 +13,16 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.graph.checker import complaint
 from tse_onnx.passes.graph.index import GraphIndex, captured
-from tse_onnx.passes.graph.operators import is_default, opset_of
+from tse_onnx.passes.graph.operators import is_default, operator, opset_of
 from tse_onnx.passes.graph.order import in_order
 from tse_onnx.passes.graph.types import Dim, Inference, TensorType, Types, model_types
 from tse_onnx.passes.reasons import first_line, label, printable, quoted
 from tse_onnx.runtime.evaluate import evaluate
-from tse_onnx.streaming.network.axis import COLUMNS, ROWS, Axis
 from tse_onnx.streaming.network.constants import Constants
-from tse_onnx.streaming.network.needs import flow_of, known
-from tse_onnx.streaming.network.rows import Need, everything, listed
-from tse_onnx.streaming.network.view import Flow, Operand, View
+from tse_onnx.streaming.network.needs.axis import COLUMNS, ROWS, Axis
+from tse_onnx.streaming.network.needs.rows import Need, everything, listed
+from tse_onnx.streaming.network.needs.table import NEEDS, flow_of
+from tse_onnx.streaming.network.needs.view import Flow, Operand, View
 
 _LOOPS = frozenset({"Loop", "Scan", "If"})
 
@@ -290,7 +290,7 @@ class _Builder:
                 raise ModelError(
                     f"the shape of {quoted(name)}, made by {label(node)}, is not known and cannot be inferred"
                 )
-        if not known(node.domain, node.op_type):
+        if operator(node) not in NEEDS:
             self._unknown.append(label(node))
         shapes = tuple(self._dims.get(name, ()) for name in node.output)
         for slot, output in enumerate(node.output):

@@ -9,8 +9,8 @@ import numpy as np
 from onnx import NodeProto
 
 from tse_onnx.passes.graph.index import attribute, int_attribute, ints_attribute
-from tse_onnx.streaming.network.axis import Axis
-from tse_onnx.streaming.network.rows import Need, everything, through
+from tse_onnx.streaming.network.needs.axis import Axis
+from tse_onnx.streaming.network.needs.rows import Need, everything, through
 
 
 @dataclass(frozen=True)

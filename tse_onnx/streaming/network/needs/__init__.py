@@ -1,0 +1,1 @@
+"""Which rows of its inputs a row of each operator's output needs, family by family."""
