@@ -38,11 +38,13 @@ def write_plan(model: Path, plan: Plan, selection: Selection, input_shapes: tupl
       tse-onnx plan model.onnx --rows 7 > plan.toml
       tse-onnx plan model.onnx --plan plan.toml --exclude '*stage4*' > other.toml
     """
-    from tse_onnx.conversion.convert import preview
+    from tse_onnx.conversion.convert import draft
     from tse_onnx.decision.plan_file import plan_text
 
     shapes = parse_shapes(input_shapes)
-    made = preview(given_model(model), plan=plan, selection=selection, input_shapes=shapes, kinds=parse_kinds(kinds))
+    made = draft(
+        given_model(model), plan=plan, selection=selection, input_shapes=shapes, kinds=parse_kinds(kinds)
+    ).report
     decisions = (block.decision for block in made.buffering.blocks)
     # TOML is UTF-8, whatever the terminal's encoding.
     sys.stdout.buffer.write(plan_text(made.plan, decisions).encode())

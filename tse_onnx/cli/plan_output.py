@@ -19,11 +19,11 @@ def put_plan(
     """Write a plan with a line for each block of the model, `-` being standard output; a sentence that says so."""
     if output is None:
         return "No plan was written: -o plan.toml writes it."
-    from tse_onnx.conversion.convert import preview
+    from tse_onnx.conversion.convert import draft
     from tse_onnx.decision.plan_file import plan_text
     from tse_onnx.files.write import write_bytes
 
-    made = preview(source, plan=plan, input_shapes=input_shapes, kinds=kinds)
+    made = draft(source, plan=plan, input_shapes=input_shapes, kinds=kinds).report
     text = plan_text(plan, (block.decision for block in made.buffering.blocks)).encode()
     if str(output) == "-":
         sys.stdout.buffer.write(text)

@@ -85,7 +85,7 @@ def report(
       tse-onnx report model.onnx --bits 8 --csv tensors.csv --plot occupancy.svg
       tse-onnx report model.onnx --no-dataflow --format json | jq .totals
     """
-    from tse_onnx.conversion.convert import convert, preview
+    from tse_onnx.conversion.convert import draft
     from tse_onnx.conversion.schema import report_json
     from tse_onnx.files.source import open_model
 
@@ -93,14 +93,15 @@ def report(
     source = open_model(given_model(model))
     shapes = parse_shapes(input_shapes)
     chosen = parse_kinds(kinds)
-    made = preview(source, plan=plan, selection=selection, input_shapes=shapes, kinds=chosen)
+    drafted = draft(source, plan=plan, selection=selection, input_shapes=shapes, kinds=chosen)
+    made = drafted.report
     comparison, trouble = None, ""
     if dataflow or csv_path is not None or plot_path is not None:
         from tse_onnx.streaming.compare import compare
 
         try:
-            converted = convert(source.model, plan=made.plan, input_shapes=shapes, kinds=chosen, verify=False).model
-            comparison = compare(source, converted, input_shapes=shapes, machine=machine)
+            types = drafted.made.analysis.main.types
+            comparison = compare(source, drafted.converted(), input_shapes=shapes, machine=machine, types=types)
         except ModelError as error:
             # The blocks' own figures need less than the network's. Asked for a file of these, say why there is none.
             if csv_path is not None or plot_path is not None:

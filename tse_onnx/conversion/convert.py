@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
@@ -14,12 +14,12 @@ from onnx import ModelProto
 
 from tse_onnx.conversion.report import Report
 from tse_onnx.conversion.rewrite import rewrite, style_of
-from tse_onnx.data.presets import Preprocessing, preprocess_of
-from tse_onnx.decision.analysis import Analysis, InputShapes, analyse, need_sizes
+from tse_onnx.data.presets import Preprocessing
+from tse_onnx.decision.analysis import InputShapes, analyse, need_sizes
 from tse_onnx.decision.buffering import Buffering, measure
 from tse_onnx.decision.decision import Decision
 from tse_onnx.decision.plan import Plan
-from tse_onnx.decision.preparation import prepare
+from tse_onnx.decision.preparation import Preparation, prepare
 from tse_onnx.decision.selection import EVERYTHING, Selection
 from tse_onnx.errors import CheckFailed, UsageError
 from tse_onnx.files.encode import encoded
@@ -33,19 +33,17 @@ from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.search.match import DEFAULT_KINDS
 from tse_onnx.runtime.deadline import Deadline
 from tse_onnx.timing import phase
+from tse_onnx.verification.checks import Checks
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
-    from tse_onnx.data.preprocess import Preprocess
     from tse_onnx.files.staging import Stage
     from tse_onnx.passes.edit.splice import Change
     from tse_onnx.streaming.execute.certificate import Certificate
     from tse_onnx.verification.result import Verification
 
 PathLike = Union[str, "os.PathLike[str]"]
-
-_MOST_THREADS = 1024
 
 _log = logging.getLogger(__name__)
 
@@ -107,10 +105,26 @@ def buffering(
     `tiling` or `plan` take the place of `rows`. Raises `ModelError` where the model is unusable or a size is not known,
     `UsageError` for a bad option.
     """
-    return preview(model, rows, tiling=tiling, plan=plan, input_shapes=input_shapes, kinds=kinds).buffering
+    return draft(model, rows, tiling=tiling, plan=plan, input_shapes=input_shapes, kinds=kinds).report.buffering
 
 
-def preview(
+@dataclass(frozen=True)
+class Draft:
+    """A conversion that is decided and not made."""
+
+    made: Preparation = field(repr=False)
+
+    @property
+    def report(self) -> Report:
+        """What would be said of it."""
+        return _report(self.made)
+
+    def converted(self) -> ModelProto:
+        """The model that it would come to, unverified."""
+        return rewrite(self.made, style_of("resize", "matmul"), owned=False)[0]
+
+
+def draft(
     model: ModelLike,
     rows: int = 7,
     *,
@@ -119,11 +133,14 @@ def preview(
     selection: Selection = EVERYTHING,
     input_shapes: InputShapes | None = None,
     kinds: Collection[str] = DEFAULT_KINDS,
-) -> Report:
-    """The report of a conversion that is not made."""
-    source = open_model(model)
-    made = prepare(source, _chosen(rows, tiling, plan), input_shapes, kinds, selection=selection)
-    return Report(source.title, source.opset, dict(made.analysis.bound), made.plan, measure(made.decisions), None)
+) -> Draft:
+    """What a conversion would do; the arguments are those of `convert`, and so are the errors."""
+    return Draft(prepare(open_model(model), _chosen(rows, tiling, plan), input_shapes, kinds, selection=selection))
+
+
+def _report(made: Preparation) -> Report:
+    source, bound = made.analysis.source, dict(made.analysis.bound)
+    return Report(source.title, source.opset, bound, made.plan, measure(made.decisions), None)
 
 
 def convert(
@@ -175,9 +192,7 @@ def convert(
     Raises `CheckFailed` where a check fails, `ModelError` for an unusable model or output, `DataError` for unusable
     data, `UsageError` for a bad option: all of them `TseError`, and in every case nothing is written.
     """
-    _check_options(verify, seed, max_drift, threads, time_limit)
-    _check_tolerance(certify, tolerance)
-    prepared = preprocess_of(preprocess)
+    checks = Checks(verify, certify, data, preprocess, seed, threads, max_drift, tolerance, time_limit)
     target, told = (None if path is None else file_path(path) for path in (out, report))
     source = open_model(model)
     if retile:
@@ -192,43 +207,27 @@ def convert(
     made = prepare(source, _chosen(rows, tiling, plan), input_shapes, kinds, dynamic, selection)
     if verify:
         need_sizes(made.analysis)
-    analysis, decisions, figures = made.analysis, made.decisions, measure(made.decisions)
-    if expect is not None and figures.totals.converted != expect:
-        raise CheckFailed(f"{figures.totals.converted} blocks would be converted; {expect} were expected")
+    said = _report(made)
+    if expect is not None and (count := said.buffering.totals.converted) != expect:
+        raise CheckFailed(f"{count} blocks would be converted; {expect} were expected")
     with phase(_log, "rewriting"):
         converted, changes = rewrite(made, style, owned=source.path is not None and not verify)
     unchanged = None if changes or made.written.bound else source.original()
-
     deadline = Deadline(time_limit)
-
-    def check(folder: Path | None, renamed: Mapping[str, str]) -> Verification | None:
-        if not verify:
-            return None
-        folders = (source.folder, folder)
-        with phase(_log, "verifying"):
-            found = _verify(
-                analysis, converted, decisions, changes, data, prepared, seed, max_drift, threads, deadline, folders,
-                renamed,
-            )  # fmt: skip
-        if not found.passed:
-            raise CheckFailed("; ".join(found.failures), found)
-        return found
-
-    certificate = _certified(analysis, converted, data, prepared, seed, deadline, tolerance) if certify else None
+    certificate = _certified(made, converted, checks, deadline)
 
     def described(verification: Verification | None) -> Report:
-        bound = dict(analysis.bound)
-        return Report(source.title, source.opset, bound, made.plan, figures, verification, dynamic, certificate)
+        return replace(said, verification=verification, dynamic=dynamic, certificate=certificate)
 
     with contextlib.ExitStack() as stack:
         model_stage = _stage(stack, target)
         report_stage = _stage(stack, told)
         if model_stage is None:
-            verification = check(source.folder, {})
+            verification = _checked(made, converted, changes, checks, deadline, source.folder, {})
         else:
             with phase(_log, f"writing what will be {quoted(str(target))}"):
                 renamed = model_stage.write(converted, source.folder, unchanged)
-            verification = check(model_stage.folder, renamed)
+            verification = _checked(made, converted, changes, checks, deadline, model_stage.folder, renamed)
         if report_stage is not None:
             from tse_onnx.conversion.schema import report_text
 
@@ -239,28 +238,36 @@ def convert(
     return ConvertResult(converted, described(verification), verification, target, unchanged)
 
 
-def _certified(
-    analysis: Analysis,
+def _checked(
+    made: Preparation,
     converted: ModelProto,
-    data: PathLike | None,
-    preprocess: Preprocess,
-    seed: int,
+    changes: tuple[Change, ...],
+    checks: Checks,
     deadline: Deadline,
-    tolerance: float | None,
-) -> Certificate:
+    folder: Path | None,
+    renamed: Mapping[str, str],
+) -> Verification | None:
+    """The verification of a model whose weights lie in `folder`, None where it is turned off; it passed."""
+    if not checks.verify:
+        return None
+    from tse_onnx.verification.verify import verify
+
+    with phase(_log, "verifying"):
+        folders = (made.analysis.source.folder, folder)
+        found = verify(made, converted, changes, checks, folders=folders, renamed=renamed, deadline=deadline)
+    if not found.passed:
+        raise CheckFailed("; ".join(found.failures), found)
+    return found
+
+
+def _certified(made: Preparation, converted: ModelProto, checks: Checks, deadline: Deadline) -> Certificate | None:
+    if not checks.certify:
+        return None
     from tse_onnx.streaming.stream import certified
 
+    analysis = made.analysis
     with phase(_log, "certifying"):
-        found = certified(
-            analysis.source,
-            converted,
-            analysis.bound,
-            None if data is None else Path(data),
-            preprocess,
-            seed,
-            deadline,
-            tolerance,
-        )
+        found = certified(analysis.source, converted, analysis.bound, checks.samples, deadline, checks.tolerance)
     found.require()
     return found
 
@@ -284,55 +291,7 @@ def _check_report(report: Path, source: Source, out: Path | None) -> None:
         raise UsageError(f"the report would overwrite {report}, a file of the model")
 
 
-def _check_options(verify: bool, seed: int, max_drift: float | None, threads: int, time_limit: float | None) -> None:
-    if max_drift is not None and not verify:
-        raise UsageError("a bound on the drift needs the verification that was turned off")
-    if max_drift is not None and not max_drift >= 0:
-        raise UsageError(f"a bound on the drift is zero or more, not {max_drift}")
-    if seed < 0:
-        raise UsageError(f"a seed is zero or more, not {seed}")
-    if not 0 <= threads <= _MOST_THREADS:
-        raise UsageError(f"threads are 0 (all processors) to {_MOST_THREADS}, not {threads}")
-    if time_limit is not None and not time_limit > 0:
-        raise UsageError(f"a time limit is more than zero seconds, not {time_limit}")
-
-
-def _check_tolerance(certify: bool, tolerance: float | None) -> None:
-    if tolerance is None:
-        return
-    if not certify:
-        raise UsageError("a tolerance is that of the certificate: it needs --certify")
-    if not tolerance >= 0:
-        raise UsageError(f"a tolerance is zero or more, not {tolerance}")
-
-
 def _chosen(rows: int, tiling: Choice | None, plan: Plan | None) -> Plan:
     if plan is not None:
         return plan
     return Plan(tiling if tiling is not None else Tiling(rows))
-
-
-def _verify(
-    analysis: Analysis,
-    converted: ModelProto,
-    decisions: tuple[Decision, ...],
-    changes: tuple[Change, ...],
-    data: PathLike | None,
-    preprocess: Preprocess,
-    seed: int,
-    max_drift: float | None,
-    threads: int,
-    deadline: Deadline,
-    folders: tuple[Path | None, Path | None],
-    renamed: Mapping[str, str],
-) -> Verification:
-    from tse_onnx.data.noise import samples_or_noise
-    from tse_onnx.decision.analysis import input_types
-    from tse_onnx.verification.verify import verify
-
-    types = input_types(analysis)
-    inputs = samples_or_noise(types, None if data is None else Path(data), preprocess, seed)
-    return verify(
-        analysis, converted, decisions, changes, inputs,
-        folders=folders, renamed=renamed, max_drift=max_drift, threads=threads, deadline=deadline,
-    )  # fmt: skip

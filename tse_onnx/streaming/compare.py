@@ -9,7 +9,7 @@ from onnx import ModelProto
 
 from tse_onnx.decision.analysis import bind
 from tse_onnx.files.source import ModelLike, open_model
-from tse_onnx.passes.graph.types import Dim
+from tse_onnx.passes.graph.types import Dim, Types
 from tse_onnx.streaming.depths.model import measured
 from tse_onnx.streaming.depths.occupancy import Occupancy, occupancy, settled
 from tse_onnx.streaming.depths.result import Dataflow
@@ -40,12 +40,14 @@ def compare(
     *,
     input_shapes: Mapping[str, tuple[Dim, ...]] | None = None,
     machine: Machine | None = None,
+    types: Types | None = None,
 ) -> Comparison:
-    """The figures of `model` and of what became of it. Raises what `tse_onnx.dataflow` raises."""
+    """The figures of `model` and of what became of it; `types` are those of the model's main graph with these input
+    shapes, where somebody has asked for them before. Raises what `tse_onnx.dataflow` raises."""
     machine = machine or Machine()
     source, result = open_model(model), open_model(converted)
     networks = (
-        network_of(source.model, bind(source, input_shapes or {})),
+        network_of(source.model, bind(source, input_shapes or {}), types=types),
         network_of(result.model, bind(result, input_shapes or {})),
     )
     before, after = (measured(network, machine, source.title) for network in networks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from tse_onnx.streaming.network.network import Network, network_of
 if TYPE_CHECKING:
     from tse_onnx.data.feed import Feed
     from tse_onnx.data.presets import Preprocessing
+    from tse_onnx.data.samples import Samples
     from tse_onnx.streaming.execute.certificate import Certificate, Progress
 
 
@@ -84,12 +85,14 @@ def stream(
     figures = measured(network, machine, source.title)
     certificate = None
     if execute:
+        from tse_onnx.data.noise import samples_or_noise
+        from tse_onnx.data.presets import preprocess_of
         from tse_onnx.streaming.execute.certificate import certify
 
         certificate = certify(
             source.model,
             network,
-            feed_of(network, data, preprocess, seed),
+            feed_of(network, lambda types: samples_or_noise(types, data, preprocess_of(preprocess), seed)),
             machine=machine,
             folder=source.folder,
             tolerance=tolerance,
@@ -103,26 +106,20 @@ def certified(
     source: Source,
     converted: ModelProto,
     bound: Mapping[str, tuple[Dim, ...]],
-    data: Path | None,
-    preprocess: Preprocessing = "unit",
-    seed: int = 0,
+    samples: Callable[[Mapping[str, TensorType]], Samples],
     deadline: Deadline | None = None,
     tolerance: float | None = None,
 ) -> Certificate:
-    """The certificate of what became of a model, on the first sample of `data` or on noise."""
+    """The certificate of what became of a model, on the first of the `samples` for its inputs' types."""
     from tse_onnx.streaming.execute.certificate import certify
 
     network = network_of(converted, bound)
     return certify(
-        converted, network, feed_of(network, data, preprocess, seed), folder=source.folder, tolerance=tolerance,
+        converted, network, feed_of(network, samples), folder=source.folder, tolerance=tolerance,
         deadline=deadline, way_out="; leave out --certify",
     )  # fmt: skip
 
 
-def feed_of(network: Network, data: Path | None, preprocess: Preprocessing = "unit", seed: int = 0) -> Feed:
-    """The first sample of the user's data, or noise."""
-    from tse_onnx.data.noise import samples_or_noise
-    from tse_onnx.data.presets import preprocess_of
-
-    types = {tensor.name: TensorType(tensor.dtype, tensor.dims) for tensor in network.sources}
-    return next(samples_or_noise(types, data, preprocess_of(preprocess), seed).feeds())
+def feed_of(network: Network, samples: Callable[[Mapping[str, TensorType]], Samples]) -> Feed:
+    """The first of the samples for the types of a network's inputs."""
+    return next(samples({tensor.name: TensorType(tensor.dtype, tensor.dims) for tensor in network.sources}).feeds())

@@ -15,10 +15,11 @@ from onnx import ModelProto
 
 from tse_onnx.data.feed import Feed
 from tse_onnx.data.samples import Samples
-from tse_onnx.decision.analysis import Analysis
+from tse_onnx.decision.analysis import Analysis, input_types
 from tse_onnx.decision.decide import decide
 from tse_onnx.decision.decision import CONVERTED, Decision
 from tse_onnx.decision.plan import Plan
+from tse_onnx.decision.preparation import Preparation
 from tse_onnx.errors import CheckFailed, ModelError
 from tse_onnx.passes.blocks.block import Block
 from tse_onnx.passes.blocks.choice import Form
@@ -34,6 +35,7 @@ from tse_onnx.runtime.scores import Meter
 from tse_onnx.runtime.session import WAY_OUT, Session
 from tse_onnx.runtime.widen import has_narrow_type, widened, widened_feed
 from tse_onnx.timing import phase
+from tse_onnx.verification.checks import Checks
 from tse_onnx.verification.drift import drift_of
 from tse_onnx.verification.flat import FlatCheck, check_flat, flat_maps
 from tse_onnx.verification.narrow import NarrowCheck, check_narrow, narrow_means
@@ -61,39 +63,38 @@ _ROOM = 256 * 2**20
 
 
 def verify(
-    analysis: Analysis,
+    made: Preparation,
     converted: ModelProto,
-    decisions: Sequence[Decision],
     changes: Sequence[Change],
-    inputs: Samples,
+    checks: Checks,
     *,
     folders: tuple[Path | None, Path | None] = (None, None),
     renamed: Mapping[str, str] | None = None,
-    max_drift: float | None = None,
-    threads: int = 0,
     deadline: Deadline | None = None,
 ) -> Verification:
     """Check `converted` against the model it was made from.
 
     `folders` are where the external weights of the original and of the converted model lie, `renamed` the weight files
-    that bear another name there; `max_drift` bounds the largest absolute difference of any output. Raises `ModelError`
-    where the original itself is not valid or does not run, `CheckFailed` where only the converted model does not, or
-    where the `deadline` passes.
+    that bear another name there; `checks` says what is run, and what is allowed. Raises
+    `ModelError` where the original itself is not valid or does not run, `CheckFailed` where only the converted model
+    does not, or where the `deadline` passes.
     """
-    deadline = deadline or Deadline()
+    deadline = deadline or Deadline(checks.time_limit)
+    analysis, decisions = made.analysis, made.decisions
+    inputs = checks.samples(input_types(analysis))
     with phase(_log, "comparing everything outside the edit"):
-        checks = [_outside(analysis, converted, changes, renamed), _full_rows(analysis)]
+        done = [_outside(analysis, converted, changes, renamed), _full_rows(analysis)]
     with phase(_log, "onnx's checker"):
         valid, refused = _valid(analysis, converted, changes)
-        checks.append(valid)
-    if not all(check.passed for check in checks):
-        return Verification(inputs.text, 0, tuple(checks), (), ())
+        done.append(valid)
+    if not all(check.passed for check in done):
+        return Verification(inputs.text, 0, tuple(done), (), ())
     if not changes and not analysis.bound and refused is None:  # the same bytes: nothing can differ, run or not
         equal = tuple(Drift(output.name, 0.0, None, None) for output in converted.graph.output)
-        return Verification("not run: the model is unchanged", 0, tuple(checks), (), equal)
+        return Verification("not run: the model is unchanged", 0, tuple(done), (), equal)
     deadline.check()
     try:
-        found, drift, remarks = _numbers(analysis, converted, decisions, inputs, folders, threads, deadline)
+        found, drift, remarks = _numbers(analysis, converted, decisions, inputs, folders, checks.threads, deadline)
     except ModelError as error:
         if refused is None:
             raise
@@ -106,13 +107,13 @@ def verify(
         )
     blocks = tuple(one.block for one in found)
     if found:
-        checks.append(flat_maps([one.flat for one in found]))
+        done.append(flat_maps([one.flat for one in found]))
     if halves := [one.half for one in found if one.half is not None]:
-        checks.append(narrow_means(halves))
-    if max_drift is not None:
-        checks.append(_bounded(drift, max_drift))
+        done.append(narrow_means(halves))
+    if checks.max_drift is not None:
+        done.append(_bounded(drift, checks.max_drift))
     text = inputs.text + ", in single precision" * has_narrow_type(analysis.source.model)
-    return Verification(text, inputs.count, tuple(checks), blocks, drift, remarks)
+    return Verification(text, inputs.count, tuple(done), blocks, drift, remarks)
 
 
 def _outside(

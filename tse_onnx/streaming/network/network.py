@@ -122,17 +122,23 @@ class Network:
         return max(tensor.row_count for tensor in self.sources)
 
 
-def network_of(model: ModelProto, bound: Mapping[str, tuple[Dim, ...]] | None = None, most_rows: int = 0) -> Network:
+def network_of(
+    model: ModelProto,
+    bound: Mapping[str, tuple[Dim, ...]] | None = None,
+    most_rows: int = 0,
+    types: Types | None = None,
+) -> Network:
     """Read a model as a pipeline; `bound` gives inputs other dimensions, by name. More than `most_rows` rows of all
-    tensors together, and more than four million, are taken for a mistake.
+    tensors together, and more than four million, are taken for a mistake. `types` are those of the main graph so bound,
+    where they are known.
 
     Raises `ModelError` where a tensor's size is not known, a map has no elements, or the graph has loops.
     """
-    model = inlined(model)
+    given, model = model, inlined(model)
     index = _sorted_index(model.graph)
     opset = opset_of(model.opset_import)
     _refuse_loops(index.nodes)
-    dims, dtypes = _types(model, index, dict(bound or {}))
+    dims, dtypes = _types(model, index, dict(bound or {}), types if model is given else None)
     # The rows that an operator needs follow from its attributes and shapes, which have to fit each other.
     kinds = {name: TensorType(dtypes[name], dims[name]) for name in dims}
     sized = all(output.name in kinds for output in model.graph.output)  # else that is what the builder says
@@ -174,10 +180,10 @@ def _refuse_loops(nodes: Iterable[NodeProto]) -> None:
 
 
 def _types(
-    model: ModelProto, index: GraphIndex, bound: dict[str, tuple[Dim, ...]]
+    model: ModelProto, index: GraphIndex, bound: dict[str, tuple[Dim, ...]], types: Types | None
 ) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
     """Dimensions and element types of every value, for one image where the batch is dynamic."""
-    types = model_types(model, bound, Inference(model, bound, evaluate))
+    types = types or model_types(model, bound, Inference(model, bound, evaluate))
     batched = {}
     for value in model.graph.input:
         if value.name in index.initializers:
