@@ -11,7 +11,6 @@ import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from onnx import (
-    AttributeProto,
     FunctionProto,
     GraphProto,
     ModelProto,
@@ -22,7 +21,7 @@ from onnx import (
 )
 
 from tse_onnx.errors import ModelError
-from tse_onnx.passes.graph.index import element_count, int_attribute, ints_attribute
+from tse_onnx.passes.graph.index import bodies, element_count, int_attribute, ints_attribute
 from tse_onnx.passes.graph.operators import is_default
 from tse_onnx.passes.reasons import quoted
 
@@ -203,7 +202,7 @@ class _Plan:
                 self.filling |= operator in _FILLING or (
                     operator == "Reshape" and len(node.input) > 1 and numbers.get(node.input[1], 1) <= 1
                 )
-            for graph in _bodies(node):
+            for graph in bodies(node):
                 phases.update((value.name, phase) for value in graph.input)
                 self.graph(graph)
                 phase = max([phase, *(phases.get(value.name, 0) for value in graph.output)])
@@ -257,19 +256,11 @@ class _Plan:
                 self._axes[name] = tensor
 
 
-def _bodies(node: NodeProto) -> Iterable[GraphProto]:
-    for attribute in node.attribute:
-        if attribute.type == AttributeProto.GRAPH:
-            yield attribute.g
-        elif attribute.type == AttributeProto.GRAPHS:
-            yield from attribute.graphs
-
-
 def graphs_of(graph: GraphProto) -> Iterable[GraphProto]:
     """A graph and the bodies in it, at any depth."""
     yield graph
     for node in graph.node:
-        for body in _bodies(node):
+        for body in bodies(node):
             yield from graphs_of(body)
 
 

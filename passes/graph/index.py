@@ -173,14 +173,23 @@ def element_count(dims: Iterable[int]) -> int:
     return count
 
 
+def graphs_in(attribute: AttributeProto) -> Sequence[GraphProto]:
+    """The graphs that an attribute holds: one, a list of them, or none."""
+    if attribute.type == AttributeProto.GRAPH:
+        return (attribute.g,)
+    return attribute.graphs if attribute.type == AttributeProto.GRAPHS else ()
+
+
+def bodies(node: NodeProto) -> Iterator[GraphProto]:
+    """The graphs within a node, not those within these."""
+    for attribute in node.attribute:
+        yield from graphs_in(attribute)
+
+
 def captured(node: NodeProto) -> Iterator[str]:
     """Names that the nested graphs of `node` read from outside themselves."""
-    for attribute in node.attribute:
-        if attribute.type == AttributeProto.GRAPH:
-            yield from _free_names(attribute.g)
-        elif attribute.type == AttributeProto.GRAPHS:
-            for graph in attribute.graphs:
-                yield from _free_names(graph)
+    for graph in bodies(node):
+        yield from _free_names(graph)
 
 
 def _free_names(graph: GraphProto) -> Iterator[str]:

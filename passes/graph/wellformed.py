@@ -16,7 +16,7 @@ from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProt
 from onnx.defs import OpSchema
 
 from tse_onnx.errors import ModelError
-from tse_onnx.passes.graph.index import NUMBERS, element_count
+from tse_onnx.passes.graph.index import NUMBERS, bodies, element_count, graphs_in
 from tse_onnx.passes.graph.operators import is_default
 from tse_onnx.passes.reasons import label, quoted
 
@@ -140,12 +140,9 @@ class _Walk:
             if wanted is not None and attribute.type != wanted:
                 kind = AttributeProto.AttributeType.Name(wanted).lower()
                 raise ModelError(f"attribute {quoted(name)} of {label(node)} is not of type {kind}")
-            if attribute.type == AttributeProto.GRAPH:
-                self.graph(attribute.g, depth + 1)
-            elif attribute.type == AttributeProto.GRAPHS:
-                for graph in attribute.graphs:
-                    self.graph(graph, depth + 1)
-            elif attribute.type == AttributeProto.TENSOR:
+            for graph in graphs_in(attribute):
+                self.graph(graph, depth + 1)
+            if attribute.type == AttributeProto.TENSOR:
                 _check_tensor(attribute.t, f"attribute {quoted(name)} of {label(node)}")
             elif attribute.type == AttributeProto.TENSORS:
                 for tensor in attribute.tensors:
@@ -257,12 +254,8 @@ def _check_calls(model: ModelProto, functions: Mapping[tuple[str, str], Function
 def _calls(nodes: Iterable[NodeProto]) -> Iterator[tuple[str, str]]:
     for node in nodes:
         yield node.domain, node.op_type
-        for attribute in node.attribute:
-            if attribute.type == AttributeProto.GRAPH:
-                yield from _calls(attribute.g.node)
-            elif attribute.type == AttributeProto.GRAPHS:
-                for graph in attribute.graphs:
-                    yield from _calls(graph.node)
+        for graph in bodies(node):
+            yield from _calls(graph.node)
 
 
 # Tensors, types and names.
