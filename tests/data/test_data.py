@@ -153,10 +153,16 @@ def test_a_fixed_batch_takes_whole_batches_only(folder):
     assert "4" in _refused(folder, "x.npy", "four.onnx")
 
 
-def test_data_that_are_not_numbers_do_not_pass(folder):
-    np.save(folder / "x.npy", np.full((1, 8, 16, 12), np.nan, np.float32))
-    line = refused(command("convert", "se.onnx", "out.onnx", "--data", "x.npy", cwd=folder), 1)
-    assert "nan" in line
+@pytest.mark.parametrize(("value", "said"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf"), (1e300, "inf")])
+def test_data_that_are_not_finite_do_not_pass(folder, value, said):
+    array = _array(9).astype(np.float64)
+    array[8, 7, 3, 2] = value
+    np.save(folder / "x.npy", array)
+    line = refused(command("convert", "se.onnx", "out.onnx", "--data", "x.npy", cwd=folder), 2)
+    assert f"sample 8 of the data for 'x' holds {said} as float32" in line
+    assert not (folder / "out.onnx").exists()
+    with pytest.raises(tse_onnx.DataError, match="sample 8"):
+        tse_onnx.evaluate(folder / "se.onnx", folder / "se.onnx", data=folder / "x.npy")
 
 
 # Images

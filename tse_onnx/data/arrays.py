@@ -43,9 +43,15 @@ class Arrays:
         return len(next(iter(self.inputs.values()))[0])
 
     def feed(self, chosen: Sequence[int]) -> Feed:
-        """The rows with these numbers, in the type that each input takes."""
+        """The rows with these numbers, in the type that each input takes.
+
+        Raises `DataError` where one is not finite in that type: such data prove nothing, and have no score.
+        """
         with np.errstate(all="ignore"):
-            return {name: array[list(chosen)].astype(dtype) for name, (array, dtype) in self.inputs.items()}
+            found = {name: array[list(chosen)].astype(dtype) for name, (array, dtype) in self.inputs.items()}
+        for name, rows in found.items():
+            _all_finite(name, rows, chosen)
+        return found
 
     def identity(self, chosen: Sequence[int]) -> Iterable[bytes]:
         """Names, types and shapes, and the bytes of every row."""
@@ -108,6 +114,19 @@ def _checked(name: str, array: np.ndarray, kind: TensorType) -> tuple[np.ndarray
     if dtype.kind in "iub" and not all(_kept(array[at : at + _CHUNK], dtype) for at in range(0, len(array), _CHUNK)):
         raise DataError(f"the data for {quoted(name)} hold {array.dtype} numbers that {dtype} has not")
     return array, dtype
+
+
+def _all_finite(name: str, rows: np.ndarray, numbers: Sequence[int]) -> None:
+    """Raise for the first sample that holds an infinity, or what is not a number."""
+    if rows.dtype.kind not in "fV":  # V: the short types of floats and integers that numpy itself has not
+        return
+    known = np.isfinite(rows if rows.dtype.kind == "f" else rows.astype(np.float32))
+    if not known.all():
+        place = tuple(np.argwhere(~known)[0])
+        raise DataError(
+            f"sample {numbers[place[0]]} of the data for {quoted(name)} holds {float(rows[place])} as {rows.dtype}; "
+            "every number has to be finite"
+        )
 
 
 def _kept(array: np.ndarray, dtype: np.dtype[Any]) -> bool:
