@@ -30,6 +30,24 @@ _BUDGET = 2_000_000
 _STEERING = 64
 
 
+BITS: dict[int, int] = {
+    getattr(TensorProto, name): bits
+    for names, bits in (
+        ("COMPLEX128", 128), ("DOUBLE INT64 UINT64 COMPLEX64", 64), ("FLOAT INT32 UINT32", 32),
+        ("FLOAT16 BFLOAT16 INT16 UINT16", 16),
+        ("INT8 UINT8 BOOL FLOAT8E4M3FN FLOAT8E4M3FNUZ FLOAT8E5M2 FLOAT8E5M2FNUZ FLOAT8E8M0", 8),
+        ("INT4 UINT4 FLOAT4E2M1", 4), ("INT2 UINT2", 2), ("STRING", 0),
+    )
+    for name in names.split() if hasattr(TensorProto, name)
+}  # fmt: skip
+"""Bits of an element by `TensorProto.DataType`; 0 where elements have no size of their own."""
+
+
+def bits_of(dtype: int) -> int:
+    """Bits of one element of an ONNX type; 32 where its size is not known."""
+    return BITS.get(dtype) or 32
+
+
 @dataclass(frozen=True)
 class TensorType:
     """Element type (a `TensorProto.DataType`) and dimensions: a number, a symbol, or None where nothing is known."""

@@ -18,6 +18,7 @@ from onnx.defs import OpSchema
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.graph.index import NUMBERS, bodies, element_count, graphs_in
 from tse_onnx.passes.graph.operators import is_default
+from tse_onnx.passes.graph.types import BITS
 from tse_onnx.passes.reasons import label, quoted
 
 # Graphs within graphs. protobuf itself reads about thirty, and nobody writes ten.
@@ -260,22 +261,10 @@ def _calls(nodes: Iterable[NodeProto]) -> Iterator[tuple[str, str]]:
 
 # Tensors, types and names.
 
-# Bits of an element by `TensorProto.DataType`, and where the elements lie that are not raw, with how many to an entry.
-_BITS: dict[int, int] = {
-    getattr(TensorProto, name): bits
-    for names, bits in (
-        ("COMPLEX128", 128), ("DOUBLE INT64 UINT64 COMPLEX64", 64), ("FLOAT INT32 UINT32", 32),
-        ("FLOAT16 BFLOAT16 INT16 UINT16", 16),
-        ("INT8 UINT8 BOOL FLOAT8E4M3FN FLOAT8E4M3FNUZ FLOAT8E5M2 FLOAT8E5M2FNUZ FLOAT8E8M0", 8),
-        ("INT4 UINT4 FLOAT4E2M1", 4), ("INT2 UINT2", 2), ("STRING", 0),
-    )
-    for name in names.split() if hasattr(TensorProto, name)
-}  # fmt: skip
-
 
 def bytes_of(tensor: TensorProto) -> int:
     """How many bytes a tensor's elements take."""
-    return -(-element_count(tensor.dims) * _BITS[tensor.data_type] // 8)
+    return -(-element_count(tensor.dims) * BITS[tensor.data_type] // 8)
 
 
 def _check_tensor(tensor: TensorProto, what: str) -> None:
@@ -284,7 +273,7 @@ def _check_tensor(tensor: TensorProto, what: str) -> None:
     One that holds none at all is a model whose weights were left out on purpose.
     """
     count = _count(tensor.dims, what)
-    bits = _BITS.get(tensor.data_type)
+    bits = BITS.get(tensor.data_type)
     if bits is None:
         raise ModelError(f"{what} has element type {tensor.data_type}, which onnx does not know")
     if tensor.data_location == TensorProto.EXTERNAL:
@@ -320,7 +309,7 @@ def _check_type(kind: TypeProto, name: str) -> None:
     for dim in kind.tensor_type.shape.dim:
         if dim.dim_param.__class__ is not str:
             _text(dim.dim_param)
-    if kind.HasField("tensor_type") and kind.tensor_type.elem_type not in _BITS and kind.tensor_type.elem_type:
+    if kind.HasField("tensor_type") and kind.tensor_type.elem_type not in BITS and kind.tensor_type.elem_type:
         raise ModelError(f"{quoted(name)} has element type {kind.tensor_type.elem_type}, which onnx does not know")
 
 

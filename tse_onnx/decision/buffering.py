@@ -10,15 +10,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from onnx import TensorProto
-
 from tse_onnx.decision.decision import CONVERTED, REFUSED, UNCHANGED, Decision
-
-_BITS: dict[int, int] = {
-    TensorProto.FLOAT: 32, TensorProto.FLOAT16: 16, TensorProto.BFLOAT16: 16, TensorProto.DOUBLE: 64,
-    TensorProto.INT8: 8, TensorProto.UINT8: 8, TensorProto.INT16: 16, TensorProto.UINT16: 16,
-    TensorProto.INT32: 32, TensorProto.UINT32: 32, TensorProto.INT64: 64, TensorProto.UINT64: 64,
-}  # fmt: skip
+from tse_onnx.passes.graph.types import bits_of
 
 
 @dataclass(frozen=True)
@@ -105,11 +98,11 @@ def _measure(decision: Decision) -> BlockBuffering:
     if channels is None or block.anatomy is None or None in block.extents:
         return BlockBuffering(decision)
     extents = tuple(extent or 0 for extent in block.extents)
-    bits, whole = _BITS.get(block.dtype, 32), channels * math.prod(extents)
+    bits, whole = bits_of(block.dtype), channels * math.prod(extents)
     if decision.form is not None:
         made = decision.form.buffers(block)
         before, added = (made.after, 0) if block.tiled else (whole, made.macs_added)
-        own = bits if made.dtype is None else _BITS.get(made.dtype, 32)
+        own = bits if made.dtype is None else bits_of(made.dtype)
         return BlockBuffering(
             decision, made.tile, made.descriptors, before, made.after, made.held, own if block.tiled else bits, added,
             made.waits, own,

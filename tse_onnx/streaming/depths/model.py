@@ -9,7 +9,7 @@ from onnx import TensorProto
 from tse_onnx.decision.analysis import bind
 from tse_onnx.errors import ModelError
 from tse_onnx.files.source import ModelLike, open_model
-from tse_onnx.passes.graph.types import Dim
+from tse_onnx.passes.graph.types import Dim, bits_of
 from tse_onnx.streaming.depths.capacity import minimal
 from tse_onnx.streaming.depths.gates import Gate, gates_of
 from tse_onnx.streaming.depths.pipeline import Pipeline, pipeline_of
@@ -30,7 +30,7 @@ from tse_onnx.streaming.depths.schedule import depths
 from tse_onnx.streaming.depths.simulate import Run, simulate
 from tse_onnx.streaming.depths.stall import reasons
 from tse_onnx.streaming.network.machine import PIXEL, Machine
-from tse_onnx.streaming.network.network import Network, Tensor, bits_of, network_of
+from tse_onnx.streaming.network.network import Network, Tensor, network_of
 
 
 def dataflow(

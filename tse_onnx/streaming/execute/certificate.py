@@ -292,7 +292,7 @@ def _tight(alive: Sequence[str], deadlocks: Sequence[Deadlock]) -> str:
 
 
 def _row_bytes(network: Network, name: str) -> int:
-    from tse_onnx.streaming.network.network import bits_of
+    from tse_onnx.passes.graph.types import bits_of
 
     tensor = network.tensors[name]
     return -(-tensor.row_elements * bits_of(tensor.dtype) // 8)

@@ -21,9 +21,10 @@ import numpy as np
 from onnx import ModelProto, TensorProto, ValueInfoProto
 
 from tse_onnx.data.feed import Feed
+from tse_onnx.passes.graph.types import bits_of
 from tse_onnx.runtime.deadline import Deadline
 from tse_onnx.streaming.execute.cutting import cut
-from tse_onnx.streaming.network.network import Network, Tensor, bits_of
+from tse_onnx.streaming.network.network import Network, Tensor
 
 _ROOM = 1 << 29
 """Bytes of onnxruntime's tensors that are held at once."""

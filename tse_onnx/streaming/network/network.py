@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NoReturn
 
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import GraphProto, ModelProto, NodeProto
 
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.graph.checker import complaint
@@ -406,18 +406,3 @@ def _input_axes(name: str, index: GraphIndex, dims: Mapping[str, tuple[int, ...]
 
 def _axis(shape: tuple[int, ...], order: tuple[int, ...], position: int) -> Axis | None:
     return Axis(order[position], shape[order[position]]) if position < len(order) else None
-
-
-def bits_of(dtype: int) -> int:
-    """Bits of one element of an ONNX type; 32 where onnx does not say."""
-    return _BITS.get(dtype, 32)
-
-
-_BITS: dict[int, int] = {
-    getattr(TensorProto, name): bits
-    for names, bits in (
-        ("DOUBLE INT64 UINT64 COMPLEX64", 64), ("FLOAT INT32 UINT32", 32), ("FLOAT16 BFLOAT16 INT16 UINT16", 16),
-        ("INT8 UINT8 BOOL FLOAT8E4M3FN FLOAT8E4M3FNUZ FLOAT8E5M2 FLOAT8E5M2FNUZ", 8), ("INT4 UINT4 FLOAT4E2M1", 4),
-    )
-    for name in names.split() if hasattr(TensorProto, name)
-}  # fmt: skip
