@@ -19,6 +19,7 @@ from tse_onnx.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from tse_onnx.conversion.convert import ConvertResult, buffering, convert, find_blocks
+    from tse_onnx.conversion.exact import exact_plan
     from tse_onnx.conversion.report import Report
     from tse_onnx.conversion.restore import RestoreResult, restore
     from tse_onnx.data.choice import Data
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 # of what a program may want from this package.
 _HOMES = {
     "tse_onnx.conversion.convert": ("ConvertResult", "buffering", "convert", "find_blocks"),
+    "tse_onnx.conversion.exact": ("exact_plan",),
     "tse_onnx.data.choice": ("Data",),
     "tse_onnx.data.preprocess": ("Preprocess",),
     "tse_onnx.distillation.distil": ("distil",),
@@ -87,8 +89,8 @@ __all__ = [
     "DistilResult", "Drift", "Evaluation", "Frozen", "Held", "Machine", "Menu", "ModelError", "ModelScores", "NodeRef",
     "Plan", "Preprocess", "Recompute", "Refusal", "Report", "RestoreResult", "Score", "Selection", "Sensitivity",
     "StageFlow", "StageScores", "Sums", "TileCorrelation", "Tiling", "Totals", "TseError", "TuneResult", "UsageError",
-    "Verification", "__version__", "buffering", "convert", "correlate", "dataflow", "distil", "evaluate", "find_blocks",
-    "restore", "sensitivity", "tune",
+    "Verification", "__version__", "buffering", "convert", "correlate", "dataflow", "distil", "evaluate",
+    "exact_plan", "find_blocks", "restore", "sensitivity", "tune",
 ]  # fmt: skip
 
 

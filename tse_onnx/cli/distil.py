@@ -15,13 +15,13 @@ from tse_onnx.cli.options import (
     kinds_option,
     model_argument,
     parse_kinds,
+    parse_part,
     parse_shapes,
     print_json,
     threads_option,
 )
 from tse_onnx.cli.plan_output import put_plan
 from tse_onnx.cli.progress import stages_bar
-from tse_onnx.cli.tune import parse_part
 
 if TYPE_CHECKING:
     from tse_onnx.data.choice import Data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -107,6 +108,15 @@ def parse_kinds(text: str) -> frozenset[str]:
     if not kinds or not kinds <= KINDS.keys():
         raise click.BadParameter(f"{text!r} is not a list of {', '.join(KINDS)}, or all", param_hint="--kinds")
     return kinds
+
+
+def parse_part(text: str, option: str) -> float:
+    """A fraction, as 75% or 0.75."""
+    matched = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(%?)", text.strip())
+    found = float(matched[1]) / (100 if matched[2] else 1) if matched else 2.0
+    if not 0 <= found <= 1:
+        raise click.BadParameter(f"{text!r} is no part of a whole, as 75% or 0.75", param_hint=option)
+    return found
 
 
 def given_model(path: Path) -> ModelLike:

@@ -19,6 +19,7 @@ from tse_onnx.cli.options import (
     kinds_option,
     model_argument,
     parse_kinds,
+    parse_part,
     parse_shapes,
     print_json,
     threads_option,
@@ -287,15 +288,6 @@ def parse_size(text: str, option: str) -> int:
     if matched is None or unit not in _UNITS:
         raise click.BadParameter(f"{text!r} is no size, as 1.2MiB, 900KB or 1200000", param_hint=option)
     return int(float(matched[1]) * _UNITS[unit])
-
-
-def parse_part(text: str, option: str) -> float:
-    """A fraction, as 75% or 0.75."""
-    matched = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(%?)", text.strip())
-    found = float(matched[1]) / (100 if matched[2] else 1) if matched else 2.0
-    if not 0 <= found <= 1:
-        raise click.BadParameter(f"{text!r} is no part of a whole, as 75% or 0.75", param_hint=option)
-    return found
 
 
 def _parts(text: str) -> list[str]:

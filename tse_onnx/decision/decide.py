@@ -36,8 +36,7 @@ def _bounded(
     """The decisions with as many blocks recomputed, and from such values, as save most within the limit."""
     from tse_onnx.decision.bounding import within
 
-    scopes = {id(site.scope): site.scope for site in sites}.values()
-    network = sum(macs_of(node, scope.types) for scope in scopes for node in scope.index.nodes)
+    network = network_macs({id(site.scope): site for site in sites}.values())
     asked: dict[int, tuple[int, Sequence[Recomputed]]] = {}
     for number, (decision, site) in enumerate(zip(decisions, sites, strict=True)):
         choice = plan.of(decision.block)
@@ -56,6 +55,11 @@ def _bounded(
             note = f"to make its map twice takes {offered[-1].macs:,} multiply-accumulates or more; {room}"
             made[number] = Decision(block, UNCHANGED, plan.of(block), None, note=note)
     return tuple(made)
+
+
+def network_macs(parts: Iterable[Part | Site]) -> int:
+    """The multiply-accumulates of a network, for one image: what limits are per cent of."""
+    return sum(macs_of(node, part.scope.types) for part in parts for node in part.scope.index.nodes)
 
 
 def decide_block(block: Block, choice: Choice | None, site: Site, note: str = "") -> Decision:
