@@ -4,12 +4,20 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 MODEL = efficientnet_b2_torchscript_17
 
-.PHONY: demo test test-long test-tools test-torch conformance lint types bench clean
+.PHONY: demo check coverage test test-long test-tools test-torch conformance lint types bench clean
 
 demo: $(VENV)/installed
 	mkdir -p build/demo
 	$(BIN)/python -m models $(MODEL) -o build/demo/$(MODEL).onnx
 	$(BIN)/tse-onnx convert build/demo/$(MODEL).onnx build/demo/tiled.onnx --rows 7
+
+# Before each commit: all but what takes long.
+check: $(VENV)/developed lint types
+	$(BIN)/python -m pytest -n auto -m "not slow and not long"
+
+# A figure to look at, not to pass.
+coverage: $(VENV)/developed
+	$(BIN)/python -m pytest -n auto -m "not long" --cov=tse_onnx --cov=passes --cov-report=term
 
 test: $(VENV)/developed lint types
 	$(BIN)/python -m pytest -n auto -m "not long"

@@ -293,6 +293,7 @@ def test_an_interrupt_after_the_output_has_its_name_says_so(folder, monkeypatch,
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.slow
 def test_130_or_143_when_stopped_in_mid_verification(folder, sent, code):
     onnx.save(_slow_model(), folder / "slow.onnx")
     np.save(folder / "many.npy", np.zeros((400, 3, 256, 256), np.float16))

@@ -857,6 +857,7 @@ def test_a_batch_that_resize_cannot_count_is_not_converted(size):
 
 
 @pytest.mark.parametrize(("domain", "opset"), [("", 18), ("", 9), ("com.microsoft", 18), ("nobody", 18)])
+@pytest.mark.slow
 def test_operators_without_their_inputs_are_refused_or_passed_by(domain, opset):
     """Each operator that the passes read, with each number of inputs, in the place of each node."""
     read = {operator.rpartition("::")[2] for operator in (*excite.FORMS, *VIEWS)}

@@ -82,6 +82,7 @@ def test_a_conversion_is_undone_after(tmp_path, monkeypatch, tool, tiling):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["efficientnet_b0_dynamo_18", "mobilenetv3_large_torchscript_11"])
 @pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.slow
 def test_a_conversion_of_a_larger_model_is_undone_after(tmp_path, monkeypatch, tool, name):
     _check(tmp_path, monkeypatch, name, tool, Tiling(3))
 

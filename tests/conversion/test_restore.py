@@ -57,6 +57,7 @@ def _check_way_back(model, tiling, **options):
 
 
 @pytest.mark.parametrize("entry", models.catalogue(), ids=lambda entry: entry.name)
+@pytest.mark.slow
 def test_every_bundled_model_comes_back(entry):
     _check_way_back(models.load(entry.name), Tiling(3))
     bare = onnx.load_model(entry.path)  # the weights only described: quicker
@@ -71,6 +72,7 @@ def test_every_bundled_model_comes_back(entry):
     means=st.sampled_from(["matmul", "cumsum"]),
 )
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@pytest.mark.slow
 def test_every_spelling_comes_back(spelling, tiling, upsample, means):
     chosen = TILINGS[tiling]
     if len(spelling.extents) < 2 and chosen.cols:

@@ -548,6 +548,7 @@ def test_weights_of_constants_are_carried_too(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is measured in other units elsewhere")
+@pytest.mark.slow
 def test_a_gigabyte_of_weights_is_not_loaded(tmp_path):
     """A sparse file: it costs no room, and reading it into memory would show."""
     path = _external(tmp_path, network(28, 14))

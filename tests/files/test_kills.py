@@ -33,6 +33,7 @@ def _killed(points, *jobs):
     return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=os.environ | where)
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_the_old_files_or_the_new_ones():
     done = _killed(4)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -47,6 +47,7 @@ def shell(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.slow
 def test_the_examples_print_what_the_page_says(page, shell):
     """The blocks of a page in order, in one folder and one namespace; rounding errors may differ between machines."""
     namespace: dict[str, object] = {"__name__": "example"}
@@ -106,7 +107,7 @@ def test_the_options_of_every_command_are_documented_once():
         assert {"--verbose", "--debug"} <= options(command)
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     for target, anchor in LINK.findall(page.read_text(encoding="utf-8")):
         file = page.parent / target if target else page
@@ -115,3 +116,11 @@ def test_links_lead_somewhere(page):
             headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
             anchors = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
             assert anchor in anchors, f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("page", ["docs/design.md", "CONTRIBUTING.md"])
+def test_files_that_are_named_are_there(page):
+    named = re.findall(r"`([\w./-]+/[\w.-]*\.\w+|[\w-]+(?:/[\w-]+)*/)`", (ROOT / page).read_text(encoding="utf-8"))
+    assert named
+    rooms = (ROOT, ROOT / "tse_onnx", ROOT / "passes")
+    assert [name for name in named if not any((room / name).exists() for room in rooms)] == []

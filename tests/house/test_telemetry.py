@@ -100,6 +100,7 @@ WAYS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.slow
 def test_no_command_leaves_anything_in_the_home_folder(folder, home, way):
     command = [sys.executable, "-m", "tse_onnx", *WAYS[way]]
     done = subprocess.run(command, cwd=folder, env=home[1], capture_output=True, text=True)

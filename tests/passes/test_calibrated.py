@@ -48,6 +48,7 @@ def _by_definition(model, gate, spelling, x, tiling):
 
 @given(spelling=spellings, rows=st.integers(1, 9), step=st.integers(1, 9), means=st.sampled_from(["matmul", "cumsum"]))
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@pytest.mark.slow
 def test_any_spelling(spelling, rows, step, means):
     spelling = sensible(spelling)
     if means == "cumsum" and spelling.opset < 11:

@@ -34,6 +34,7 @@ def _freeze(model, **options):
 
 @given(spelling=spellings)
 @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@pytest.mark.slow
 def test_any_spelling(spelling):
     """y is what numpy makes of the map and the plan's numbers, and the way back leads to the very bytes."""
     spelling = sensible(spelling)
@@ -232,6 +233,7 @@ def test_a_wrong_fold_is_found(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["efficientnet_b0_torchscript_17", "regnety_800mf_dynamo_18"])
+@pytest.mark.slow
 def test_bundled_networks(name):
     model = models.load(name)
     result = _freeze(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import onnx
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from onnx import helper
@@ -106,6 +107,7 @@ MUTATIONS = [second_reader, output, another_map, not_a_product, live_weight, max
 
 @given(spelling=spellings, mutation=st.sampled_from(MUTATIONS), rows=st.integers(1, 6), data=st.data())
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@pytest.mark.slow
 def test_a_near_miss_is_refused_and_left_alone(spelling, mutation, rows, data):
     model, _ = model_of(sensible(spelling))
     assume(all(block.status == "convertible" for block in tse_onnx.find_blocks(model)))

@@ -187,6 +187,7 @@ def _combinations(many: int) -> Iterable[tuple[np.ndarray | None, ...]]:
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.slow
 def test_an_operand_in_any_position_is_refused_or_converted_rightly(operator):
     valid = [(case, shape) for case in cases(operator) if (shape := case.alone()) is not None]
     assert valid, "give the attributes that it cannot be without"

@@ -155,5 +155,6 @@ spellings = st.builds(
 
 @given(spelling=spellings, rows=st.integers(1, 18))
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@pytest.mark.slow
 def test_any_combination(spelling, rows):
     check(sensible(spelling), rows)

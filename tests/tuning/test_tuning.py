@@ -124,6 +124,7 @@ def test_what_runs_behind_a_cut_is_what_runs_whole(build, measure, noise):
             assert one.error == pytest.approx(float(losses.std(ddof=1) / np.sqrt(len(losses))), rel=1e-3, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_a_bundled_network_behind_its_cuts(tmp_path):
     model = models.load("mobilenetv3_large_torchscript_18")
     data = models.images("mobilenetv3_large_torchscript_18", 2)
@@ -464,6 +465,7 @@ def _kill_one_worker(client, stopped):
     return progress
 
 
+@pytest.mark.slow
 def test_a_cluster_gives_the_same_numbers_though_a_worker_is_killed(noise):
     distributed = pytest.importorskip("distributed")
     model = network(16, 8)
@@ -482,6 +484,7 @@ def test_a_cluster_gives_the_same_numbers_though_a_worker_is_killed(noise):
     assert there == here
 
 
+@pytest.mark.slow
 def test_workers_are_started_and_stopped_by_the_command(noise, tmp_path):
     pytest.importorskip("distributed")
     path = tmp_path / "model.onnx"
@@ -508,6 +511,7 @@ def test_a_scheduler_that_is_not_there(tmp_path, noise, monkeypatch):
 # The command line.
 
 
+@pytest.mark.slow
 def test_the_whole_way(digits, tmp_path):
     """Tune with labels, convert with the plan, evaluate on the same images."""
     words = ["--data", digits / "digits.npz", "--rows", "1,3,5,7", "--trials", "6", "--points", "4"]
