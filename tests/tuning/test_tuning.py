@@ -541,8 +541,10 @@ def test_the_whole_way(digits, tmp_path):
 
 
 # The command with a place where it waits, however fast or loaded the machine is: once it has kept twenty measurements.
+# A shell that started the tests in the background has them ignore interrupts, and the command would keep to that.
 _HELD = """\
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from tse_onnx.cli import main
 from tse_onnx.tuning.store import Store
 
