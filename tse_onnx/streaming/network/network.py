@@ -321,7 +321,7 @@ class _Builder:
                 if need is not None and operand is not None and direction == ROWS and need.size != operand.tokens:
                     raise IndexError("rows of another number")
             return flow
-        except (LookupError, ValueError, ArithmeticError, AssertionError) as error:
+        except (LookupError, ValueError, ArithmeticError) as error:
             raise ModelError(f"{label(node)} does not fit the shapes of its tensors") from error
 
     def _operand(self, name: str, direction: int) -> Operand:

@@ -94,7 +94,8 @@ def _concat(view: View, direction: int) -> Flow:
     needs: list[Need | None] = []
     start, count = 0, view.dims[axis]
     for operand in view.operands:
-        assert operand is not None
+        if operand is None:
+            raise LookupError("an input is left out")
         size = operand.dims[axis]
         inside = single(size, (row - start if start <= row < start + size else None for row in range(count)))
         needs.append(operand.seen(axis, inside) if operand.streams else None)

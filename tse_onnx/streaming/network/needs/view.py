@@ -62,9 +62,10 @@ class View:
 
     @property
     def data(self) -> Operand:
-        """The first operand."""
+        """The first operand. Raises `LookupError` where a model leaves it out."""
         first = self.operands[0]
-        assert first is not None
+        if first is None:
+            raise LookupError("the first input is left out")
         return first
 
     @property
