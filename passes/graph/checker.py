@@ -74,26 +74,29 @@ class Standard:
         if error is None:
             return None
         stated = frozenset(value.name for value in original.graph.value_info)
-        unstated = _unstated(original, bound, stated)
-        sort_nodes(unstated.graph)
+        plain = unstated(original, bound, stated)
+        sort_nodes(plain.graph)
         try:
-            outputs = tensor_types(inferred(unstated).graph.output)
+            outputs = tensor_types(inferred(plain).graph.output)
         except ModelError:
             outputs = {}
-        return cls(first_line(error), _lines(_checked(unstated, outputs, ())), bound, stated, outputs)
+        return cls(first_line(error), _lines(_checked(plain, outputs, ())), bound, stated, outputs)
 
     def breach(self, converted: ModelProto, changed: Collection[str], trusted: Collection[str] = ()) -> str | None:
         """What the checker says against `converted` that it does not say against the original; None where that is
         nothing. `changed` are the values whose types the conversion states anew."""
-        unstated = _unstated(converted, self._bound, self._stated.difference(changed))
-        return min(_lines(_checked(unstated, self._outputs, trusted)) - self._lines, default=None)
+        plain = unstated(converted, self._bound, self._stated.difference(changed))
+        return min(_lines(_checked(plain, self._outputs, trusted)) - self._lines, default=None)
 
 
-def _unstated(model: ModelProto, bound: Mapping[str, tuple[Dim, ...]], names: Collection[str]) -> ModelProto:
-    """The weightless model without the types that it states for these values, and the shapes of its outputs."""
+def unstated(
+    model: ModelProto, bound: Mapping[str, tuple[Dim, ...]], names: Collection[str] | None = None
+) -> ModelProto:
+    """The weightless model without the types that it states for these values, or for all of them, and without the
+    shapes of its outputs."""
     bare = weightless(model)
     bind_inputs(bare.graph, bound)
-    kept = [value for value in bare.graph.value_info if value.name not in names]
+    kept = [value for value in bare.graph.value_info if names is not None and value.name not in names]
     stripped = ModelProto()
     stripped.CopyFrom(bare)
     del stripped.graph.value_info[:]

@@ -145,3 +145,21 @@ def test_a_wrong_model_fails_the_certificate(monkeypatch):
     assert not found.deadlocks
     with pytest.raises(tse_onnx.CheckFailed, match="halts in the predicted capacities"):
         found.require()
+
+
+@pytest.mark.parametrize("stale", [(), ("batch", 7)])
+def test_what_a_model_states_of_its_outputs_may_be_stale(tmp_path, stale):
+    """onnxruntime runs such models, and they convert; the rows go by what onnx infers."""
+    model = models.load("digits_se")
+    path, figures = tmp_path / "stale.onnx", dataflow_totals(model, tmp_path / "true.onnx")
+    shape = model.graph.output[0].type.tensor_type.shape
+    shape.Clear()
+    for size in stale:
+        shape.dim.add(**{"dim_param" if isinstance(size, str) else "dim_value": size})
+    assert dataflow_totals(model, path) == figures
+    assert "Proved" in run("stream", path)
+
+
+def dataflow_totals(model, path):
+    onnx.save(model, path)
+    return json.loads(run("stream", path, "--no-run", "--format", "json"))["dataflow"]["totals"]

@@ -11,7 +11,7 @@ from typing import NoReturn
 from onnx import GraphProto, ModelProto, NodeProto
 
 from tse_onnx.errors import ModelError
-from tse_onnx.passes.graph.checker import complaint
+from tse_onnx.passes.graph.checker import complaint, unstated
 from tse_onnx.passes.graph.index import GraphIndex, captured
 from tse_onnx.passes.graph.operators import is_default, operator, opset_of
 from tse_onnx.passes.graph.order import in_order
@@ -138,14 +138,27 @@ def network_of(
     index = _sorted_index(model.graph)
     opset = opset_of(model.opset_import)
     _refuse_loops(index.nodes)
-    dims, dtypes = _types(model, index, dict(bound or {}), types if model is given else None)
-    # The rows that an operator needs follow from its attributes and shapes, which have to fit each other.
-    kinds = {name: TensorType(dtypes[name], dims[name]) for name in dims}
-    sized = all(output.name in kinds for output in model.graph.output)  # else that is what the builder says
-    if sized and (said := complaint(model, kinds)) is not None:
-        raise ModelError(f"the model is not valid: {said.rstrip('.')}")
+    dims, dtypes, said = _sized(model, index, dict(bound or {}), types if model is given else None)
+    if said is not None:
+        # What a model states of its values may be stale, and runtimes go by what they infer.
+        dims, dtypes, other = _sized(unstated(model, bound or {}), index, dict(bound or {}))
+        if other is not None:
+            raise ModelError(f"the model is not valid: {said.rstrip('.')}")
     constants = Constants(index, dims, dtypes, opset)
     return _Builder(model.graph, index, dims, dtypes, constants, opset, max(most_rows, _MOST_ROWS)).build()
+
+
+def _sized(
+    model: ModelProto, index: GraphIndex, bound: dict[str, tuple[Dim, ...]], types: Types | None = None
+) -> tuple[dict[str, tuple[int, ...]], dict[str, int], str | None]:
+    """Dimensions and element types of every value, and what onnx's checker says of them.
+
+    The rows that an operator needs follow from its attributes and shapes, which have to fit each other.
+    """
+    dims, dtypes = _types(model, index, bound, types)
+    kinds = {name: TensorType(dtypes[name], dims[name]) for name in dims}
+    sized = all(output.name in kinds for output in model.graph.output)  # else that is what the builder says
+    return dims, dtypes, complaint(model, kinds) if sized else None
 
 
 def inlined(model: ModelProto) -> ModelProto:
