@@ -37,7 +37,7 @@ test-tools: $(VENV)/developed
 
 # Distillation, whose tests are skipped where there is no torch.
 test-torch: $(VENV)/developed
-	$(BIN)/pip install --quiet --editable '.[distil]'
+	$(BIN)/pip install --quiet torch==2.13.0 --editable '.[distil]'
 	$(BIN)/python -m pytest -n auto tests/distillation
 
 lint: $(VENV)/developed
