@@ -17,7 +17,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 import models
 import tse_onnx
 from tse_onnx.streaming.execute.certificate import certify
-from tse_onnx.streaming.network.network import network_of
+from tse_onnx.streaming.network.read import network_of
 
 
 def blocks(count: int, height: int) -> ModelProto:

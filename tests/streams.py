@@ -12,7 +12,8 @@ from tse_onnx.streaming.depths.capacity import minimal
 from tse_onnx.streaming.depths.pipeline import Pipeline, pipeline_of
 from tse_onnx.streaming.depths.simulate import Run, simulate
 from tse_onnx.streaming.network.machine import Machine
-from tse_onnx.streaming.network.network import Network, network_of
+from tse_onnx.streaming.network.network import Network
+from tse_onnx.streaming.network.read import network_of
 
 CONV3 = "Conv<kernel_shape = [3, 3], pads = [1, 1, 1, 1]>"
 SE = """

@@ -20,7 +20,7 @@ from tse_onnx.runtime.deadline import Deadline
 from tse_onnx.runtime.session import Session
 from tse_onnx.streaming.execute.certificate import certify, predicted, streamer_of
 from tse_onnx.streaming.network.machine import Machine
-from tse_onnx.streaming.network.network import network_of
+from tse_onnx.streaming.network.read import network_of
 
 STEPS = ("inspect", "report", "convert", "stream", "run")
 NEITHER = "neither"

@@ -18,7 +18,7 @@ import tse_onnx
 from tests.streams import CONV3, stream_model
 from tse_onnx.cli import main
 from tse_onnx.streaming.execute.certificate import certify, streamer_of
-from tse_onnx.streaming.network.network import network_of
+from tse_onnx.streaming.network.read import network_of
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -17,7 +17,7 @@ from tests.streams import CONV3, SE, SE_WEIGHTS, stream_model
 from tse_onnx.cli import main
 from tse_onnx.streaming.execute import equality, windows
 from tse_onnx.streaming.execute.certificate import certify
-from tse_onnx.streaming.network.network import network_of
+from tse_onnx.streaming.network.read import network_of
 
 DOCS = Path(__file__).parents[2] / "docs"
 DEAF = f"a = {CONV3}(x, w)\n b = {CONV3}(a, w)\n s = Sigmoid(b)\n t = Mul(s, tiny)\n y = Add(t, one)"

@@ -8,7 +8,7 @@ import models
 import tse_onnx
 from tse_onnx.passes.blocks.tiling import RUNNING, Tiling
 from tse_onnx.streaming.execute.certificate import certify
-from tse_onnx.streaming.network.network import network_of
+from tse_onnx.streaming.network.read import network_of
 
 TILINGS = {
     "original": None,

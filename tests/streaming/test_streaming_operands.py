@@ -13,7 +13,7 @@ from tse_onnx import ModelError
 from tse_onnx.data.noise import noise
 from tse_onnx.passes.graph.types import TensorType
 from tse_onnx.streaming.execute.certificate import certify
-from tse_onnx.streaming.network.network import network_of
+from tse_onnx.streaming.network.read import network_of
 
 
 def certified(model):

@@ -14,7 +14,8 @@ from tse_onnx.streaming.depths.model import measured
 from tse_onnx.streaming.depths.occupancy import Occupancy, occupancy, settled
 from tse_onnx.streaming.depths.result import Dataflow
 from tse_onnx.streaming.network.machine import Machine
-from tse_onnx.streaming.network.network import Network, network_of
+from tse_onnx.streaming.network.network import Network
+from tse_onnx.streaming.network.read import network_of
 
 
 @dataclass(frozen=True)

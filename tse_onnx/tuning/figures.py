@@ -78,7 +78,7 @@ class StreamFigure:
     def of(self, combination: Combination) -> int:
         """What the whole network holds."""
         from tse_onnx.streaming.depths.model import measured
-        from tse_onnx.streaming.network.network import network_of
+        from tse_onnx.streaming.network.read import network_of
 
         if combination not in self._known:
             analysis, plan = self._analysis, Plan(None, dict(combination))

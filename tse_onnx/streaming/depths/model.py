@@ -30,7 +30,8 @@ from tse_onnx.streaming.depths.schedule import depths
 from tse_onnx.streaming.depths.simulate import Run, simulate
 from tse_onnx.streaming.depths.stall import reasons
 from tse_onnx.streaming.network.machine import PIXEL, Machine
-from tse_onnx.streaming.network.network import Network, Tensor, network_of
+from tse_onnx.streaming.network.network import Network, Tensor
+from tse_onnx.streaming.network.read import network_of
 
 
 def dataflow(

@@ -25,7 +25,8 @@ from tse_onnx.streaming.execute.streamer import Streamed, Streamer
 from tse_onnx.streaming.execute.weights import weights_of
 from tse_onnx.streaming.network.constants import RANDOM, Constants
 from tse_onnx.streaming.network.machine import PER_READER, ROW, Machine
-from tse_onnx.streaming.network.network import Network, Stage, inlined
+from tse_onnx.streaming.network.network import Network, Stage
+from tse_onnx.streaming.network.read import inlined
 
 Progress = Callable[[str, int, int], None]
 _OFTEN = 0.1
