@@ -282,7 +282,7 @@ def test_an_interrupt_after_the_output_has_its_name_says_so(folder, monkeypatch,
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tse_onnx.report.convert.print_report", interrupted)
+    monkeypatch.setattr("tse_onnx.report.convert.ReportView.print", interrupted)
     monkeypatch.chdir(folder)
     with pytest.raises(SystemExit) as ended:
         main(["convert", "se.onnx", "out.onnx"])

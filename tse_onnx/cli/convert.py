@@ -11,29 +11,48 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tse_onnx.cli.options import (
-    OutputPath,
-    format_option,
-    given_model,
-    input_shape_option,
-    kinds_option,
-    model_argument,
-    parse_kinds,
-    parse_shapes,
-    preprocess_option,
-    print_json,
-    refuse_terminal,
-    seed_option,
-    threads_option,
-    time_limit_option,
-)
-from tse_onnx.cli.streaming_options import tolerance_option
+from tse_onnx.cli.checks_options import checks_options
+from tse_onnx.cli.display import Display, display_options
+from tse_onnx.cli.groups import group
+from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, model_argument
+from tse_onnx.cli.output import OutputPath, is_stdout, pour, refuse_terminal, words
 from tse_onnx.cli.tiling import tiling_options
 
 if TYPE_CHECKING:
-    from tse_onnx.conversion.convert import ConvertResult
+    from collections.abc import Mapping
+
+    from tse_onnx.decision.analysis import InputShapes
     from tse_onnx.decision.plan import Plan
     from tse_onnx.decision.selection import Selection
+    from tse_onnx.passes.lowering import Style
+    from tse_onnx.verification.checks import Checks
+
+
+_STYLE = (
+    click.option(
+        "--upsample",
+        type=click.Choice(["resize", "gather", "expand"]),
+        default="resize",
+        show_default=True,
+        help="How gates are spread over their tiles, for compilers that do not know all three.",
+    ),
+    click.option(
+        "--means",
+        type=click.Choice(["matmul", "cumsum"]),
+        default="matmul",
+        show_default=True,
+        help="How the means of a running squeeze are computed.",
+    ),
+)
+
+
+def _style(upsample: str, means: str) -> Mapping[str, Style]:
+    from tse_onnx.conversion.rewrite import style_of
+
+    return {"style": style_of(upsample, means)}
+
+
+_style_options = group(_STYLE, _style)
 
 
 @click.command()
@@ -53,64 +72,23 @@ if TYPE_CHECKING:
     "--input-shape only says which size to report and verify for.",
 )
 @kinds_option
-@click.option(
-    "--upsample",
-    type=click.Choice(["resize", "gather", "expand"]),
-    default="resize",
-    show_default=True,
-    help="How gates are spread over their tiles, for compilers that do not know all three.",
-)
-@click.option(
-    "--means",
-    type=click.Choice(["matmul", "cumsum"]),
-    default="matmul",
-    show_default=True,
-    help="How the means of a running squeeze are computed.",
-)
-@click.option("--verify/--no-verify", default=True, show_default=True, help="Check the result with onnxruntime.")
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path, exists=True),
-    help="Verify on these: an .npz (arrays by input name), an .npy, or a folder of images. Seeded noise otherwise.",
-)
-@preprocess_option
-@seed_option
-@click.option(
-    "--max-drift",
-    type=click.FloatRange(min=0),
-    metavar="X",
-    help="Fail where an output of the model changes by more than X.",
-)
+@_style_options
+@checks_options
 @click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Fail unless N blocks are converted.")
-@threads_option
-@time_limit_option
-@click.option("--report", "report_path", type=OutputPath(), metavar="FILE", help="Write the report as JSON.")
-@click.option("--certify", is_flag=True, help="Run the result row by row in the room that the dataflow model predicts.")
-@tolerance_option
-@format_option
+@display_options(report="Write the report as JSON.")
 def convert(
     model: Path,
     output: Path,
     plan: Plan,
     selection: Selection,
     retile: bool,
-    input_shapes: tuple[str, ...],
+    input_shapes: InputShapes,
     dynamic: bool,
-    kinds: str,
-    upsample: str,
-    means: str,
-    verify: bool,
-    data: Path | None,
-    preprocess: str,
-    seed: int,
-    max_drift: float | None,
+    kinds: frozenset[str],
+    style: Style,
+    checks: Checks,
     expect: int | None,
-    threads: int,
-    time_limit: float | None,
-    report_path: Path | None,
-    certify: bool,
-    tolerance: float | None,
-    form: str,
+    display: Display,
 ) -> None:
     """Tile the squeeze-and-excite blocks of MODEL, by default into strips of rows, and write the result to OUTPUT.
 
@@ -128,66 +106,24 @@ def convert(
       tse-onnx convert model.onnx tiled.onnx --certify --report report.json
       tse-onnx convert model.onnx model.onnx --expect 16 --max-drift 0.5
     """
-    from tse_onnx.conversion.convert import convert as run
+    from tse_onnx.conversion.convert import carry_out
 
-    to_stdout = str(output) == "-"
+    to_stdout = is_stdout(output)
     if to_stdout:
         refuse_terminal()
     with contextlib.ExitStack() as stack:
         logged = logging.getLogger("tse_onnx").isEnabledFor(logging.INFO)  # lines between which nothing should turn
-        if verify and sys.stderr.isatty() and not logged and not os.environ.get("NO_COLOR"):
+        if checks.verify and sys.stderr.isatty() and not logged and not os.environ.get("NO_COLOR"):
             from rich.console import Console
 
             stack.enter_context(Console(stderr=True).status("converting and verifying"))
-        result = run(
-            given_model(model),
-            None if to_stdout else output,
-            plan=plan,
-            selection=selection,
-            retile=retile,
-            input_shapes=parse_shapes(input_shapes),
-            dynamic=dynamic,
-            kinds=parse_kinds(kinds),
-            upsample=upsample,
-            means=means,
-            verify=verify,
-            data=data,
-            preprocess=preprocess,
-            seed=seed,
-            max_drift=max_drift,
-            expect=expect,
-            threads=threads,
-            time_limit=time_limit,
-            certify=certify,
-            tolerance=tolerance,
-            report=report_path,
-        )
+        result = carry_out(
+            given_model(model), None if to_stdout else output, plan=plan, selection=selection, style=style,
+            checks=checks, retile=retile, input_shapes=input_shapes, dynamic=dynamic, kinds=kinds, expect=expect,
+            report=display.report,
+        )  # fmt: skip
     if to_stdout:
-        sys.stdout.buffer.write(result.serialized())
-        sys.stdout.buffer.flush()
-    if form == "json":
-        from tse_onnx.conversion.schema import report_json
+        pour(result.serialized())
+    from tse_onnx.report.convert import ReportView, outcome
 
-        print_json(report_json(result.report), err=to_stdout)
-    else:
-        from tse_onnx.report.convert import print_report
-        from tse_onnx.report.page import page
-
-        print_report(page(stderr=to_stdout), result.report, _outcome(result, output))
-
-
-def _outcome(result: ConvertResult, output: Path) -> str:
-    totals = result.report.buffering.totals
-    where = "standard output" if str(output) == "-" else str(output)
-    if not totals.converted:
-        written = "written with its inputs bound" if result.report.input_shapes else "written unchanged"
-        if any(decision.block.tiled for decision in result.blocks):
-            return f"No block was left to tile; the model was {written} to {where}."
-        if totals.unchanged:
-            return f"No block is taller than a tile; the model was {written} to {where}."
-        if any(decision.block.refusal is None for decision in result.blocks):
-            return f"No block could be converted; the model was {written} to {where}."
-        return f"No squeeze-and-excite block was found; the model was {written} to {where}."
-    checked = "" if result.verification is not None else " without verification"
-    blocks = f"{totals.converted} block" + ("" if totals.converted == 1 else "s")
-    return f"Converted {blocks}, buffer down by {100 * totals.reduction:.1f} %; written{checked} to {where}."
+    display.show(ReportView(result.report, outcome(result, words(output))), err=to_stdout)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from tse_onnx.cli.options import Command, preprocess_option
+from tse_onnx.cli.groups import group
+from tse_onnx.cli.options import preprocess_option
 
-_NAMES = ("preprocess", "labels", "label_offset", "limit", "seed", "batch", "skip_unreadable")
+if TYPE_CHECKING:
+    from tse_onnx.data.choice import Data
 
 _OPTIONS = (
     click.option(
@@ -51,16 +53,11 @@ _OPTIONS = (
 )
 
 
-def data_options(command: Command) -> Command:
-    """Give a command the options of data to measure on; it receives them as a `Data`."""
+def _data(data: Path, **said: Any) -> Mapping[str, Data]:
+    from tse_onnx.data.choice import Data
 
-    @functools.wraps(command)
-    def wrapped(data: Path, **values: Any) -> Any:
-        from tse_onnx.data.choice import Data
+    return {"data": Data(data, **said)}
 
-        chosen = {name: values.pop(name) for name in _NAMES}
-        return command(data=Data(data, **chosen), **values)
 
-    for option in reversed(_OPTIONS):
-        wrapped = option(wrapped)
-    return wrapped
+data_options = group(_OPTIONS, _data)
+"""Give a command the options of data to measure on; it receives them as a `Data`."""

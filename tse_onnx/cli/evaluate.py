@@ -2,31 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from tse_onnx.cli.data_options import data_options
-from tse_onnx.cli.options import (
-    OutputPath,
-    format_option,
-    given_model,
-    input_shape_option,
-    kinds_option,
-    parse_kinds,
-    parse_shapes,
-    print_json,
-    threads_option,
-)
+from tse_onnx.cli.display import Display, display_options
+from tse_onnx.cli.groups import given, group
+from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, threads_option
 from tse_onnx.cli.progress import progress_bar
 from tse_onnx.cli.tiling import OPTION_NAMES, tiling_options
 
 if TYPE_CHECKING:
     from tse_onnx.data.choice import Data
+    from tse_onnx.decision.analysis import InputShapes
     from tse_onnx.decision.plan import Plan
     from tse_onnx.decision.selection import Selection
+
+
+_BOUNDS = (
+    click.option(
+        "--min-agreement",
+        type=click.FloatRange(0, 1),
+        metavar="X",
+        help="Fail where a model agrees with the original on less than this fraction of the samples, as 0.95.",
+    ),
+    click.option(
+        "--max-kl",
+        type=click.FloatRange(min=0),
+        metavar="X",
+        help="Fail where the mean divergence is more than X nats.",
+    ),
+    click.option(
+        "--max-loss",
+        type=click.FloatRange(max=100),
+        metavar="X",
+        help="Fail where a model loses more than X points of top-1 accuracy. Needs labels.",
+    ),
+    click.option(
+        "--min-sqnr",
+        type=float,
+        metavar="X",
+        help="Fail where the signal-to-noise ratio of an output is below X decibels.",
+    ),
+)
+
+
+_bound_options = group(_BOUNDS, lambda **bounds: {"bounds": bounds})
+"""What a command is held to; it receives what `Evaluation.require` takes."""
 
 
 @click.command()
@@ -41,61 +66,28 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Also correlate what tiles give with what whole maps give, before and after the excite.",
 )
-@click.option(
-    "--plot",
-    "plot_path",
-    type=OutputPath(),
-    metavar="FILE",
-    help="With --correlation: draw it, as .svg or .png (needs matplotlib).",
-)
-@click.option(
-    "--csv",
-    "csv_path",
-    type=OutputPath(),
-    metavar="FILE",
-    help="With --correlation: write a line per tile as CSV.",
-)
-@click.option(
-    "--min-agreement",
-    type=click.FloatRange(0, 1),
-    metavar="X",
-    help="Fail where a model agrees with the original on less than this fraction of the samples, as 0.95.",
-)
-@click.option(
-    "--max-kl", type=click.FloatRange(min=0), metavar="X", help="Fail where the mean divergence is more than X nats."
-)
-@click.option(
-    "--max-loss",
-    type=click.FloatRange(max=100),
-    metavar="X",
-    help="Fail where a model loses more than X points of top-1 accuracy. Needs labels.",
-)
-@click.option(
-    "--min-sqnr", type=float, metavar="X", help="Fail where the signal-to-noise ratio of an output is below X decibels."
-)
+@_bound_options
 @tiling_options
 @kinds_option
-@format_option
+@display_options(
+    csv="With --correlation: write a line per tile as CSV.",
+    plot="With --correlation: draw it, as .svg or .png (needs matplotlib).",
+)
 @click.pass_context
 def evaluate(
     ctx: click.Context,
     original: Path,
     converted: tuple[Path, ...],
     data: Data,
-    input_shapes: tuple[str, ...],
+    input_shapes: InputShapes,
     threads: int,
     by_stage: bool,
     correlation: bool,
-    plot_path: Path | None,
-    csv_path: Path | None,
-    min_agreement: float | None,
-    max_kl: float | None,
-    max_loss: float | None,
-    min_sqnr: float | None,
+    bounds: Mapping[str, Any],
     plan: Plan,
     selection: Selection,
-    kinds: str,
-    form: str,
+    kinds: frozenset[str],
+    display: Display,
 ) -> None:
     """Compare CONVERTED models with the ORIGINAL on data: how often both agree, how far the outputs are apart, and with
     labels how many samples are classified right.
@@ -112,27 +104,21 @@ def evaluate(
       tse-onnx evaluate model.onnx tiled.onnx --data val/ --correlation --plot correlation.svg
       tse-onnx evaluate model.onnx tiled.onnx --data val/ --min-agreement 0.95 --max-loss 0.5
     """
-    if not correlation and (plot_path or csv_path):
-        raise click.UsageError(f"{'--plot' if plot_path else '--csv'} goes with --correlation")
-    if converted and (given := [name for name in (*OPTION_NAMES, "kinds") if _given(ctx, name)]):
-        option = given[0].removesuffix("_path").replace("_", "-")
-        raise click.UsageError(f"--{option} says how to convert the original; there are converted models already")
+    if not correlation and (display.plot or display.csv):
+        raise click.UsageError(f"{'--plot' if display.plot else '--csv'} goes with --correlation")
+    if converted and (tiling := given(ctx, (*OPTION_NAMES, "kinds"))):
+        raise click.UsageError(f"{tiling[0]} says how to convert the original; there are converted models already")
 
     from tse_onnx.evaluation.evaluate import evaluate as run
     from tse_onnx.files.source import open_model
 
-    if plot_path is not None:
-        from tse_onnx.report.correlation_plot import plot_kind
-
-        plot_kind(plot_path)
     source = open_model(given_model(original))
     others = [open_model(path) for path in converted]
     how = None if others else plan
-    shapes, wanted = parse_shapes(input_shapes), parse_kinds(kinds)
     with progress_bar("comparing") as progress:
         found = run(
-            source, others, data=data, plan=how, selection=selection, by_stage=by_stage, input_shapes=shapes,
-            kinds=wanted, threads=threads, progress=progress,
+            source, others, data=data, plan=how, selection=selection, by_stage=by_stage, input_shapes=input_shapes,
+            kinds=kinds, threads=threads, progress=progress,
         )  # fmt: skip
     correlations = None
     if correlation:
@@ -140,32 +126,12 @@ def evaluate(
 
         with progress_bar("correlating") as progress:
             correlations = correlate(
-                source, others, data=data, plan=how, selection=selection, input_shapes=shapes, kinds=wanted,
+                source, others, data=data, plan=how, selection=selection, input_shapes=input_shapes, kinds=kinds,
                 threads=threads, progress=progress,
             )  # fmt: skip
-        if plot_path is not None:
-            from tse_onnx.report.correlation_plot import draw_correlations
+    from tse_onnx.report.evaluate import EvaluateView
 
-            draw_correlations(plot_path, correlations)
-        if csv_path is not None:
-            from tse_onnx.evaluation.schema import correlations_csv
-            from tse_onnx.files.write import write_text
-
-            write_text(csv_path, correlations_csv(correlations))
-    if form == "json":
-        from tse_onnx.evaluation.schema import evaluation_json
-
-        print_json(evaluation_json(found, correlations))
-    else:
-        from tse_onnx.report.evaluate import print_correlations, print_evaluation
-        from tse_onnx.report.page import page
-
-        paper = page()
-        print_evaluation(paper, found)
-        if correlations is not None:
-            print_correlations(paper, correlations)
-    found.require(min_agreement=min_agreement, max_kl=max_kl, min_sqnr=min_sqnr, max_loss=max_loss)
-
-
-def _given(ctx: click.Context, name: str) -> bool:
-    return ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE
+    view = EvaluateView(found, correlations)
+    display.write(view)
+    display.show(view)
+    found.require(**bounds)

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from tse_onnx.cli.options import (  # fmt: skip
-    format_option,
-    given_model,
-    input_shape_option,
-    kinds_option,
-    model_argument,
-    parse_kinds,
-    parse_shapes,
-    print_json,
-)
+from tse_onnx.cli.display import Display, display_options
+from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, model_argument
+
+if TYPE_CHECKING:
+    from tse_onnx.decision.analysis import InputShapes
 
 
 @click.command()
 @model_argument
 @input_shape_option
 @kinds_option
-@format_option
-def inspect(model: Path, input_shapes: tuple[str, ...], kinds: str, form: str) -> None:
+@display_options()
+def inspect(model: Path, input_shapes: InputShapes, kinds: frozenset[str], display: Display) -> None:
     """Show the squeeze-and-excite blocks of MODEL, and why other poolings are none. Nothing is written.
 
     MODEL is an ONNX file, or - for standard input.
@@ -35,15 +31,7 @@ def inspect(model: Path, input_shapes: tuple[str, ...], kinds: str, form: str) -
     """
     from tse_onnx.decision.analysis import analyse
     from tse_onnx.files.source import open_model
+    from tse_onnx.report.convert import InspectView
 
     source = open_model(given_model(model))
-    blocks = analyse(source, parse_shapes(input_shapes), parse_kinds(kinds)).blocks
-    if form == "json":
-        from tse_onnx.conversion.schema import inspect_json
-
-        print_json(inspect_json(source.title, source.opset, blocks))
-    else:
-        from tse_onnx.report.convert import print_inspection
-        from tse_onnx.report.page import page
-
-        print_inspection(page(), source.title, blocks)
+    display.show(InspectView(source.title, source.opset, analyse(source, input_shapes, kinds).blocks))

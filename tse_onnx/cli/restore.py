@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
-from tse_onnx.cli.options import OutputPath, given_model, model_argument, refuse_terminal
+from tse_onnx.cli.options import given_model, model_argument
+from tse_onnx.cli.output import OutputPath, is_stdout, pour, refuse_terminal, words
 
 
 @click.command()
@@ -27,14 +27,13 @@ def restore(model: Path, output: Path) -> None:
     """
     from tse_onnx.conversion.restore import restore as run
 
-    to_stdout = str(output) == "-"
+    to_stdout = is_stdout(output)
     if to_stdout:
         refuse_terminal()
     result = run(given_model(model), None if to_stdout else output)
     if to_stdout:
-        sys.stdout.buffer.write(result.serialized())
-        sys.stdout.buffer.flush()
-    where = "standard output" if to_stdout else str(output)
+        pour(result.serialized())
+    where = words(output)
     count = len(result.blocks)
     if count:
         text = f"Restored {count} block" + ("" if count == 1 else "s") + f"; written to {where}."

@@ -2,45 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from tse_onnx.cli.options import OutputPath
+from tse_onnx.cli.groups import group
 
 if TYPE_CHECKING:
     from tse_onnx.streaming.network.machine import Machine
 
-grain_option = click.option(
-    "--grain", type=click.Choice(["row", "pixel"]), default="row", show_default=True,
-    help="What is stored: whole rows, or pixels in raster order.",
+_OPTIONS = (
+    click.option(
+        "--grain", type=click.Choice(["row", "pixel"]), default="row", show_default=True,
+        help="What is stored: whole rows, or pixels in raster order.",
+    ),
+    click.option(
+        "--storage", type=click.Choice(["shared", "per-reader"]), default="shared", show_default=True,
+        help="A tensor with several readers is stored once, or in a FIFO for each of them.",
+    ),
+    click.option("--power-of-two", is_flag=True, help="Round depths up to powers of two."),
+    click.option(
+        "--bits", type=click.IntRange(1, 1024), metavar="N", help="Bits of an element; the tensor's own type otherwise."
+    ),
+    click.option(
+        "--back-to-back",
+        is_flag=True,
+        help="Images follow each other without a gap; concerns the no-stall depths alone."
+    ),
+    click.option(
+        "--latency",
+        multiple=True,
+        metavar="[NODE=]T",
+        help="Row times from when a stage starts a row to when it is there, of all stages or of one node; 1 otherwise. "
+        "Used for the no-stall depths. May be repeated.",
+    ),
 )  # fmt: skip
-storage_option = click.option(
-    "--storage", type=click.Choice(["shared", "per-reader"]), default="shared", show_default=True,
-    help="A tensor with several readers is stored once, or in a FIFO for each of them.",
-)  # fmt: skip
-power_of_two_option = click.option("--power-of-two", is_flag=True, help="Round depths up to powers of two.")
-bits_option = click.option(
-    "--bits", type=click.IntRange(1, 1024), metavar="N", help="Bits of an element; the tensor's own type otherwise."
-)
-back_to_back_option = click.option(
-    "--back-to-back", is_flag=True, help="Images follow each other without a gap; concerns the no-stall depths alone."
-)
-latency_option = click.option(
-    "--latency",
-    multiple=True,
-    metavar="[NODE=]T",
-    help="Row times from when a stage starts a row to when it is there, of all stages or of one node; 1 otherwise. "
-    "Used for the no-stall depths. May be repeated.",
-)
-csv_option = click.option(
-    "--csv", "csv_path", type=OutputPath(), metavar="FILE", help="Write a line per tensor as CSV."
-)
-plot_option = click.option(
-    "--plot", "plot_path", type=OutputPath(), metavar="FILE",
-    help="Draw the rows held against the input row, as .svg or .png (needs matplotlib).",
-)  # fmt: skip
+
+NETWORK_FILES = {
+    "csv": "Write a line per tensor as CSV.",
+    "plot": "Draw the rows held against the input row, as .svg or .png (needs matplotlib).",
+}
+"""The files that the rows of a network can be written into, with their help."""
 
 tolerance_option = click.option(
     "--tolerance", type=click.FloatRange(min=0), metavar="X",
@@ -49,10 +52,7 @@ tolerance_option = click.option(
 )  # fmt: skip
 
 
-def machine_of(
-    grain: str, storage: str, power_of_two: bool, bits: int | None, back_to_back: bool, latency: Iterable[str]
-) -> Machine:
-    """The machine that the options describe."""
+def _machine(latency: Iterable[str], **said: Any) -> Mapping[str, Machine]:
     from tse_onnx.streaming.network.machine import Machine
 
     general, latencies = 1.0, {}
@@ -68,4 +68,8 @@ def machine_of(
             latencies[node] = time
         else:
             general = time
-    return Machine(grain, storage, power_of_two, bits, back_to_back, general, latencies)
+    return {"machine": Machine(latency=general, latencies=latencies, **said)}
+
+
+machine_options = group(_OPTIONS, _machine)
+"""Give a command the options of a machine; it receives them as a `Machine`."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tse_onnx.cli.options import Command
+from tse_onnx.cli.groups import group, names_of
 from tse_onnx.passes.blocks.choices import SQUEEZES, TO_ASK_FOR, choice_of
 from tse_onnx.passes.blocks.tiling import RUNNING, TILE, Tiling
 
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from tse_onnx.passes.blocks.choice import Choice
 
 _DEFAULT_ROWS = 7
-_TILING = ("rows", "cols", "patch", "tile", "squeeze", "step", "balanced", "axis", "cascade")
-_CHOICE = ("plan_path", "include", "exclude", "first", "max_macs")
-OPTION_NAMES = (*_TILING, *_CHOICE)
 
 _OPTIONS = (
     click.option(
@@ -77,46 +74,33 @@ _OPTIONS = (
         help="Tile only the first N of the blocks that are left, in data-flow order.",
     ),
 )  # fmt: skip
-
-
-def tiling_options(command: Command) -> Command:
-    """Give a command the options of a tiling; it receives a `Plan` as `plan` and a `Selection` as `selection`."""
-
-    @functools.wraps(command)
-    def wrapped(**values: Any) -> Any:
-        tiling = {name: values.pop(name) for name in _TILING}
-        choice = {name: values.pop(name) for name in _CHOICE}
-        plan, selection = _chosen(tiling, **choice)
-        return command(plan=plan, selection=selection, **values)
-
-    for option in reversed(_OPTIONS):
-        wrapped = option(wrapped)
-    return wrapped
+OPTION_NAMES = names_of(_OPTIONS)
 
 
 def _chosen(
-    given: dict[str, Any],
+    rows: tuple[str, ...],
     plan_path: Path | None,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     first: int | None,
     max_macs: float | None,
-) -> tuple[Plan, Selection]:
+    **tiling: Any,
+) -> Mapping[str, Plan | Selection]:
     from tse_onnx.decision.plan import Plan
     from tse_onnx.decision.selection import Selection
 
     plain, stages, named = None, [], []
-    for value in given["rows"]:
-        where, rows = _rows(value)
+    for value in rows:
+        where, count = _rows(value)
         if isinstance(where, int):
-            stages.append((where, rows))
+            stages.append((where, count))
         elif where:
-            named.append((where, rows))
+            named.append((where, count))
         elif plain is not None:
-            raise click.BadParameter(f"{plain} and {rows} are given for the same blocks", param_hint="--rows")
+            raise click.BadParameter(f"{plain} and {count} are given for the same blocks", param_hint="--rows")
         else:
-            plain = rows
-    choice = _choice(**(given | {"rows": plain}))
+            plain = count
+    choice = _choice(plain, **tiling)
     if plan_path is None:
         plan = Plan(choice)
     elif choice != Tiling(_DEFAULT_ROWS) or plain is not None:
@@ -125,7 +109,11 @@ def _chosen(
         plan = Plan.load(plan_path)
     if max_macs is not None:
         plan = replace(plan, max_macs=max_macs)
-    return plan, Selection(tuple(named), tuple(stages), include, exclude, first)
+    return {"plan": plan, "selection": Selection(tuple(named), tuple(stages), include, exclude, first)}
+
+
+tiling_options = group(_OPTIONS, _chosen)
+"""Give a command the options of a tiling; it receives a `Plan` as `plan` and a `Selection` as `selection`."""
 
 
 def _rows(value: str) -> tuple[str | int, int]:

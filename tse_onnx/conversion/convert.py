@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from tse_onnx.files.staging import Stage
     from tse_onnx.passes.edit.splice import Change
+    from tse_onnx.passes.lowering import Style
     from tse_onnx.streaming.execute.certificate import Certificate
     from tse_onnx.verification.result import Verification
 
@@ -192,28 +193,58 @@ def convert(
     Raises `CheckFailed` where a check fails, `ModelError` for an unusable model or output, `DataError` for unusable
     data, `UsageError` for a bad option: all of them `TseError`, and in every case nothing is written.
     """
-    checks = Checks(verify, certify, data, preprocess, seed, threads, max_drift, tolerance, time_limit)
+    return carry_out(
+        model,
+        out,
+        plan=_chosen(rows, tiling, plan),
+        selection=selection,
+        style=style_of(upsample, means),
+        checks=Checks(verify, certify, data, preprocess, seed, threads, max_drift, tolerance, time_limit),
+        retile=retile,
+        input_shapes=input_shapes,
+        dynamic=dynamic,
+        kinds=kinds,
+        expect=expect,
+        report=report,
+    )
+
+
+def carry_out(
+    model: ModelLike,
+    out: PathLike | None,
+    *,
+    plan: Plan,
+    selection: Selection,
+    style: Style,
+    checks: Checks,
+    retile: bool,
+    input_shapes: InputShapes | None,
+    dynamic: bool,
+    kinds: Collection[str],
+    expect: int | None,
+    report: PathLike | None,
+) -> ConvertResult:
+    """A conversion whose options are gathered; `convert` says what they mean, and what is raised."""
     target, told = (None if path is None else file_path(path) for path in (out, report))
     source = open_model(model)
     if retile:
         from tse_onnx.conversion.restore import untiled
 
         source = untiled(source)
-    if verify or out is not None:
+    if checks.verify or out is not None:
         check_locations(source.model, source.folder)
     if told is not None:
         _check_report(told, source, target)
-    style = style_of(upsample, means)
-    made = prepare(source, _chosen(rows, tiling, plan), input_shapes, kinds, dynamic, selection)
-    if verify:
+    made = prepare(source, plan, input_shapes, kinds, dynamic, selection)
+    if checks.verify:
         need_sizes(made.analysis)
     said = _report(made)
     if expect is not None and (count := said.buffering.totals.converted) != expect:
         raise CheckFailed(f"{count} blocks would be converted; {expect} were expected")
     with phase(_log, "rewriting"):
-        converted, changes = rewrite(made, style, owned=source.path is not None and not verify)
+        converted, changes = rewrite(made, style, owned=source.path is not None and not checks.verify)
     unchanged = None if changes or made.written.bound else source.original()
-    deadline = Deadline(time_limit)
+    deadline = Deadline(checks.time_limit)
     certificate = _certified(made, converted, checks, deadline)
 
     def described(verification: Verification | None) -> Report:

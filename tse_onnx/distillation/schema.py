@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from tse_onnx.distillation.result import DistilResult
@@ -37,11 +36,6 @@ def distil_json(found: DistilResult) -> Json:
         "samples": found.samples,
         "stop_samples": found.stop_samples,
     }
-
-
-def report_text(found: DistilResult) -> str:
-    """The text of a report file."""
-    return json.dumps(distil_json(found), indent=2, allow_nan=False) + "\n"
 
 
 def _verdict(found: DistilResult) -> Json:

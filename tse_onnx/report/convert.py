@@ -3,22 +3,101 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tse_onnx.conversion.report import Report
 from tse_onnx.decision.buffering import BlockBuffering
 from tse_onnx.decision.decision import CONVERTED, REFUSED
 from tse_onnx.passes.blocks.block import Block, NodeRef
 from tse_onnx.passes.reasons import printable
-from tse_onnx.report.page import Table
+from tse_onnx.report.page import Table, say
+from tse_onnx.report.view import View
 
 if TYPE_CHECKING:
+    from tse_onnx.conversion.convert import ConvertResult
     from tse_onnx.decision.explanation import Story
+    from tse_onnx.decision.plan import Plan
     from tse_onnx.report.page import Page
+    from tse_onnx.streaming.compare import Comparison
     from tse_onnx.verification.result import Verification
 
 
-def print_inspection(page: Page, model: str, blocks: Sequence[Block]) -> None:
+@dataclass(frozen=True)
+class InspectView(View):
+    """The blocks of a model, and what was refused."""
+
+    model: str
+    opset: int
+    blocks: Sequence[Block]
+
+    def json(self) -> dict[str, Any]:
+        from tse_onnx.conversion.schema import inspect_json
+
+        return inspect_json(self.model, self.opset, self.blocks)
+
+    def print(self, page: Page) -> None:
+        _print_inspection(page, self.model, self.blocks)
+
+
+@dataclass(frozen=True)
+class ExplainView(View):
+    """How candidates were read."""
+
+    stories: Sequence[Story]
+
+    def json(self) -> dict[str, Any]:
+        from tse_onnx.conversion.schema import explain_json
+
+        return explain_json(self.stories)
+
+    def print(self, page: Page) -> None:
+        for story in self.stories:
+            _print_story(page, story)
+
+
+@dataclass(frozen=True)
+class ReportView(View):
+    """A conversion, made or planned: `outcome` says which. With `comparison` what the whole network holds, or the
+    `trouble` that there was with it."""
+
+    report: Report
+    outcome: str
+    comparison: Comparison | None = None
+    trouble: str = ""
+
+    def json(self) -> dict[str, Any]:
+        from tse_onnx.conversion.schema import report_json
+
+        return report_json(self.report, self.comparison)
+
+    def csv(self) -> str:
+        from tse_onnx.streaming.schema import stream_csv
+
+        assert self.comparison is not None
+        return stream_csv(before=self.comparison.before, after=self.comparison.after)
+
+    def draw(self, path: Path) -> None:
+        from tse_onnx.report.stream_plot import draw
+
+        assert self.comparison is not None
+        before, after = self.comparison.timelines()
+        title = Path(self.report.model).stem
+        draw(path, [(f"{title}: squeeze-and-excite", before), ("with " + _planned(self.report.plan), after)])
+
+    def print(self, page: Page) -> None:
+        _print_report(page, self.report)
+        say(page, self.outcome, style="bold")
+        if self.comparison is not None:
+            from tse_onnx.report.stream import print_change
+
+            print_change(page, self.comparison.before, self.comparison.after)
+        elif self.trouble:
+            say(page, f"No figures of the whole network: {self.trouble}")
+
+
+def _print_inspection(page: Page, model: str, blocks: Sequence[Block]) -> None:
     """The blocks of a model and what was refused."""
     found = [block for block in blocks if block.refusal is None]
     if found:
@@ -36,16 +115,16 @@ def print_inspection(page: Page, model: str, blocks: Sequence[Block]) -> None:
             for block in found
         ]
         page.print(Table(("block", "kind", "C × H × W", "squeeze", "scale"), rows))
-        _say(page, f"{_count(len(found), 'block')} in {model}")
+        say(page, f"{_count(len(found), 'block')} in {model}")
     else:
-        _say(page, f"{model}: no squeeze-and-excite block")
+        say(page, f"{model}: no squeeze-and-excite block")
     for block in blocks:
         if block.refusal is not None:
             _say_refused(page, block.name, block.refusal.text)
 
 
-def print_report(page: Page, report: Report, outcome: str) -> None:
-    """Every block's figures, the sums, the refusals and what was checked; `outcome` says what was done."""
+def _print_report(page: Page, report: Report) -> None:
+    """Every block's figures, the sums, the refusals and what was checked."""
     figures, totals = report.buffering.blocks, report.buffering.totals
     shown = [block for block in figures if block.decision.status != REFUSED or block.before is not None]
     if shown:
@@ -56,26 +135,25 @@ def print_report(page: Page, report: Report, outcome: str) -> None:
         headings = ("block", "", "C × H × W", "tile", "descriptors", "buffer before", "after", "saved", "MACs added")
         page.print(Table(headings, rows, right=(4, 5, 6, 7, 8)))
         before, after = _size(totals.before_bytes), _size(totals.after_bytes)
-        _say(page, f"Buffers in elements, for one image; in bytes {before} before, {after} after.")
+        say(page, f"Buffers in elements, for one image; in bytes {before} before, {after} after.")
     for block in figures:
         if block.decision.status == REFUSED:
             _say_refused(page, block.decision.block.name, block.decision.reason or "")
         elif block.decision.status == CONVERTED and block.decision.choice is not None and block.decision.note:
             done = block.decision.choice.done.capitalize()
-            _say(page, f"{done}: {block.decision.block.name}: {block.decision.note}")
+            say(page, f"{done}: {block.decision.block.name}: {block.decision.note}")
     for name, dims in report.input_shapes.items():
         listed = ", ".join("?" if dim is None else str(dim) for dim in dims)
         if report.dynamic:
-            _say(page, f"Figures and checks are for {name} of [{listed}]; the model keeps its dynamic size.")
+            say(page, f"Figures and checks are for {name} of [{listed}]; the model keeps its dynamic size.")
         else:
-            _say(page, f"Input {name} is bound to [{listed}].")
+            say(page, f"Input {name} is bound to [{listed}].")
     if report.verification is not None:
         _print_verification(page, report.verification)
     if report.certificate is not None:
         from tse_onnx.report.stream import print_certificate
 
         print_certificate(page, report.certificate)
-    _say(page, outcome, style="bold")
 
 
 def _print_verification(page: Page, found: Verification) -> None:
@@ -83,39 +161,57 @@ def _print_verification(page: Page, found: Verification) -> None:
     for drift in found.drift:
         ratio = "equal" if drift.sqnr_db is None else f"SQNR {drift.sqnr_db:.1f} dB"
         agreement = "" if drift.top1_agreement is None else f", top-1 agreement {100 * drift.top1_agreement:.1f} %"
-        _say(page, f"Drift of {drift.output}: max {drift.max_abs:.3g}, {ratio}{agreement} ({found.inputs}).")
+        say(page, f"Drift of {drift.output}: max {drift.max_abs:.3g}, {ratio}{agreement} ({found.inputs}).")
     exact = [check for check in found.blocks if check.exact]
     tiled = [check for check in found.blocks if not check.exact]
     if exact:
         nodes = f"{_count(len(exact), 'block')} against the original's own nodes, bit for bit"
-        _say(page, f"Verified: {nodes}; everything else is byte for byte the input.")
+        say(page, f"Verified: {nodes}; everything else is byte for byte the input.")
     worst = max(tiled, key=lambda check: check.ratio, default=None)
     if worst is not None:
         tiles = f"{_count(len(tiled), 'block')} against the original run on every tile"
         moved = min((check.gate_spread for check in tiled if check.gate_spread is not None), default=None)
         gates = "" if moved is None else f", gates differ by {100 * moved:.2g} % or more between tiles"
         error = f"largest error {worst.ratio:.2g} of its tolerance{gates}"
-        _say(page, f"Verified: {tiles} ({error}); everything else is byte for byte the input.")
+        say(page, f"Verified: {tiles} ({error}); everything else is byte for byte the input.")
     for note in found.notes:
-        _say(page, f"Note: {note}.")
+        say(page, f"Note: {note}.")
 
 
-def print_story(page: Page, story: Story) -> None:
+def _print_story(page: Page, story: Story) -> None:
     """How a candidate was read, a line for each step."""
     block = story.block
-    _say(page, f"{block.name} ({block.scope})" if block.scope else block.name, style="bold")
+    say(page, f"{block.name} ({block.scope})" if block.scope else block.name, style="bold")
     for line in story.lines:
         said = line.text if not line.node or line.node in line.text else f"{line.node} {line.text}"
-        _say(page, f"  {said}  {line.axes}".rstrip())
+        say(page, f"  {said}  {line.axes}".rstrip())
 
 
-def _say(page: Page, text: str, style: str = "") -> None:
-    """A line of text as it is: no markup, no colours for numbers, no breaks in a pipe."""
-    page.print(printable(text), style=style, markup=False, highlight=False, soft_wrap=not page.is_terminal)
+def outcome(result: ConvertResult, where: str) -> str:
+    """What a conversion came to, in a sentence; `where` is what was written."""
+    totals = result.report.buffering.totals
+    if not totals.converted:
+        written = "written with its inputs bound" if result.report.input_shapes else "written unchanged"
+        if any(decision.block.tiled for decision in result.blocks):
+            return f"No block was left to tile; the model was {written} to {where}."
+        if totals.unchanged:
+            return f"No block is taller than a tile; the model was {written} to {where}."
+        if any(decision.block.refusal is None for decision in result.blocks):
+            return f"No block could be converted; the model was {written} to {where}."
+        return f"No squeeze-and-excite block was found; the model was {written} to {where}."
+    checked = "" if result.verification is not None else " without verification"
+    blocks = _count(totals.converted, "block")
+    return f"Converted {blocks}, buffer down by {100 * totals.reduction:.1f} %; written{checked} to {where}."
+
+
+def _planned(plan: Plan) -> str:
+    if any(choice != plan.default for choice in plan.choices.values()) or plan.default is None:
+        return "tiles as planned"
+    return str(plan.default)
 
 
 def _say_refused(page: Page, name: str, reason: str) -> None:
-    _say(page, f"Not converted: {name}: {reason}" if name not in reason else f"Not converted: {reason}")
+    say(page, f"Not converted: {name}: {reason}" if name not in reason else f"Not converted: {reason}")
 
 
 def _row(figures: BlockBuffering) -> list[str]:

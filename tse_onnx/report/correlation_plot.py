@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tse_onnx.errors import UsageError
-from tse_onnx.files.write import write_bytes
 from tse_onnx.passes.reasons import printable
+from tse_onnx.report.picture import blank, save
 
 if TYPE_CHECKING:
     from tse_onnx.evaluation.correlation import BlockCorrelation, Correlations, TileCorrelation
@@ -22,27 +19,12 @@ _WIDE = 8  # inches that the legend takes in one line
 _NAME = 26  # letters of a block's name that fit below it
 
 
-def plot_kind(path: Path) -> str:
-    """What kind of picture a file is for; `UsageError` where none can be drawn. To ask before the work is done."""
-    kind = path.suffix.lower().removeprefix(".")
-    if kind not in ("svg", "png"):
-        raise UsageError(f"a plot is an .svg or a .png, not {path.name}")
-    if importlib.util.find_spec("matplotlib") is None:
-        raise UsageError("drawing needs matplotlib: pip install 'tse-onnx[plot]'")
-    return kind
-
-
 def draw_correlations(path: Path, found: Correlations) -> None:
     """Draw the correlations of every block and tile into an .svg or .png file.
 
     Raises `UsageError` where matplotlib is missing, the suffix is another, or there is nothing to draw.
     """
-    kind = plot_kind(path)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(max(6.4, 2 + 0.95 * len(found.blocks)), 4.9), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(path, max(6.4, 2 + 0.95 * len(found.blocks)), 4.9)
     axis = figure.subplots()
     for name, label, colour, shift in _SERIES:
         _series(axis, found, name, label, colour, shift)
@@ -65,9 +47,7 @@ def draw_correlations(path: Path, found: Correlations) -> None:
         axis.scatter([], [], facecolors=face, edgecolors=_GREY, label=label, **_DOTS)
     columns = 4 if figure.get_figwidth() > _WIDE else 2
     figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
-    data = io.BytesIO()
-    figure.savefig(data, format=kind, dpi=144, metadata={"Date": None} if kind == "svg" else {"Software": None})
-    write_bytes(path, data.getvalue())
+    save(figure, path)
 
 
 def _series(axis: Any, found: Correlations, name: str, label: str, colour: str, shift: float) -> None:

@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from tse_onnx.distillation.result import DistilResult
 from tse_onnx.passes.reasons import printable
-from tse_onnx.report.page import Table
-from tse_onnx.report.tune import loss_text, say, scored
+from tse_onnx.report.page import Table, say
+from tse_onnx.report.tune import loss_text, scored
+from tse_onnx.report.view import View
 
 if TYPE_CHECKING:
     from tse_onnx.report.page import Page
 
 
-def print_distillation(page: Page, found: DistilResult, outcome: str) -> None:
+@dataclass(frozen=True)
+class DistilView(View):
+    """A plan with trained numbers; `outcome` says where it is."""
+
+    found: DistilResult
+    outcome: str = ""
+
+    def json(self) -> dict[str, Any]:
+        from tse_onnx.distillation.schema import distil_json
+
+        return distil_json(self.found)
+
+    def print(self, page: Page) -> None:
+        _print_distillation(page, self.found)
+        say(page, self.outcome, style="bold")
+
+
+def _print_distillation(page: Page, found: DistilResult) -> None:
     """How the training went, and the verdict on samples that had no part in it."""
     blocks = f"{len(found.trained)} block" + "s" * (len(found.trained) != 1)
     say(page, f"Trained {found.numbers:,} numbers of {blocks} on views of {found.samples}.")
@@ -29,7 +48,6 @@ def print_distillation(page: Page, found: DistilResult, outcome: str) -> None:
     _print_verdict(page, found)
     if not found.improved:
         say(page, "Training made nothing better: the plan is the one that was given.")
-    say(page, outcome, style="bold")
 
 
 def _print_verdict(page: Page, found: DistilResult) -> None:
@@ -39,6 +57,7 @@ def _print_verdict(page: Page, found: DistilResult) -> None:
         for score in scores:
             output = (printable(score.output),) if several else ()
             rows.append(((title, *output, *scored(score)), "bold" if scores is found.verdict else ""))
-    say(page, f"\nOn samples that had no part in it ({found.held_out}):")
+    say(page, "")
+    say(page, f"On samples that had no part in it ({found.held_out}):")
     headings = ("", *(("output",) if several else ()), "agreement", "KL", "SQNR")
     page.print(Table(headings, rows, right=tuple(range(1 + several, len(headings)))))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tse_onnx.evaluation.result import Evaluation, ModelScores, loss_of, sums_of
 from tse_onnx.passes.reasons import printable
-from tse_onnx.report.page import Table
+from tse_onnx.report.page import Table, say
+from tse_onnx.report.view import View
 from tse_onnx.runtime.scores import Score
 
 if TYPE_CHECKING:
@@ -19,7 +22,37 @@ if TYPE_CHECKING:
 _Column = tuple[str, Callable[[Score], str], Callable[[Score], str]]
 
 
-def print_evaluation(page: Page, found: Evaluation) -> None:
+@dataclass(frozen=True)
+class EvaluateView(View):
+    """What every model is like on the data, and every stage; where it was asked how well tiles stand for whole maps."""
+
+    found: Evaluation
+    correlations: Correlations | None = None
+
+    def json(self) -> dict[str, Any]:
+        from tse_onnx.evaluation.schema import evaluation_json
+
+        return evaluation_json(self.found, self.correlations)
+
+    def csv(self) -> str:
+        from tse_onnx.evaluation.schema import correlations_csv
+
+        assert self.correlations is not None
+        return correlations_csv(self.correlations)
+
+    def draw(self, path: Path) -> None:
+        from tse_onnx.report.correlation_plot import draw_correlations
+
+        assert self.correlations is not None
+        draw_correlations(path, self.correlations)
+
+    def print(self, page: Page) -> None:
+        _print_evaluation(page, self.found)
+        if self.correlations is not None:
+            _print_correlations(page, self.correlations)
+
+
+def _print_evaluation(page: Page, found: Evaluation) -> None:
     """What every model is like on the data, and every stage."""
     scores = [score for model in found.models for score in model.outputs]
     several = len({score.output for score in scores}) > 1
@@ -73,7 +106,7 @@ def _print_stages(page: Page, found: Evaluation) -> None:
     say(page, f"One by one the stages cost {points}a divergence of {kl:.4f}; all at once {together}{whole.kl:.4f}.")
 
 
-def print_correlations(page: Page, found: Correlations) -> None:
+def _print_correlations(page: Page, found: Correlations) -> None:
     """How well tiles stand for whole maps, block by block."""
     rows = [
         (
@@ -156,8 +189,3 @@ def _ratio(score: Score) -> str:
 
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.1f} %"
-
-
-def say(page: Page, text: str) -> None:
-    """A line of text as it is: no markup, no colours for numbers, no breaks in a pipe."""
-    page.print(printable(text), markup=False, highlight=False, soft_wrap=not page.is_terminal)

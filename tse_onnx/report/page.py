@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Union
 
+from tse_onnx.passes.reasons import printable
+
 if TYPE_CHECKING:
     import rich.table
     from rich.console import Console
@@ -81,6 +83,11 @@ def page(stderr: bool = False) -> Page:
             raise BrokenPipeError  # rich would exit with 1, which here means a failed check
 
     return Terminal(stderr=stderr, color_system=None if os.environ.get("NO_COLOR") else "auto")
+
+
+def say(page: Page, text: str, style: str = "") -> None:
+    """A line of text, fit for a terminal, as it is: no markup, no colours for numbers, no breaks in a pipe."""
+    page.print(printable(text), style=style, markup=False, highlight=False, soft_wrap=not page.is_terminal)
 
 
 def _width(text: str) -> int:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tse_onnx.passes.reasons import printable
-from tse_onnx.report.page import Table
+from tse_onnx.report.page import Table, say
+from tse_onnx.report.view import View
 from tse_onnx.streaming.depths.result import GATE, LINE, SKIP, STREAM, Buffer, Dataflow, Sums
 from tse_onnx.streaming.network.machine import PIXEL
 
 if TYPE_CHECKING:
     from tse_onnx.report.page import Page
     from tse_onnx.streaming.execute.certificate import Certificate
+    from tse_onnx.streaming.stream import Session
 
 _KIND_NAMES = {
     GATE: "held for a gate",
@@ -23,7 +27,35 @@ _KIND_NAMES = {
 _UNITS = ("B", "KiB", "MiB")
 
 
-def print_dataflow(page: Page, found: Dataflow, top: int) -> None:
+@dataclass(frozen=True)
+class StreamView(View):
+    """What a network holds, and what proves it; people see the `top` tensors that hold most, 0 for all."""
+
+    found: Session
+    top: int = 0
+
+    def json(self) -> dict[str, Any]:
+        from tse_onnx.streaming.schema import stream_json
+
+        return stream_json(self.found.dataflow, self.found.certificate)
+
+    def csv(self) -> str:
+        from tse_onnx.streaming.schema import stream_csv
+
+        return stream_csv(network=self.found.dataflow)
+
+    def draw(self, path: Path) -> None:
+        from tse_onnx.report.stream_plot import draw
+
+        draw(path, [(self.found.dataflow.model, self.found.timeline())])
+
+    def print(self, page: Page) -> None:
+        _print_dataflow(page, self.found.dataflow, self.top)
+        if self.found.certificate is not None:
+            print_certificate(page, self.found.certificate)
+
+
+def _print_dataflow(page: Page, found: Dataflow, top: int) -> None:
     """The buffers that hold most, why, and the sums; `top` of them, 0 for all."""
     ranked = found.contributors
     shown = ranked[:top] if top else ranked
@@ -38,15 +70,15 @@ def print_dataflow(page: Page, found: Dataflow, top: int) -> None:
     total = found.totals["min"]
     rows.append((["total", "", "", "", "", "", "", f"{total.elements:,}", size(total.bytes)], "bold"))
     page.print(Table(heads, rows, right=(3, 4, 5, 6, 7, 8)))
-    _say(page, f"Depths in {unit} of each tensor, for one image; {found.height} rows come in.")
+    say(page, f"Depths in {unit} of each tensor, for one image; {found.height} rows come in.")
     for buffer in shown:
         if buffer.why is not None:
-            _say(page, f"{buffer.name} holds {buffer.min.rows} of {buffer.height} rows: {buffer.why}.")
+            say(page, f"{buffer.name} holds {buffer.min.rows} of {buffer.height} rows: {buffer.why}.")
     page.print(_sums_table(found))
     for output, rows_in in found.fill.items():
-        _say(page, f"The first row of {output} leaves after {rows_in} of {found.height} input rows.")
+        say(page, f"The first row of {output} leaves after {rows_in} of {found.height} input rows.")
     for stage in found.barriers:
-        _say(page, f"Barrier: {stage.label}: {stage.barrier}.")
+        say(page, f"Barrier: {stage.label}: {stage.barrier}.")
 
 
 def print_change(page: Page, before: Dataflow, after: Dataflow) -> None:
@@ -62,19 +94,19 @@ def print_change(page: Page, before: Dataflow, after: Dataflow) -> None:
     for name, count in after.fill.items():
         was = before.fill.get(name, count)
         if was != count:
-            _say(page, f"The first row of {name} leaves after {count} input rows instead of {was}.")
+            say(page, f"The first row of {name} leaves after {count} input rows instead of {was}.")
     named = dict.fromkeys((*before.unknown, *after.unknown))
     for label in named:
-        _say(page, f"Not known to the dataflow model, and taken for a barrier: {label}.")
+        say(page, f"Not known to the dataflow model, and taken for a barrier: {label}.")
 
 
 def print_certificate(page: Page, found: Certificate) -> None:
     """What was proved, a line each."""
     for proof in found.proofs:
         verdict = "Proved" if proof.passed else "FAILED" if proof.decided else "Not decided"
-        _say(page, f"{verdict}: {proof.text}.")
+        say(page, f"{verdict}: {proof.text}.")
     skew = f"{found.seconds / found.reference_seconds:.1f} times" if found.reference_seconds else "not compared with"
-    _say(
+    say(
         page,
         f"Stored at most {size(found.peak_bytes)} at once, of {size(found.bound_bytes)} predicted room; "
         f"{found.firings:,} firings in {found.seconds:.2f} s, {skew} onnxruntime's time with one thread.",
@@ -129,7 +161,3 @@ def _row(buffer: Buffer) -> list[str]:
         f"{buffer.min.elements:,}",
         size(buffer.min.bytes),
     ]
-
-
-def _say(page: Page, text: str, style: str = "") -> None:
-    page.print(printable(text), style=style, markup=False, highlight=False, soft_wrap=not page.is_terminal)

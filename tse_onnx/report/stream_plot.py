@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tse_onnx.errors import UsageError
-from tse_onnx.files.write import write_bytes
+from tse_onnx.report.picture import blank, save
 from tse_onnx.report.stream import size
 from tse_onnx.streaming.depths.result import GATE, LINE, SKIP, STREAM
 
@@ -30,16 +28,7 @@ def draw(path: Path, panels: Sequence[tuple[str, Occupancy]]) -> None:
 
     Raises `UsageError` where matplotlib is missing or the suffix is another.
     """
-    kind = path.suffix.lower().removeprefix(".")
-    if kind not in ("svg", "png"):
-        raise UsageError(f"a plot is an .svg or a .png, not {path.name}")
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UsageError("drawing needs matplotlib: pip install 'tse-onnx[plot]'") from None
-    figure = Figure(figsize=(5.6 * len(panels) + 0.6, 4.9), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(path, 5.6 * len(panels) + 0.6, 4.9)
     unit, scale = _unit(max(found.peak for _, found in panels))
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for number, (axis, (title, found)) in enumerate(zip(axes, panels, strict=True)):
@@ -50,9 +39,7 @@ def draw(path: Path, panels: Sequence[tuple[str, Occupancy]]) -> None:
         _compare(axes[1], panels[0][1], panels[1][1], scale)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside lower center", ncols=2, frameon=False, fontsize=9)
-    data = io.BytesIO()
-    figure.savefig(data, format=kind, dpi=144, metadata={"Date": None} if kind == "svg" else {"Software": None})
-    write_bytes(path, data.getvalue())
+    save(figure, path)
 
 
 def _panel(axis: Any, title: str, found: Occupancy, scale: float) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.passes.blocks.frozen import Frozen
 from tse_onnx.passes.blocks.tiling import CALIBRATED, RUNNING, TILE, Tiling
 from tse_onnx.passes.reasons import printable
 from tse_onnx.report.evaluate import points
-from tse_onnx.report.page import Table
+from tse_onnx.report.page import Table, say
 from tse_onnx.report.stream import size
+from tse_onnx.report.view import View
 from tse_onnx.runtime.scores import Score
 from tse_onnx.tuning.figures import FIGURES
 from tse_onnx.tuning.losses import LOSSES
@@ -27,7 +30,52 @@ _KINDS = {
 }
 
 
-def print_sensitivity(page: Page, found: Sensitivity) -> None:
+@dataclass(frozen=True)
+class SensitivityView(View):
+    """What every block bears."""
+
+    found: Sensitivity
+
+    def json(self) -> dict[str, Any]:
+        from tse_onnx.tuning.schema import sensitivity_json
+
+        return sensitivity_json(self.found)
+
+    def csv(self) -> str:
+        from tse_onnx.tuning.schema import sensitivity_csv
+
+        return sensitivity_csv(self.found)
+
+    def print(self, page: Page) -> None:
+        _print_sensitivity(page, self.found)
+
+
+@dataclass(frozen=True)
+class TuneView(View):
+    """A plan that was found; `outcome` says where it is."""
+
+    found: TuneResult
+    outcome: str = ""
+
+    def json(self) -> dict[str, Any]:
+        from tse_onnx.tuning.schema import tune_json
+
+        return tune_json(self.found)
+
+    def csv(self) -> str:
+        return SensitivityView(self.found.sensitivity).csv()
+
+    def draw(self, path: Path) -> None:
+        from tse_onnx.report.tune_plot import draw_tuning
+
+        draw_tuning(path, self.found)
+
+    def print(self, page: Page) -> None:
+        _print_tuning(page, self.found)
+        say(page, self.outcome, style="bold")
+
+
+def _print_sensitivity(page: Page, found: Sensitivity) -> None:
     """What every block bears: a table for each kind of squeeze."""
     meaning = LOSSES.get(found.loss, "the user's function")
     say(page, f"Loss of one block at a time ({found.loss}: {meaning}), on {found.samples}.")
@@ -41,20 +89,23 @@ def print_sensitivity(page: Page, found: Sensitivity) -> None:
             by_column = {_column(one.choice): one for one in entry.candidates if _kind(one.choice) == kind}
             cells = [loss_text(by_column[column].loss) if column in by_column else "" for column in columns]
             rows.append(([printable(entry.block.name), _shape(entry), *cells], ""))
-        say(page, f"\n{title}:")
+        say(page, "")
+        say(page, f"{title}:")
         headings = ("block", "C × H × W", *(f"{rows}" + (f"/{step}" if step > 1 else "") for rows, step in columns))
         page.print(Table(headings, rows, right=tuple(range(2, 2 + len(columns)))))
     frozen = [
         ((printable(entry.block.name), _moves(entry), _frozen(entry)), "") for entry in found.blocks if entry.gate
     ]
     if frozen:
-        say(page, "\ngates:")
+        say(page, "")
+        say(page, "gates:")
         page.print(Table(("block", "moves by", "frozen"), frozen, right=(1, 2)))
     before = f"{size(found.before)} before ({FIGURES[found.figure]}"
-    say(page, f"\nBuffers: {before}{'' if found.bits is None else f', at {found.bits} bits'}).")
+    say(page, "")
+    say(page, f"Buffers: {before}{'' if found.bits is None else f', at {found.bits} bits'}).")
 
 
-def print_tuning(page: Page, found: TuneResult, outcome: str) -> None:
+def _print_tuning(page: Page, found: TuneResult) -> None:
     """The plan block by block, the curve, and the verdict of the held-out samples."""
     sensitivity = found.sensitivity
     rows: list[tuple[Sequence[str], str]] = []
@@ -77,7 +128,6 @@ def print_tuning(page: Page, found: TuneResult, outcome: str) -> None:
     bits = "" if sensitivity.bits is None else f" at {sensitivity.bits} bits"
     now = f"{size(found.chosen.bytes)} of {size(sensitivity.before)}, {100 * found.reduction:.1f} % less"
     say(page, f"Buffer{bits}: {now} ({figure}); the least that a plan reaches is {size(found.least)}.")
-    say(page, outcome, style="bold")
 
 
 def _print_curve(page: Page, found: TuneResult) -> None:
@@ -105,7 +155,8 @@ def _print_verdict(page: Page, found: TuneResult) -> None:
             title = "the plan" if verdict.title == "chosen" else verdict.title
             cells = [title, *output, saved, *scored(score), *(_accuracy(score) if accurate else ())]
             rows.append((cells, "bold" if verdict.title == "chosen" else ""))
-    say(page, f"\nOn samples that nothing was chosen by ({found.held_out}):")
+    say(page, "")
+    say(page, f"On samples that nothing was chosen by ({found.held_out}):")
     headings = (
         "",
         *(("output",) if several else ()),
@@ -166,10 +217,3 @@ def _shape(entry: BlockSensitivity) -> str:
 def loss_text(loss: float) -> str:
     """A loss as a table has it."""
     return f"{loss:.4f}" if abs(loss) >= 5e-5 or not loss else f"{loss:.0e}"
-
-
-def say(page: Page, text: str, style: str = "") -> None:
-    """Print lines of text, which a terminal breaks and a file does not."""
-    lines = text.split("\n")
-    shown = "\n".join(map(printable, lines))
-    page.print(shown, style=style, markup=False, highlight=False, soft_wrap=not page.is_terminal)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import math
 from pathlib import Path
 from typing import Any
 
-from tse_onnx.files.write import write_bytes
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.passes.blocks.frozen import FROZEN
 from tse_onnx.passes.blocks.tiling import CALIBRATED, RUNNING, TILE, Tiling
-from tse_onnx.report.correlation_plot import plot_kind
+from tse_onnx.report.picture import blank, save
 from tse_onnx.report.stream import size
 from tse_onnx.tuning.result import BlockSensitivity, Point, TuneResult, share
 
@@ -32,15 +30,10 @@ def draw_tuning(path: Path, found: TuneResult) -> None:
 
     Raises `UsageError` where matplotlib is missing or the suffix is another.
     """
-    kind = plot_kind(path)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     blocks = found.sensitivity.blocks
     columns = min(4, len(blocks))
     rows = -(-len(blocks) // columns)
-    figure = Figure(figsize=(12.5, max(4.6, 1.9 * rows + 1.0)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(path, 12.5, max(4.6, 1.9 * rows + 1.0))
     parts: Any = figure.subfigures(1, 2, width_ratios=(1, 1.35), wspace=0.04)
     _curve(parts[0].subplots(), found)
     axes = parts[1].subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
@@ -58,9 +51,7 @@ def draw_tuning(path: Path, found: TuneResult) -> None:
     parts[1].supxlabel("part of the block's buffer that is left", fontsize=10, color=_INK)
     parts[1].supylabel(f"{found.sensitivity.loss} of the block alone", fontsize=10, color=_INK)
     parts[1].legend(handles.values(), handles, loc="outside upper center", ncols=5, frameon=False, fontsize=9)
-    data = io.BytesIO()
-    figure.savefig(data, format=kind, dpi=144, metadata={"Date": None} if kind == "svg" else {"Software": None})
-    write_bytes(path, data.getvalue())
+    save(figure, path)
 
 
 def _curve(axis: Any, found: TuneResult) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from typing import Any
 
@@ -41,11 +40,6 @@ def tune_json(found: TuneResult) -> Json:
         "pareto": [_point(point) for point in found.pareto],
         "sensitivity": _sensitivity(found.sensitivity),
     }
-
-
-def report_text(found: TuneResult) -> str:
-    """The text of a report file."""
-    return json.dumps(tune_json(found), indent=2, allow_nan=False) + "\n"
 
 
 def sensitivity_csv(found: Sensitivity) -> str:

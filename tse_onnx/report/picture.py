@@ -1,0 +1,42 @@
+"""A picture as a file: which kinds can be drawn, and how one is written."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tse_onnx.errors import UsageError
+from tse_onnx.files.write import write_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def plot_kind(path: Path) -> str:
+    """What kind of picture a file is for; `UsageError` where none can be drawn. To ask before the work is done."""
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in ("svg", "png"):
+        raise UsageError(f"a plot is an .svg or a .png, not {path.name}")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UsageError("drawing needs matplotlib: pip install 'tse-onnx[plot]'")
+    return kind
+
+
+def blank(path: Path, width: float, height: float) -> Figure:
+    """A figure of so many inches for a file, which needs no screen. Raises what `plot_kind` raises."""
+    plot_kind(path)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure, without the date and the program that would make the bytes others each time."""
+    kind, data = plot_kind(path), io.BytesIO()
+    figure.savefig(data, format=kind, dpi=144, metadata={"Date": None} if kind == "svg" else {"Software": None})
+    write_bytes(path, data.getvalue())
