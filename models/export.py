@@ -59,7 +59,6 @@ class Export:
 B0 = ("EfficientNet-B0", "timm", "efficientnet_b0", "efficientnet_b0")
 B0_TORCHVISION = ("EfficientNet-B0", "torchvision", "efficientnet_b0", "efficientnet_b0_tv")
 B2 = ("EfficientNet-B2", "timm", "efficientnet_b2", "efficientnet_b2")
-V2_B0 = ("EfficientNetV2-B0", "timm", "tf_efficientnetv2_b0", "efficientnetv2_b0")
 REGNETY = ("RegNetY-800MF", "timm", "regnety_008", "regnety_800mf")
 MOBILENET = ("MobileNetV3-Large", "timm", "mobilenetv3_large_100", "mobilenetv3_large")
 MOBILENET_TORCHVISION = ("MobileNetV3-Large", "torchvision", "mobilenet_v3_large", "mobilenetv3_large_tv")
@@ -74,7 +73,6 @@ EXPORTS = (
     Export(*B0_TORCHVISION, "torchscript", 17),
     Export(*B2, "torchscript", 17, size=260),
     Export(*B2, "dynamo", 20, size=260, dynamic_batch=True),
-    Export(*V2_B0, "torchscript", 17),
     Export(*REGNETY, "torchscript", 11),
     Export(*REGNETY, "dynamo", 18, dynamic_batch=True),
     Export(*MOBILENET, "torchscript", 11),

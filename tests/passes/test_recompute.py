@@ -407,15 +407,12 @@ def test_a_limit_of_macs(tmp_path):
     assert json.loads(done.stdout)["totals"]["macs_added"] == found.totals.macs_added
 
 
-@pytest.mark.parametrize(
-    ("name", "converted", "reduction"),
-    [("efficientnet_b0_torchscript_17", 16, 0.69), ("efficientnetv2_b0_torchscript_17", 15, 0.78)],
-)
-def test_efficientnets_equal_themselves_bit_for_bit(name, converted, reduction):
-    """Of the second one's 16 blocks the first is as narrow as what it is made from."""
-    result = exact(models.load(name), models.images(name))
-    assert result.report.buffering.totals.reduction >= reduction
-    assert result.report.buffering.totals.converted == converted
+def test_efficientnet_equals_itself_bit_for_bit():
+    model = models.load("efficientnet_b0_torchscript_17")
+    batch = models.images("efficientnet_b0_torchscript_17", 1)
+    result = exact(model, batch)
+    assert result.report.buffering.totals.reduction >= 0.69
+    assert result.report.buffering.totals.converted == 16
 
 
 def test_the_command_line_and_the_plan_file(tmp_path):

@@ -15,8 +15,9 @@ from onnx import TensorProto, helper
 import tse_onnx
 from tests.streams import CONV3, SE, SE_WEIGHTS, stream_model
 from tse_onnx.cli import main
-from tse_onnx.streaming.execute import equality, windows
+from tse_onnx.streaming.execute import equality
 from tse_onnx.streaming.execute.certificate import certify
+from tse_onnx.streaming.execute.kernels import windows
 from tse_onnx.streaming.network.read import network_of
 
 DOCS = Path(__file__).parents[2] / "docs"

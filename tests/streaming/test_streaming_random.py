@@ -17,7 +17,7 @@ from onnx import helper
 from tests.random_networks import OPERATORS, networks
 from tse_onnx import Machine
 from tse_onnx.streaming.execute.certificate import certify
-from tse_onnx.streaming.execute.cutting import cut
+from tse_onnx.streaming.execute.kernels.cutting import cut
 from tse_onnx.streaming.network.read import network_of
 
 _MANY = int(os.environ.get("TSE_RANDOM_NETWORKS", "0"))

@@ -64,7 +64,6 @@ ELEMENTWISE: Table = {
     "Abs": _of_one(torch.abs),
     "Add": _of_two(torch.add),
     "And": _of_two(torch.logical_and),
-    "Ceil": _of_one(torch.ceil),
     "Celu": lambda call: functional.celu(call.first, call.get("alpha", 1.0)),
     "Clip": _clip,
     "Div": _div,
@@ -72,7 +71,6 @@ ELEMENTWISE: Table = {
     "Equal": _of_two(torch.eq),
     "Erf": _of_one(torch.erf),
     "Exp": _of_one(torch.exp),
-    "Floor": _of_one(torch.floor),
     "Gelu": _gelu,
     "Greater": _of_two(torch.gt),
     "GreaterOrEqual": _of_two(torch.ge),
@@ -94,7 +92,6 @@ ELEMENTWISE: Table = {
     "Pow": _of_two(torch.pow),
     "Reciprocal": _of_one(torch.reciprocal),
     "Relu": _of_one(torch.relu),
-    "Round": _of_one(torch.round),
     "Selu": lambda call: (
         call.get("gamma", 1.0507009873554805) * functional.elu(call.first, call.get("alpha", 1.6732632423543772))
     ),

@@ -23,7 +23,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto
 from tse_onnx.data.feed import Feed
 from tse_onnx.passes.graph.types import bits_of
 from tse_onnx.runtime.deadline import Deadline
-from tse_onnx.streaming.execute.cutting import cut
+from tse_onnx.streaming.execute.kernels.cutting import cut
 from tse_onnx.streaming.network.network import Network, Tensor
 
 _ROOM = 1 << 29

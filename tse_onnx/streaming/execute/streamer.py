@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tse_onnx.passes.reasons import quoted
-from tse_onnx.streaming.execute.cutting import cut, joined
-from tse_onnx.streaming.execute.kernel import Absorber, Kernel
+from tse_onnx.streaming.execute.kernels.cutting import cut, joined
+from tse_onnx.streaming.execute.kernels.kernel import Absorber, Kernel
 from tse_onnx.streaming.network.network import Network
 
 Feed = Mapping[str, np.ndarray]

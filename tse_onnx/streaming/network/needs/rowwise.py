@@ -55,6 +55,13 @@ def _trailing_normalisation(view: View, direction: int) -> Flow:
     return elementwise(view, direction)
 
 
+def _quantiser(view: View, direction: int) -> Flow:
+    flow = elementwise(view, direction)
+    if any(operand.tokens not in (1, count_of(flow.axis)) for operand in view.streaming):
+        return barrier(view, direction, "scales of several rows are computed while the model runs")
+    return flow
+
+
 def _global_normalisation(view: View, direction: int) -> Flow:
     return barrier(view, direction, "it normalises over all rows")
 
@@ -96,7 +103,6 @@ ONE_OPERAND = (
     "Clip",
     "Cos",
     "Cosh",
-    "DequantizeLinear",
     "Dropout",
     "Elu",
     "Erf",
@@ -114,7 +120,6 @@ ONE_OPERAND = (
     "Mish",
     "Neg",
     "Not",
-    "QuantizeLinear",
     "Reciprocal",
     "Relu",
     "Round",
@@ -131,11 +136,9 @@ ONE_OPERAND = (
     "Tan",
     "Tanh",
     "ThresholdedRelu",
-    "com.microsoft::DequantizeLinear",
     "com.microsoft::Gelu",
     "com.microsoft::QLinearLeakyRelu",
     "com.microsoft::QLinearSigmoid",
-    "com.microsoft::QuantizeLinear",
     "com.microsoft::QuickGelu",
 )
 """Elementwise operators of one operand; what else they read is a parameter."""
@@ -171,10 +174,15 @@ SPREAD_OPERANDS = (
 )
 """Elementwise operators of operands that are spread over each other."""
 
+QUANTISERS = (
+    "DequantizeLinear", "QuantizeLinear", "com.microsoft::DequantizeLinear", "com.microsoft::QuantizeLinear",
+)  # fmt: skip
+
 ROWWISE: Rules[Rule] = Rules(
     {
         ONE_OPERAND: elementwise,
         SPREAD_OPERANDS: elementwise,
+        QUANTISERS: _quantiser,
         ("CastLike", "Expand"): by_data(elementwise),
         "BatchNormalization": _batch_normalisation,
         ("Softmax", "LogSoftmax", "Hardmax", "LpNormalization"): _along_channels,

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from tse_onnx.passes.graph.operators import Rules
 from tse_onnx.streaming.network.needs.moves import MOVES
+from tse_onnx.streaming.network.needs.products import PRODUCTS
 from tse_onnx.streaming.network.needs.reductions import REDUCTIONS
 from tse_onnx.streaming.network.needs.rowwise import ROWWISE
 from tse_onnx.streaming.network.needs.rule import Rule, barrier
 from tse_onnx.streaming.network.needs.view import Flow, View
 from tse_onnx.streaming.network.needs.windows import WINDOWS
 
-NEEDS: Rules[Rule] = ROWWISE | WINDOWS | REDUCTIONS | MOVES
-_EVERY_OUTPUT = frozenset({"Split"})  # operators whose rules speak of each of their outputs, not of the first alone
+NEEDS: Rules[Rule] = ROWWISE | WINDOWS | REDUCTIONS | PRODUCTS | MOVES
+EVERY_OUTPUT = frozenset({"Split"})
+"""Operators whose rules speak of each of their outputs, not of the first alone."""
 
 
 def flow_of(view: View, direction: int) -> Flow:
@@ -23,6 +25,6 @@ def flow_of(view: View, direction: int) -> Flow:
     rule = NEEDS.of(view.node)
     if rule is None:
         return barrier(view, direction, "the model does not know this operator")
-    if view.slot and view.node.op_type not in _EVERY_OUTPUT:
+    if view.slot and view.node.op_type not in EVERY_OUTPUT:
         return barrier(view, direction, f"output {view.slot} depends on the whole map")
     return rule(view, direction)

@@ -69,10 +69,12 @@ def _transposed_convolution(view: View, direction: int) -> Flow:
     return Flow(axis, needs_of(view, lambda _: need))
 
 
+POOLINGS = ("AveragePool", "LpPool", "MaxPool")
+
 WINDOWS: Rules[Rule] = Rules(
     {
         ("Conv", "ConvInteger", "QLinearConv"): _convolution,
         "ConvTranspose": _transposed_convolution,
-        ("AveragePool", "LpPool", "MaxPool"): _pooling,
+        POOLINGS: _pooling,
     }
 )

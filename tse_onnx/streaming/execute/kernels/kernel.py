@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -60,6 +60,11 @@ class Site:
         return self.stage.node
 
     @property
+    def slot(self) -> int:
+        """Which of the node's outputs the stage makes."""
+        return list(self.node.output).index(self.stage.output)
+
+    @property
     def made(self) -> Tensor:
         """The stage's tensor."""
         return self.network.tensors[self.stage.output]
@@ -105,3 +110,9 @@ class Site:
             else:
                 constants[name] = (fixed or {}).get(name, self.weights.get(name, np.zeros(0, np.float32)))
         return Single(node, self.opsets, inputs, constants, self.stage.output, ranks)
+
+
+Rule = Callable[[Site], Kernel]
+"""How an operator is run on rows."""
+Absorbing = Callable[[Site], Absorber]
+"""How an operator takes rows where its stage absorbs them."""

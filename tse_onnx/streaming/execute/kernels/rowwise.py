@@ -1,4 +1,4 @@
-"""Kernels that make row i of row i, and those that need all rows."""
+"""Kernels that make row i of row i."""
 
 from __future__ import annotations
 
@@ -6,23 +6,41 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tse_onnx.streaming.execute.attributes import attributes
-from tse_onnx.streaming.execute.cutting import cut, joined
-from tse_onnx.streaming.execute.kernel import Rows, Site
+from tse_onnx.passes.graph.operators import Rules
+from tse_onnx.streaming.execute.kernels.attributes import attributes
+from tse_onnx.streaming.execute.kernels.broadcast import Broadcast, Part
+from tse_onnx.streaming.execute.kernels.cutting import cut, row_shape
+from tse_onnx.streaming.execute.kernels.kernel import Kernel, Rows, Rule, Site
+from tse_onnx.streaming.execute.kernels.whole import Whole, told_before
 from tse_onnx.streaming.network.needs.axis import Axis
-from tse_onnx.streaming.network.network import Tensor
+from tse_onnx.streaming.network.needs.rowwise import ONE_OPERAND, QUANTISERS, SPREAD_OPERANDS
+
+
+def rowwise(site: Site) -> Kernel:
+    """The node itself on rows; as a whole where what it reads does not come in the rows of its output, but whole."""
+    counts = {tensor.row_count for tensor in site.inputs.values()}
+    in_step = site.made.row_count in counts and counts <= {1, site.made.row_count}
+    return RowWise(site) if in_step else Whole(site)
 
 
 class RowWise:
-    """The node itself on rows. A constant that differs from row to row is cut like a tensor."""
+    """The node itself on rows. A parameter that differs from row to row is cut like a tensor."""
 
     def __init__(self, site: Site) -> None:
-        self._height = site.made.row_count
+        self._site, self._height = site, site.made.row_count
         self._tokens = {name: tensor.row_count for name, tensor in site.inputs.items()}
         self._cut: dict[str, list[np.ndarray]] = {}
+        self._whole: dict[str, int] = {}
+        """Slots of what is stored whole and differs from row to row: cut once an image."""
         for slot, name in enumerate(site.node.input):
             value = site.weights.get(name)
-            if value is not None and self._height > 1 and (rows := varying(site, slot, value)) is not None:
+            if name in self._tokens and self._tokens[name] < self._height:
+                value = np.zeros(site.network.tensors[name].dims, np.float32)
+            if value is None or self._height == 1 or (rows := varying(site, slot, value)) is None:
+                continue
+            if name in self._tokens:
+                self._whole[name] = slot
+            else:
                 self._cut[name] = rows
         self._run = site.single(fed={name: rows[0] for name, rows in self._cut.items()})
 
@@ -30,7 +48,10 @@ class RowWise:
         return {name: (row if tokens == self._height else 0,) for name, tokens in self._tokens.items()}
 
     def make(self, row: int, rows: Rows) -> np.ndarray:
-        feed = {name: rows[name][taken[0]] for name, taken in self.takes(row).items()}
+        feed = {name: rows[name][row if tokens == self._height else 0] for name, tokens in self._tokens.items()}
+        for name, slot in self._whole.items():
+            if row == 0 or name not in self._cut:
+                self._cut[name] = varying(self._site, slot, feed[name]) or [feed[name]] * self._height
         for name, parts in self._cut.items():
             feed[name] = parts[row]
         return self._run(feed)
@@ -68,37 +89,15 @@ class Spread:
     """Expand: a row, repeated to the shape of the output's."""
 
     def __init__(self, site: Site) -> None:
-        self._name = site.node.input[0]
-        self._tokens, self._height = site.read(0).row_count, site.made.row_count
-        self._shape = row_dims(site.made)
+        self._part = Part.of(site.made, site.read(0))
+        self._name, self._shape = site.node.input[0], row_shape(site.made.dims, site.made.rows)
 
     def takes(self, row: int) -> Mapping[str, Sequence[int]]:
-        return {self._name: (row if self._tokens == self._height else 0,)}
+        return {self._name: self._part.takes(row)}
 
     def make(self, row: int, rows: Rows) -> np.ndarray:
-        value = rows[self._name][self.takes(row)[self._name][0]]
-        shape = (*np.broadcast_shapes(value.shape, self._shape),)
-        return np.ascontiguousarray(np.broadcast_to(value, shape))
-
-
-class Whole:
-    """A barrier: the node runs once, on whole tensors, when all their rows are there."""
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
-        self._inputs = site.inputs
-        self._run = site.single()
-        self._rows: list[np.ndarray] | None = None
-
-    def takes(self, row: int) -> Mapping[str, Sequence[int]]:
-        return {name: range(tensor.row_count) for name, tensor in self._inputs.items()}
-
-    def make(self, row: int, rows: Rows) -> np.ndarray:
-        if row == 0 or self._rows is None:
-            feed = {name: joined([rows[name][number] for number in range(tensor.row_count)], tensor.rows)
-                    for name, tensor in self._inputs.items()}  # fmt: skip
-            self._rows = cut(self._run(feed), self._site.made.rows)
-        return self._rows[row]
+        value = self._part.make(row, rows[self._name])
+        return np.ascontiguousarray(np.broadcast_to(value, self._shape))
 
 
 class RunningSum:
@@ -122,35 +121,25 @@ class RunningSum:
             self._sum = value if self._sum is None else self._sum + value
         if self._sum is None:
             dtype = np.float32 if self._site.made.dtype == 1 else np.float64
-            return np.zeros(row_dims(self._site.made), dtype)
+            return np.zeros(row_shape(self._site.made.dims, self._site.made.rows), dtype)
         return self._sum
 
 
-class RowMatrix:
-    """A constant matrix times the rows: each row of the output is a weighted sum of those whose weight is not zero."""
-
-    def __init__(self, site: Site) -> None:
-        matrix = site.constant(0)
-        assert matrix is not None
-        self._matrix, self._name = matrix, site.node.input[1]
-        self._tall = site.read(1).row_count
-        self._shape = row_dims(site.made)
-
-    def takes(self, row: int) -> Mapping[str, Sequence[int]]:
-        used = [number for number in range(self._tall) if np.any(self._matrix[..., row, number])]
-        return {self._name: used}
-
-    def make(self, row: int, rows: Rows) -> np.ndarray:
-        used = self.takes(row)[self._name]
-        part = self._matrix[..., row : row + 1, :][..., list(used)]
-        if not used:
-            return np.zeros(self._shape, self._matrix.dtype)
-        made: np.ndarray = np.matmul(part, np.concatenate([rows[self._name][number] for number in used], axis=-2))
-        return made
+def _running(site: Site) -> Kernel:
+    return RunningSum(site) if site.stage.accumulates else rowwise(site)
 
 
-def row_dims(tensor: Tensor) -> tuple[int, ...]:
-    """Dimensions of one row of a tensor."""
-    from tse_onnx.streaming.execute.cutting import row_shape
-
-    return row_shape(tensor.dims, tensor.rows)
+ROWWISE: Rules[Rule] = Rules(
+    {
+        ONE_OPERAND: rowwise,
+        SPREAD_OPERANDS: Broadcast,
+        QUANTISERS: rowwise,
+        "CastLike": rowwise,
+        "Expand": Spread,
+        "BatchNormalization": rowwise,
+        ("Softmax", "LogSoftmax", "Hardmax", "LpNormalization"): rowwise,
+        ("LayerNormalization", "RMSNormalization"): rowwise,
+        ("InstanceNormalization", "GroupNormalization", "MeanVarianceNormalization"): Whole,
+        "CumSum": told_before(_running),
+    }
+)

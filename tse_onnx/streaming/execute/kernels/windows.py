@@ -14,24 +14,27 @@ import numpy as np
 from onnx import helper
 
 from tse_onnx.errors import ModelError
+from tse_onnx.passes.graph.operators import Rules
 from tse_onnx.runtime.single import Single
-from tse_onnx.streaming.execute.attributes import attributes, with_attributes
-from tse_onnx.streaming.execute.cutting import row_shape
-from tse_onnx.streaming.execute.kernel import Rows, Site
+from tse_onnx.streaming.execute.kernels.attributes import attributes, with_attributes
+from tse_onnx.streaming.execute.kernels.cutting import row_shape
+from tse_onnx.streaming.execute.kernels.kernel import Absorbing, Kernel, Rows, Rule, Site
+from tse_onnx.streaming.execute.kernels.whole import Whole, told_before
+from tse_onnx.streaming.network.needs.windows import POOLINGS
 from tse_onnx.streaming.network.network import Tensor
 
 
 class PlainRows:
-    """Rows of axis 2 of a tensor, whatever tokens it is stored in: whole, single, or in groups."""
+    """Rows of one axis of a tensor, 2 mostly, whatever tokens it is stored in: whole, single, or in groups."""
 
-    def __init__(self, tensor: Tensor) -> None:
-        self.name, self.height = tensor.name, tensor.dims[2]
-        axis = tensor.rows
-        if axis is not None and (axis.axis != 2 or axis.outer != 1):
+    def __init__(self, tensor: Tensor, axis: int = 2) -> None:
+        self.name, self.height = tensor.name, tensor.dims[axis]
+        rows = tensor.rows
+        if rows is not None and (rows.axis != axis or rows.outer != 1):
             self.group: int | None = None
         else:
-            self.group = tensor.dims[2] if axis is None else axis.inner
-        self._dims = tensor.dims
+            self.group = tensor.dims[axis] if rows is None else rows.inner
+        self._dims, self._before = tensor.dims, (slice(None),) * axis
 
     def token(self, row: int) -> int:
         """The token that a row is stored in."""
@@ -39,12 +42,12 @@ class PlainRows:
         return row // self.group
 
     def take(self, row: int, rows: Rows) -> np.ndarray:
-        """The row, [N, C, 1, …]."""
+        """The row, [N, C, 1, …] along axis 2."""
         assert self.group is not None
         stored = rows[self.name][row // self.group]
         if self.group == 1:
             return stored
-        return stored[:, :, row % self.group : row % self.group + 1]
+        return stored[(*self._before, slice(row % self.group, row % self.group + 1))]
 
     def filled(self, value: Any, dtype: np.dtype[Any]) -> np.ndarray:
         """A row that lies outside the map, [N, C, 1, …]."""
@@ -304,3 +307,22 @@ class TransposedConvolution:
         for source, tap in self._pairs(row):
             total = total + self._runs[tap]({self._plain.name: self._plain.take(source, rows)})
         return total if self._bias is None else total + self._bias
+
+
+def _windowed(rule: Rule) -> Rule:
+    """A rule for maps whose rows lie in axis 2; the others run as a whole."""
+
+    def kernel(site: Site) -> Kernel:
+        return rule(site) if PlainRows(site.read(0)).group is not None else Whole(site)
+
+    return told_before(kernel)
+
+
+WINDOWS: Rules[Rule] = Rules(
+    {
+        ("Conv", "ConvInteger", "QLinearConv"): _windowed(Convolution),
+        "ConvTranspose": _windowed(TransposedConvolution),
+        POOLINGS: _windowed(Pooling),
+    }
+)
+ABSORBERS: Rules[Absorbing] = Rules({POOLINGS: AbsorbingPooling})

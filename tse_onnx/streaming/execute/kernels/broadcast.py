@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tse_onnx.streaming.execute.cutting import cut, joined
-from tse_onnx.streaming.execute.kernel import Rows, Site
+from tse_onnx.errors import ModelError
+from tse_onnx.passes.reasons import quoted
+from tse_onnx.streaming.execute.kernels.cutting import cut, joined
+from tse_onnx.streaming.execute.kernels.kernel import Rows, Site
 from tse_onnx.streaming.network.needs.axis import Axis
 from tse_onnx.streaming.network.network import Tensor
 
@@ -22,12 +24,13 @@ class Broadcast:
 
     def __init__(self, site: Site) -> None:
         made, names = site.made, dict.fromkeys(name for name in site.node.input if name)
-        self._parts: dict[str, _Stored] = {}
+        _refuse_others(site)
+        self._parts: dict[str, Part] = {}
         self._cut: dict[str, list[np.ndarray]] = {}
         for name in names:
             tensor, value = site.network.tensors.get(name), site.weights.get(name)
             if tensor is not None:
-                self._parts[name] = _Stored(tensor, *_places(made, tensor.dims))
+                self._parts[name] = Part.of(made, tensor)
             elif value is not None:
                 at, places = _places(made, value.shape)
                 if places is not None:
@@ -45,7 +48,7 @@ class Broadcast:
 
 
 @dataclass
-class _Stored:
+class Part:
     """What one operand that streams has for a row: at `places[row]` of its axis `at`, or all of it without places."""
 
     tensor: Tensor
@@ -53,6 +56,11 @@ class _Stored:
     places: list[np.ndarray] | None
     tokens: list[np.ndarray] | None = field(init=False)
     whole: np.ndarray | None = field(init=False, default=None)
+
+    @classmethod
+    def of(cls, made: Tensor, tensor: Tensor) -> Part:
+        """What a tensor has for the rows of one that is made of it by spreading."""
+        return cls(tensor, *_places(made, tensor.dims))
 
     def __post_init__(self) -> None:
         axis = self.tensor.rows
@@ -86,6 +94,17 @@ class _Stored:
         if self.whole is None or row == 0:
             self.whole = joined(rows, self.tensor.rows)
         return self.whole
+
+
+def _refuse_others(site: Site) -> None:
+    """Raise `ModelError` where operands do not spread as numpy's do: before opset 7 there were other ways."""
+    for name in site.node.input:
+        given = site.network.tensors[name].dims if name in site.network.tensors else site.weights[name].shape
+        if any(one not in (1, other) for one, other in zip(given[::-1], site.made.dims[::-1], strict=False)):
+            raise ModelError(
+                f"{site.stage.label} spreads {quoted(name)}, {list(given)}, over {list(site.made.dims)} in a way of "
+                "older operators: convert the model to a newer opset"
+            )
 
 
 def _places(made: Tensor, shape: Sequence[int]) -> tuple[int, list[np.ndarray] | None]:
