@@ -83,7 +83,7 @@ def convert(model: ModelProto) -> int:
     """Find and rewrite, in place; the number of blocks converted."""
     from tse_onnx.decision.analysis import analyse
     from tse_onnx.decision.decide import decide
-    from tse_onnx.decision.decision import CONVERTED
+    from tse_onnx.decision.decision import Convert
     from tse_onnx.decision.plan import Plan
     from tse_onnx.files.source import Source
     from tse_onnx.passes.blocks.tiling import Tiling
@@ -94,7 +94,7 @@ def convert(model: ModelProto) -> int:
     source = Source(model)
     analysis = analyse(source)
     decisions = decide(analysis.parts, Plan(Tiling(ROWS)), source.opset)
-    tiled = [one for one in decisions if one.status == CONVERTED]
+    tiled = [one for one in decisions if isinstance(one, Convert)]
     taken = taken_names(model)
     edits = tuple(lower(one.block, one.cover, analysis.main, taken) for one in tiled if one.cover is not None)
     apply(model, (Change(analysis.main.path, edits),))

@@ -65,10 +65,10 @@ class Anatomy:
 
 @dataclass(frozen=True)
 class Block:
-    """A global pooling of a model, and the block it opens if `refusal` is None.
+    """A global pooling of a model: a block that is `Convertible` or `Tiled`, or `Refused` with the reason why.
 
-    `shape` is that of `input`, with None where a dimension is dynamic; `channel` and `spatial` say which of its axes
-    are which; `dtype` is a `TensorProto.DataType`. `anatomy` is None for what was refused before a scale was found.
+    `shape` is that of `input`, with None where a dimension is dynamic; `dtype` is a `TensorProto.DataType`. `scale` and
+    `anatomy` are None for what was refused before they were found.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Block:
     scope: str = ""
     """Where in the model: "" for the main graph, else the body or the function, in words."""
     tiled: Choice | None = None
-    """What an earlier conversion made of the block; its anatomy then holds no more than the map's axes."""
+    """What an earlier conversion made of the block."""
 
     @property
     def status(self) -> str:
@@ -114,6 +114,38 @@ class Block:
         return tuple(self.shape[axis] for axis in self.anatomy.squeeze.spatial)
 
 
-def convertible(blocks: Iterable[Block]) -> tuple[Block, ...]:
+@dataclass(frozen=True)
+class Convertible(Block):
+    """A block that nothing speaks against, and that no conversion changed yet."""
+
+    scale: NodeRef
+    anatomy: Anatomy = field(repr=False, kw_only=True)
+    refusal: None = field(default=None, init=False)
+    tiled: None = field(default=None, init=False)
+
+
+@dataclass(frozen=True)
+class Tiled(Block):
+    """A block that an earlier conversion changed; its anatomy holds no more than the map's axes."""
+
+    scale: NodeRef
+    anatomy: Anatomy = field(repr=False, kw_only=True)
+    refusal: None = field(default=None, init=False)
+    tiled: Choice = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class Refused(Block):
+    """A pooling that is not converted, and the reason; as far as it was read, the parts of a block."""
+
+    refusal: Refusal = field(kw_only=True)
+    tiled: None = field(default=None, init=False)
+
+
+Pooling = Convertible | Tiled | Refused
+"""What a search returns."""
+
+
+def convertible(blocks: Iterable[Block]) -> tuple[Convertible, ...]:
     """The blocks that nothing speaks against, and that are not tiled yet."""
-    return tuple(block for block in blocks if block.refusal is None and block.tiled is None)
+    return tuple(block for block in blocks if isinstance(block, Convertible))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 from tse_onnx.passes.reasons import quoted
 
 if TYPE_CHECKING:
-    from tse_onnx.passes.blocks.block import Block
+    from tse_onnx.passes.blocks.block import Convertible, Pooling, Tiled
     from tse_onnx.passes.blocks.tiling import OpenStrips
     from tse_onnx.passes.graph.scope import Scope
     from tse_onnx.passes.graph.upstream import Upstream
@@ -40,7 +40,7 @@ Made = TypeVar("Made", bound="Choice")
 class Form(Protocol):
     """A choice on one block: what it is lowered by, and what it buffers."""
 
-    def buffers(self, block: Block) -> Buffers:
+    def buffers(self, block: Convertible | Tiled) -> Buffers:
         """What `block`, whose channels and extents are known, buffers in this form."""
 
 
@@ -73,13 +73,12 @@ class Site:
     scope: Scope
     opset: int
     dynamic: bool = False
-    blocks: tuple[Block, ...] = ()
+    blocks: tuple[Pooling, ...] = ()
 
-    def upstream(self, block: Block) -> Upstream:
+    def upstream(self, block: Convertible) -> Upstream:
         """What the map of `block` is made from, up to another block's scale."""
         from tse_onnx.passes.graph.upstream import upstream
 
-        assert block.anatomy is not None
         pooled = self.scope.index.nodes[block.anatomy.squeeze.nodes[0]].input[0]
         return upstream(pooled, self.scope, self._ranks, self._scales)
 
@@ -101,16 +100,15 @@ class Site:
 
 @dataclass(frozen=True)
 class Settled:
-    """What a choice comes to on one block: `form`, or for maps of unknown size `open_strips`.
+    """What a choice comes to on one block: its `form`, which on a map of unknown size are strips that stay open.
 
     The block is `kept` as it is where the form changes nothing. `note` says why, or what was done; `choice` is the
     choice with what it left open.
     """
 
-    form: Form | None
+    form: Form | OpenStrips
     note: str = ""
     kept: bool = False
-    open_strips: OpenStrips | None = None
     choice: Choice | None = None
 
 
@@ -153,13 +151,13 @@ class Choice(ABC):
         return f"{self.done} already"
 
     @abstractmethod
-    def settle(self, block: Block, site: Site) -> Settled | Refusal:
+    def settle(self, block: Convertible, site: Site) -> Settled | Refusal:
         """What the choice comes to on a block that nothing speaks against and that no conversion changed yet.
 
         Raises `UsageError` where it was measured for another block.
         """
 
-    def found(self, block: Block, site: Site) -> Form | None:
+    def found(self, block: Tiled, site: Site) -> Form | None:
         """The form of a block that an earlier conversion made so; None where it cannot be told."""
         return None
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from onnx import NodeProto, TensorProto
 
-from tse_onnx.passes.blocks.block import Anatomy, Block
+from tse_onnx.passes.blocks.block import Anatomy, Convertible
 from tse_onnx.passes.graph.index import GraphIndex, holds_numbers
 from tse_onnx.passes.graph.operators import is_default
 
@@ -27,7 +27,7 @@ class Fold:
     """Whether it reads what the block scales; else it makes the block's map."""
 
 
-def fold_of(block: Block, index: GraphIndex) -> Fold | None:
+def fold_of(block: Convertible, index: GraphIndex) -> Fold | None:
     """The convolution that a frozen gate of `block` folds into, so that nothing is left to multiply; None where there
     is none that nobody else shares.
 
@@ -35,7 +35,7 @@ def fold_of(block: Block, index: GraphIndex) -> Fold | None:
     in each channel that it makes as well, bias included.
     """
     anatomy, scale = block.anatomy, block.scale
-    if anatomy is None or scale is None or anatomy.map_axes[:2] != "NC":
+    if anatomy.map_axes[:2] != "NC":
         return None
     return _behind(anatomy, scale.output, index) or _before(anatomy, scale.output, index)
 

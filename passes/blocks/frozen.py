@@ -17,7 +17,7 @@ from tse_onnx.passes.blocks.choice import MEASURED, Buffers, Choice, Fields, Set
 from tse_onnx.passes.reasons import quoted
 
 if TYPE_CHECKING:
-    from tse_onnx.passes.blocks.block import Block
+    from tse_onnx.passes.blocks.block import Convertible, Tiled
 
 FROZEN: Final = "frozen"
 
@@ -51,7 +51,7 @@ class Frozen(Choice):
         """The gate with these numbers."""
         return cls(tuple(float(number) for number in fields["gate"]))
 
-    def settle(self, block: Block, site: Site) -> Settled:
+    def settle(self, block: Convertible, site: Site) -> Settled:
         """Itself, on any map with as many channels."""
         if block.channels is not None and len(self.gate) not in (1, block.channels):
             raise UsageError(
@@ -60,7 +60,6 @@ class Frozen(Choice):
             )
         return Settled(self, "its gate is frozen")
 
-    def buffers(self, block: Block) -> Buffers:
+    def buffers(self, block: Convertible | Tiled) -> Buffers:
         """Nothing, and no excite."""
-        assert block.anatomy is not None
         return Buffers(None, 0, 0, 0, -block.anatomy.macs)

@@ -16,7 +16,7 @@ from tse_onnx.passes.blocks.choice import Buffers, Choice, Settled, Site
 from tse_onnx.passes.reasons import Refusal, quoted
 
 if TYPE_CHECKING:
-    from tse_onnx.passes.blocks.block import Block
+    from tse_onnx.passes.blocks.block import Block, Convertible, Tiled
     from tse_onnx.passes.graph.upstream import Upstream
 
 RECOMPUTE: Final = "recompute"
@@ -56,12 +56,12 @@ class Recompute(Choice):
         """What is said of a block whose map is made twice."""
         return "recomputed already" + (f", from {quoted(self.held)}" if self.held else "")
 
-    def settle(self, block: Block, site: Site) -> Settled | Refusal:
+    def settle(self, block: Convertible, site: Site) -> Settled | Refusal:
         """The copies, and what is held instead of the map; refused where nothing narrower is there."""
         ways = self.ways(block, site)
         return ways if isinstance(ways, Refusal) else settled(ways[0])
 
-    def ways(self, block: Block, site: Site) -> tuple[Recomputed, ...] | Refusal:
+    def ways(self, block: Convertible, site: Site) -> tuple[Recomputed, ...] | Refusal:
         """Every value that could be held, the one with the fewest elements first; each further one has more of them
         and takes fewer multiply-accumulates."""
         whole = whole_map(block)
@@ -87,7 +87,7 @@ class Recompute(Choice):
             start = f"nothing that {quoted(block.input)} is made from is narrower, with fewer than {whole:,} elements"
         return Refusal(RECOMPUTE, f"{start}; on the way up {up.end}: give it rows, or leave it out")
 
-    def found(self, block: Block, site: Site) -> Recomputed | None:
+    def found(self, block: Tiled, site: Site) -> Recomputed | None:
         """What a block holds whose map is made twice already."""
         held = self.held or ""
         kind = site.scope.types[held]
@@ -107,7 +107,7 @@ class Recomputed:
     nodes: tuple[int, ...] = ()
     cascade: bool = False
 
-    def buffers(self, block: Block) -> Buffers:
+    def buffers(self, block: Convertible | Tiled) -> Buffers:
         """What waits for the gate is what is held."""
         return Buffers(None, 1, self.elements, self.elements, self.macs, self.held, self.dtype)
 

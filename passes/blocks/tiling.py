@@ -16,7 +16,7 @@ from tse_onnx.passes.blocks.choice import MEASURED, UNSAID, Buffers, Choice, Fie
 from tse_onnx.passes.reasons import Refusal, quoted
 
 if TYPE_CHECKING:
-    from tse_onnx.passes.blocks.block import Block
+    from tse_onnx.passes.blocks.block import Block, Convertible, Tiled
 
 TILE, RUNNING, UPPER, MIDDLE = "tile", "running", "upper", "middle"
 CALIBRATED = "calibrated"
@@ -154,7 +154,7 @@ class Tiling(Choice):
         calibration = Calibration(tuple(numbers["slopes"]), tuple(map(tuple, numbers["offsets"])))
         return super().of({**fields, "calibration": calibration})
 
-    def settle(self, block: Block, site: Site) -> Settled | Refusal:
+    def settle(self, block: Convertible, site: Site) -> Settled | Refusal:
         """The geometry on the block's map; without effect where one tile covers it."""
         if site.opset < OLDEST_OPSET:
             return Refusal(
@@ -192,8 +192,7 @@ class Tiling(Choice):
             note = f"{self} cover its map of {shown}"
         return Settled(cover, note, kept=True)
 
-    def _open(self, block: Block, opset: int) -> Settled | Refusal:
-        assert block.anatomy is not None
+    def _open(self, block: Convertible, opset: int) -> Settled | Refusal:
         rank = len(block.anatomy.squeeze.spatial)
         if self.squeeze != TILE or self.rows is None or self.cols is not None or self.balanced:
             return Refusal("shape", f"a map of unknown size can be cut into strips of rows only, not into {self}")
@@ -202,9 +201,9 @@ class Tiling(Choice):
             return Refusal("opset", text)
         if self.axis >= rank:
             return Refusal("rank", f"a map with {rank} spatial axes has no axis {self.axis}")
-        return Settled(None, open_strips=OpenStrips(self.axis, rank, self.rows))
+        return Settled(OpenStrips(self.axis, rank, self.rows))
 
-    def found(self, block: Block, site: Site) -> Form | None:
+    def found(self, block: Tiled, site: Site) -> Form | None:
         """The geometry on the map of a block that is tiled already."""
         extents = tuple(extent for extent in block.extents if extent is not None)
         known = len(extents) == len(block.extents) and extents and 0 not in extents
@@ -251,10 +250,9 @@ def _too_much(tiling: Tiling, cover: Running, block: Block) -> str:
 class Cut:
     """The geometry of a tiling on a map, for all that is the same however the map is cut."""
 
-    def buffers(self, block: Block) -> Buffers:
+    def buffers(self, block: Convertible | Tiled) -> Buffers:
         """The paper's metric, and the excite once more for each further descriptor."""
         assert isinstance(self, (Tile, Window, Running))
-        assert block.anatomy is not None
         channels = block.channels or 0
         held = self.rows_held * math.prod(self.extents) // max(self.extents[self.axis], 1)
         added = (self.count - 1) * block.anatomy.macs

@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from tse_onnx.errors import ModelError, TseError, UsageError
-from tse_onnx.passes.blocks.block import Block
+from tse_onnx.passes.blocks.block import Convertible
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.passes.blocks.choices import choice_of
 from tse_onnx.passes.edit.splice import Edit, Relaid, relay
@@ -102,7 +102,7 @@ class Recorder:
         if isinstance(graph, GraphProto):
             self._constants |= {tensor.name: tensor for tensor in graph.initializer}
 
-    def recorded(self, edit: Edit, block: Block, choice: Choice, inputs: Iterable[ValueInfoProto] = ()) -> Edit:
+    def recorded(self, edit: Edit, block: Convertible, choice: Choice, inputs: Iterable[ValueInfoProto] = ()) -> Edit:
         """The edit of a block with the marks on its nodes. `inputs` are the model's own, where they are bound."""
         nodes = {position: self._marked(position, made, block.name) for position, made in edit.nodes.items()}
         bearer = next(node for made in nodes.values() for node in made if _first(node) == edit.bearer)
@@ -120,9 +120,7 @@ class Recorder:
             marked.append(node)
         return tuple(marked)
 
-    def _packed(self, edit: Edit, block: Block, inputs: Iterable[ValueInfoProto]) -> str:
-        assert block.anatomy is not None
-        assert block.scale is not None
+    def _packed(self, edit: Edit, block: Convertible, inputs: Iterable[ValueInfoProto]) -> str:
         graph, kept = self._graph, GraphProto()
         positions = sorted(edit.nodes)
         kept.node.extend(graph.node[position] for position in positions)

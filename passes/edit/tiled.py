@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tse_onnx.errors import ModelError
-from tse_onnx.passes.blocks.block import Anatomy, Block, NodeRef
+from tse_onnx.passes.blocks.block import Anatomy, NodeRef, Tiled
 from tse_onnx.passes.edit.record import Memory, Record, recalled
 from tse_onnx.passes.forms.descriptor import Descriptor
 from tse_onnx.passes.forms.squeeze import Squeeze
@@ -11,7 +11,7 @@ from tse_onnx.passes.graph.index import GraphIndex
 from tse_onnx.passes.graph.types import Types
 
 
-def tiled_at(position: int, index: GraphIndex, types: Types, memory: Memory) -> Block | None:
+def tiled_at(position: int, index: GraphIndex, types: Types, memory: Memory) -> Tiled | None:
     """The tiled block whose means, or whose frozen gate, the node at `position` makes, by what it or `memory` says."""
     node = index.nodes[position]
     try:
@@ -21,7 +21,7 @@ def tiled_at(position: int, index: GraphIndex, types: Types, memory: Memory) -> 
         return None
 
 
-def _block(record: Record, position: int, index: GraphIndex, types: Types) -> Block | None:
+def _block(record: Record, position: int, index: GraphIndex, types: Types) -> Tiled | None:
     story, node = record.story, index.nodes[position]
     source = types[story["input"]]
     where = index.producer(story["scale"])
@@ -37,7 +37,7 @@ def _block(record: Record, position: int, index: GraphIndex, types: Types) -> Bl
     )
     # What a rewriter would ask for is not there: nothing rewrites a block that is tiled.
     anatomy = Anatomy(squeeze, (), "", story["input"], "", "", story["input"], "", ())
-    return Block(
+    return Tiled(
         record.block,
         story["kind"],
         NodeRef(position, node.name, node.output[0]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tse_onnx.passes.blocks.block import Block
+from tse_onnx.passes.blocks.block import Convertible
 from tse_onnx.passes.blocks.choice import Form
 from tse_onnx.passes.blocks.tiling import OpenStrips
 from tse_onnx.passes.edit.splice import Edit
@@ -15,6 +15,6 @@ __all__ = ["Means", "Style", "Upsample", "lower"]
 _DEFAULT = Style()
 
 
-def lower(block: Block, form: Form | OpenStrips, scope: Scope, taken: set[str], style: Style = _DEFAULT) -> Edit:
+def lower(block: Convertible, form: Form | OpenStrips, scope: Scope, taken: set[str], style: Style = _DEFAULT) -> Edit:
     """The edit that gives `block`, which stands in `scope`, a form. New names are added to `taken`, those in use."""
     return lowering(form, block, scope, taken, style)

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, numpy_helper
 
-from tse_onnx.passes.blocks.block import Block
+from tse_onnx.passes.blocks.block import Convertible
 from tse_onnx.passes.blocks.fold_gate import Fold, fold_of
 from tse_onnx.passes.blocks.frozen import Frozen
 from tse_onnx.passes.edit.prune import prune
@@ -22,10 +22,8 @@ _NUMPY = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE})
 
 
 @lowering.register
-def freeze(frozen: Frozen, block: Block, scope: Scope, taken: set[str], style: Style) -> Edit:
+def freeze(frozen: Frozen, block: Convertible, scope: Scope, taken: set[str], style: Style) -> Edit:
     """The edit that makes the gate of `block` constant. Without folding the scale stays, whatever stands next to it."""
-    assert block.anatomy is not None
-    assert block.scale is not None
     anatomy, draft = block.anatomy, Draft(block.name, block.anatomy, scope, taken)
     for position in (*anatomy.squeeze.nodes, *(step.position for step in anatomy.steps)):
         draft.drop(position)
@@ -44,9 +42,8 @@ def _external(tensor: TensorProto) -> bool:
     return tensor.data_location == TensorProto.EXTERNAL
 
 
-def _multiplied(draft: Draft, block: Block, frozen: Frozen) -> str:
+def _multiplied(draft: Draft, block: Convertible, frozen: Frozen) -> str:
     """The scale with constants in place of its gate; the name of the constants."""
-    assert block.scale is not None
     anatomy = draft.anatomy
     shape = [-1 if axis == "C" else 1 for axis in anatomy.map_axes]
     dtype = draft.types[anatomy.map].dtype or block.dtype
@@ -58,9 +55,8 @@ def _multiplied(draft: Draft, block: Block, frozen: Frozen) -> str:
     return constants
 
 
-def _folded(draft: Draft, block: Block, frozen: Frozen, fold: Fold) -> str:
+def _folded(draft: Draft, block: Convertible, frozen: Frozen, fold: Fold) -> str:
     """The convolution with the gate in its weights, and no scale; the name of the weights."""
-    assert block.scale is not None
     convolution = NodeProto()
     convolution.CopyFrom(draft.index.nodes[fold.position])
     gate = np.array(frozen.gate, np.float64)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from onnx import NodeProto, ValueInfoProto
 
-from tse_onnx.passes.blocks.block import Block
+from tse_onnx.passes.blocks.block import Convertible
 from tse_onnx.passes.blocks.recompute import Recomputed
 from tse_onnx.passes.edit.prune import prune
 from tse_onnx.passes.edit.splice import Edit
@@ -25,9 +25,8 @@ _MEANS = ("GlobalAveragePool", "ReduceMean")
 
 
 @lowering.register
-def again(form: Recomputed, block: Block, scope: Scope, taken: set[str], style: Style) -> Edit:
+def again(form: Recomputed, block: Convertible, scope: Scope, taken: set[str], style: Style) -> Edit:
     """The edit that makes the map of `block` twice."""
-    assert block.anatomy is not None
     squeeze, index = block.anatomy.squeeze, scope.index
     draft = Draft(block.name, block.anatomy, scope, taken)
     types: dict[str, ValueInfoProto | None] = {}
@@ -59,10 +58,8 @@ def _rows_first(draft: Draft, squeeze: Squeeze) -> None:
         draft.now[mean.input[0]] = draft.reduced("ReduceMean", "again/row_means", copied, squeeze.spatial[1:])
 
 
-def _map_first(draft: Draft, block: Block) -> None:
+def _map_first(draft: Draft, block: Convertible) -> None:
     """The scale with the map as its first operand: what such compilers stream is the first."""
-    assert block.anatomy is not None
-    assert block.scale is not None
     scale = draft.index.nodes[block.scale.position]
     if scale.op_type == "Mul" and list(scale.input) == [block.anatomy.gate, block.anatomy.map]:
         turned = NodeProto()
@@ -72,7 +69,7 @@ def _map_first(draft: Draft, block: Block) -> None:
         draft.put(block.scale.position)
 
 
-def _copy(node: NodeProto, block: Block, draft: Draft, all_outputs: bool = False) -> NodeProto:
+def _copy(node: NodeProto, block: Convertible, draft: Draft, all_outputs: bool = False) -> NodeProto:
     """A node under a new name, which reads the copies where there are some."""
     made = NodeProto()
     made.CopyFrom(node)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import singledispatch
 
-from tse_onnx.passes.blocks.block import Block
+from tse_onnx.passes.blocks.block import Convertible
 from tse_onnx.passes.edit.splice import Edit
 from tse_onnx.passes.graph.scope import Scope
 
@@ -48,6 +48,6 @@ class Style:
 
 
 @singledispatch
-def lowering(form: object, block: Block, scope: Scope, taken: set[str], style: Style) -> Edit:
+def lowering(form: object, block: Convertible, scope: Scope, taken: set[str], style: Style) -> Edit:
     """The edit that gives `block` a form. Each class of forms registers its own."""
     raise NotImplementedError(f"nothing lowers {form!r}")

@@ -7,7 +7,7 @@ weights. The gates are spread over what they scale.
 
 from __future__ import annotations
 
-from tse_onnx.passes.blocks.block import Block
+from tse_onnx.passes.blocks.block import Convertible
 from tse_onnx.passes.blocks.tiling import Cover, Cut, OpenStrips
 from tse_onnx.passes.edit.prune import prune
 from tse_onnx.passes.edit.splice import Edit
@@ -22,10 +22,8 @@ from tse_onnx.passes.lowering.style import Style, lowering
 
 @lowering.register(Cut)
 @lowering.register(OpenStrips)
-def tile(cover: Cover | OpenStrips, block: Block, scope: Scope, taken: set[str], style: Style) -> Edit:
+def tile(cover: Cover | OpenStrips, block: Convertible, scope: Scope, taken: set[str], style: Style) -> Edit:
     """The edit that tiles `block`."""
-    assert block.anatomy is not None
-    assert block.scale is not None
     anatomy, draft = block.anatomy, Draft(block.name, block.anatomy, scope, taken)
     squeeze(draft, anatomy, cover, style.means)
     draft.state(anatomy.squeeze.output, anatomy.squeeze.output, cover.grid)

@@ -12,7 +12,21 @@ from dataclasses import dataclass, field, replace
 
 from onnx import NodeProto
 
-from tse_onnx.passes.blocks.block import ECA, ESE, GATHER_EXCITE, KINDS, SE, Anatomy, Block, NodeRef, Step
+from tse_onnx.passes.blocks.block import (
+    ECA,
+    ESE,
+    GATHER_EXCITE,
+    KINDS,
+    SE,
+    Anatomy,
+    Block,
+    Convertible,
+    NodeRef,
+    Pooling,
+    Refused,
+    Step,
+    Tiled,
+)
 from tse_onnx.passes.edit.record import Memory
 from tse_onnx.passes.edit.tiled import tiled_at
 from tse_onnx.passes.forms import excite
@@ -35,6 +49,15 @@ DEFAULT_KINDS = frozenset({SE})
 _LARGEST = 2**24
 
 
+@dataclass(frozen=True)
+class _Scale:
+    """A Mul of a `gate` with the pooled map, or with a view of it."""
+
+    node: NodeRef
+    gate: str
+    map: str
+
+
 @dataclass
 class _Walk:
     """What a walk from a squeeze has seen so far."""
@@ -43,13 +66,13 @@ class _Walk:
     root: View
     held: dict[str, Descriptor]
     steps: list[Step] = field(default_factory=list)
-    scales: list[tuple[int, str, str]] = field(default_factory=list)  # position, gate, map
+    scales: list[_Scale] = field(default_factory=list)
     sized: list[int] = field(default_factory=list)  # nodes that read a descriptor's shape
 
 
 def find(
     scope: Scope, kinds: Collection[str] = DEFAULT_KINDS, taken: set[str] | None = None, memory: Memory | None = None
-) -> tuple[Block, ...]:
+) -> tuple[Pooling, ...]:
     """Every global pooling of a scope, in node order: the blocks, those tiled already, and what was refused with its
     reason.
 
@@ -58,7 +81,7 @@ def find(
     """
     index, types, opset = scope.index, scope.types, scope.opset
     memory = memory or {}
-    found, tiled = [], []
+    found, tiled = list[Convertible | Refused](), list[Tiled]()
     for position in range(len(index.nodes)):
         squeeze = squeeze_at(position, index, types)
         own = tiled_at(position, index, types, memory)
@@ -73,19 +96,21 @@ def find(
             if not squeeze.tentative or block.scale is not None:
                 found.append(block)
     taken = set() if taken is None else taken
-    known = tuple(replace(block, name=fresh(block.name, taken)) for block in tiled)
-    blocks = [replace(block, scope=scope.title) for block in (*known, *_named(found, index, taken))]
+    known = tuple(replace(block, name=fresh(block.name, taken), scope=scope.title) for block in tiled)
+    blocks = (*known, *_named(found, scope, taken))
     return tuple(sorted(blocks, key=lambda block: block.squeeze.position))
 
 
-def _pooling(position: int, refusal: Refusal, index: GraphIndex, types: Types) -> Block:
+def _pooling(position: int, refusal: Refusal, index: GraphIndex, types: Types) -> Refused:
     node = index.nodes[position]
     source = types[node.input[0]]
     at = NodeRef(position, node.name, node.output[0])
-    return Block("", SE, at, None, node.input[0], source.sizes, source.dtype, refusal)
+    return Refused("", SE, at, None, node.input[0], source.sizes, source.dtype, refusal=refusal)
 
 
-def _read(squeeze: Squeeze, index: GraphIndex, types: Types, opset: int, kinds: Collection[str]) -> Block:
+def _read(
+    squeeze: Squeeze, index: GraphIndex, types: Types, opset: int, kinds: Collection[str]
+) -> Convertible | Refused:
     """The block that a mean opens. Where the pooled pixels were laid out anew, either map may be the one to scale."""
     behind = laid_behind(squeeze, index, types)
     if behind is None:
@@ -94,39 +119,46 @@ def _read(squeeze: Squeeze, index: GraphIndex, types: Types, opset: int, kinds: 
     if block.scale is not None:
         return block
     literal = _candidate(squeeze, index, types, opset, kinds)
-    meets = literal.scale is not None or (literal.refusal is not None and literal.refusal.code == "not-mul")
-    return literal if meets else block
+    return block if isinstance(literal, Refused) and not _meets(literal) else literal
 
 
-def _candidate(squeeze: Squeeze, index: GraphIndex, types: Types, opset: int, kinds: Collection[str]) -> Block:
+def _meets(refused: Refused) -> bool:
+    """Whether a descriptor gets as far as the map that was pooled."""
+    return refused.scale is not None or refused.refusal.code == "not-mul"
+
+
+def _candidate(
+    squeeze: Squeeze, index: GraphIndex, types: Types, opset: int, kinds: Collection[str]
+) -> Convertible | Refused:
     position = squeeze.nodes[-1]
     node = index.nodes[position]
     source = types[squeeze.input]
     walk = _Walk(squeeze, view(squeeze.input, index, types), {squeeze.output: squeeze.descriptor})
-    refusal = _follow(walk, index, types, opset) or _whole(walk, index)
-    kind, scale, anatomy = SE, None, None
-    if walk.scales:
-        where = walk.scales[0][0]
-        scale = NodeRef(where, index.nodes[where].name, index.nodes[where].output[0])
-        kind = _kind(walk.steps)
-    if refusal is None:
-        shaped = _anatomy(walk, index, types)
-        if isinstance(shaped, Refusal):
-            refusal = shaped
-        else:
-            anatomy = shaped
-    if refusal is None and (largest := max([size or 0 for size in source.sizes or ()], default=0)) > _LARGEST:
+    whole = _follow(walk, index, types, opset) or _whole(walk, index)
+    kind = _kind(walk.steps) if walk.scales else SE
+    at, steps = NodeRef(position, node.name, squeeze.output), tuple(walk.steps)
+
+    def refused(why: Refusal, anatomy: Anatomy | None = None) -> Refused:
+        scale = walk.scales[0].node if walk.scales else None
+        return Refused(
+            "", kind, at, scale, squeeze.input, source.sizes, source.dtype, path=steps, anatomy=anatomy, refusal=why
+        )
+
+    if isinstance(whole, Refusal):
+        return refused(whole)
+    anatomy = _anatomy(walk, whole, index, types)
+    if isinstance(anatomy, Refusal):
+        return refused(anatomy)
+    if (largest := max([size or 0 for size in source.sizes or ()], default=0)) > _LARGEST:
         text = f"pools a map with an axis of {largest:,}; Resize computes exact sizes up to {_LARGEST:,}"
-        refusal = refuse("shape", text, node)
-    if refusal is None and squeeze.tentative:
+        return refused(refuse("shape", text, node), anatomy)
+    if squeeze.tentative:
         text = "pools the whole map only at the size seen when exporting; bind that size with --input-shape"
-        refusal = refuse("size", text, node)
-    if refusal is None and kind not in kinds:
+        return refused(refuse("size", text, node), anatomy)
+    if kind not in kinds:
         text = f"opens a block of kind {kind}, with {KINDS[kind]}; --kinds {kind} converts it"
-        refusal = refuse("kind", text, node)
-    at = NodeRef(position, node.name, squeeze.output)
-    steps = tuple(walk.steps)
-    return Block("", kind, at, scale, squeeze.input, source.sizes, source.dtype, refusal, steps, anatomy)
+        return refused(refuse("kind", text, node), anatomy)
+    return Convertible("", kind, at, whole.node, squeeze.input, source.sizes, source.dtype, path=steps, anatomy=anatomy)
 
 
 def _kind(steps: Sequence[Step]) -> str:
@@ -211,7 +243,7 @@ def _meets_map(walk: _Walk, position: int, node: NodeProto, value: str, other: s
     """A node reads both a descriptor and x: the scale, if it multiplies the two."""
     if node.op_type != "Mul" or not is_default(node.domain) or len(node.input) != 2:
         return refuse("not-mul", f"meets the pooled tensor {quoted(other)}, and only a Mul scales it", node)
-    walk.scales.append((position, value, other))
+    walk.scales.append(_Scale(NodeRef(position, node.name, node.output[0]), value, other))
     return None
 
 
@@ -244,16 +276,17 @@ def _scaled(walk: _Walk, index: GraphIndex) -> bool:
     return any(index.nodes[use.node].op_type == "Mul" for value in values for use in index.uses(value))
 
 
-def _whole(walk: _Walk, index: GraphIndex) -> Refusal | None:
-    """Whether what was walked is one block: a single scale, whose gate and whose descriptors serve nothing else."""
+def _whole(walk: _Walk, index: GraphIndex) -> _Scale | Refusal:
+    """The scale, if what was walked is one block: a single one, whose gate and whose descriptors serve nothing else."""
     start = index.nodes[walk.squeeze.nodes[-1]]
     if not walk.scales:
         text = f"is never multiplied back onto {quoted(walk.squeeze.input)}: a head, not a gate"
         return refuse("head", text, start)
     if len(walk.scales) > 1:
-        listed = " and ".join(label(index.nodes[position]) for position, _, _ in walk.scales)
+        listed = " and ".join(label(index.nodes[scale.node.position]) for scale in walk.scales)
         return refuse("shared", f"gates more than once: {listed}", start)
-    position, gate, _ = walk.scales[0]
+    scale = walk.scales[0]
+    position, gate = scale.node.position, scale.gate
     inside = {position, *walk.sized, *(step.position for step in walk.steps)}
     for value in walk.held:
         uses = index.uses(value)
@@ -264,7 +297,7 @@ def _whole(walk: _Walk, index: GraphIndex) -> Refusal | None:
             return refuse("shared", f"leads to {quoted(value)}, which nothing reads", start)
         if readers - inside or (value == gate and readers != {position}):
             return refuse("shared", f"shares {quoted(value)} with another reader", start)
-    return _only_steers(walk, index)
+    return _only_steers(walk, index) or scale
 
 
 def _only_steers(walk: _Walk, index: GraphIndex) -> Refusal | None:
@@ -286,11 +319,11 @@ def _only_steers(walk: _Walk, index: GraphIndex) -> Refusal | None:
     return None
 
 
-def _anatomy(walk: _Walk, index: GraphIndex, types: Types) -> Anatomy | Refusal:
+def _anatomy(walk: _Walk, scale: _Scale, index: GraphIndex, types: Types) -> Anatomy | Refusal:
     """The parts of the block, if the gate lies along the channels of the map that it scales."""
     squeeze = walk.squeeze
-    position, gate, scaled = walk.scales[0]
-    node, form = index.nodes[position], walk.held[gate]
+    gate, scaled = scale.gate, scale.map
+    node, form = index.nodes[scale.node.position], walk.held[gate]
     rank = 2 + len(squeeze.spatial)
     letters = {0: "N", squeeze.channel: "C", **dict(zip(squeeze.spatial, SPATIAL, strict=False))}
     input_axes = "".join(letters[axis] for axis in range(rank))
@@ -318,19 +351,17 @@ def _anatomy(walk: _Walk, index: GraphIndex, types: Types) -> Anatomy | Refusal:
     )
 
 
-def _named(blocks: Sequence[Block], index: GraphIndex, taken: set[str]) -> tuple[Block, ...]:
+def _named(blocks: Sequence[Convertible | Refused], scope: Scope, taken: set[str]) -> tuple[Convertible | Refused, ...]:
     """The blocks, each with a name of its own: its module's, or its squeeze's where that is unknown or not unique."""
     own = [block.squeeze.node or block.squeeze.output for block in blocks]
-    modules = [
-        module_of(
-            [index.nodes[position] for position in (block.squeeze.position, *(step.position for step in block.path))]
-        )
-        if block.path and block.scale
-        else ""
-        for block in blocks
-    ]
+    modules = [_module(block, scope.index) if block.path and block.scale else "" for block in blocks]
     counts = Counter(modules)
     return tuple(
-        replace(block, name=fresh(module if module and counts[module] == 1 else name, taken))
+        replace(block, name=fresh(module if module and counts[module] == 1 else name, taken), scope=scope.title)
         for block, module, name in zip(blocks, modules, own, strict=True)
     )
+
+
+def _module(block: Block, index: GraphIndex) -> str:
+    positions = (block.squeeze.position, *(step.position for step in block.path))
+    return module_of([index.nodes[position] for position in positions])

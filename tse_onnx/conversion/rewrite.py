@@ -10,9 +10,10 @@ import onnx
 from onnx import ModelProto, ValueInfoProto
 
 from tse_onnx.decision.analysis import Part
-from tse_onnx.decision.decision import CONVERTED, Decision
+from tse_onnx.decision.decision import Convert
 from tse_onnx.decision.preparation import Preparation
 from tse_onnx.errors import UsageError
+from tse_onnx.passes.blocks.block import Tiled, convertible
 from tse_onnx.passes.blocks.recompute import Recomputed
 from tse_onnx.passes.blocks.tiling import Running
 from tse_onnx.passes.graph.operators import is_default, opset_of
@@ -44,7 +45,7 @@ def rewrite(made: Preparation, style: Style, *, owned: bool) -> tuple[ModelProto
     else:
         converted = ModelProto()
         converted.CopyFrom(source.model)
-    chosen = {decision.block.name: decision for decision in made.decisions if decision.status == CONVERTED}
+    chosen = {decision.block.name: decision for decision in made.decisions if isinstance(decision, Convert)}
     changes: tuple[Change, ...] = ()
     if chosen:
         from tse_onnx.passes.edit.memory import remember, remembered
@@ -53,7 +54,7 @@ def rewrite(made: Preparation, style: Style, *, owned: bool) -> tuple[ModelProto
         from tse_onnx.passes.names import taken_names
 
         taken = taken_names(source.model)
-        tiled = any(block.tiled for block in made.written.blocks)
+        tiled = any(isinstance(block, Tiled) for block in made.written.blocks)
         step = next_step(source.model, remembered(source.model)) if tiled else 1
         # The first block remembers for all what the inputs were.
         inputs = [value for value in source.model.graph.input if value.name in made.written.bound]
@@ -108,7 +109,7 @@ def _changed(operators: Iterable[str], *opsets: int) -> list[str]:
     return changed
 
 
-def _shared(part: Part, chosen: Mapping[str, Decision]) -> frozenset[int]:
+def _shared(part: Part, chosen: Mapping[str, Convert]) -> frozenset[int]:
     """The nodes that some edit of the part copies, and those that make what it copies them from."""
     found = set[int]()
     for block in part.blocks:
@@ -122,7 +123,7 @@ def _shared(part: Part, chosen: Mapping[str, Decision]) -> frozenset[int]:
 def _edits(
     model: ModelProto,
     part: Part,
-    chosen: Mapping[str, Decision],
+    chosen: Mapping[str, Convert],
     taken: set[str],
     style: Style,
     step: int,
@@ -135,15 +136,12 @@ def _edits(
     edits = []
     style = replace(style, shared=_shared(part, chosen))
     recorder = Recorder(container(model, part.scope.path), step, part.scope.opset)
-    for block in part.blocks:
+    for block in convertible(part.blocks):
         decision = chosen.get(block.name)
         if decision is None:
             continue
-        form = decision.open_strips or decision.form
-        assert form is not None
-        assert decision.choice is not None
-        _check_means(style, form, part.scope.opset)
-        edit = lower(block, form, part.scope, taken, style)
+        _check_means(style, decision.written, part.scope.opset)
+        edit = lower(block, decision.written, part.scope, taken, style)
         _check_operators(edit, part.scope, model)
         edits.append(recorder.recorded(edit, block, decision.choice, inputs))
         inputs.clear()

@@ -10,7 +10,7 @@ from onnx import TensorProto, ValueInfoProto
 
 from tse_onnx.errors import ModelError, UsageError
 from tse_onnx.files.source import Source
-from tse_onnx.passes.blocks.block import KINDS, Block
+from tse_onnx.passes.blocks.block import KINDS, Pooling, Refused, Tiled
 from tse_onnx.passes.edit.memory import remembered
 from tse_onnx.passes.edit.record import Memory
 from tse_onnx.passes.graph.scope import Scope, scopes
@@ -30,7 +30,7 @@ class Part:
     """A scope of the model and what was found in it."""
 
     scope: Scope
-    blocks: tuple[Block, ...]
+    blocks: tuple[Pooling, ...]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Analysis:
     bound: InputShapes
 
     @property
-    def blocks(self) -> tuple[Block, ...]:
+    def blocks(self) -> tuple[Pooling, ...]:
         """The blocks of all parts, the main graph's first."""
         return tuple(block for part in self.parts for block in part.blocks)
 
@@ -83,12 +83,12 @@ def _memory(source: Source) -> Memory:
 
 def _log_found(analysis: Analysis) -> None:
     blocks = analysis.blocks
-    refused = sum(block.refusal is not None for block in blocks)
+    refused = sum(isinstance(block, Refused) for block in blocks)
     _log.info("%d blocks and %d other poolings in %d graphs", len(blocks) - refused, refused, len(analysis.parts))
     if not _log.isEnabledFor(logging.DEBUG):
         return
     for block in blocks:
-        if block.refusal is not None:
+        if isinstance(block, Refused):
             _log.debug("%s is no block (%s): %s", quoted(block.name), block.refusal.code, block.refusal.text)
         else:
             _log.debug("%s is a block of kind %s on %s %s", quoted(block.name), block.kind, quoted(block.input),
@@ -103,7 +103,7 @@ def fed_inputs(source: Source) -> list[ValueInfoProto]:
 
 def need_sizes(analysis: Analysis) -> None:
     """Raise `ModelError`, with the option to use, where a block's height or width depends on a dynamic input."""
-    unknown = min(filter(_unsized, analysis.blocks), key=lambda block: block.refusal is not None, default=None)
+    unknown = min(filter(_unsized, analysis.blocks), key=lambda block: isinstance(block, Refused), default=None)
     if unknown is None:
         return
     for value in fed_inputs(analysis.source):
@@ -113,7 +113,7 @@ def need_sizes(analysis: Analysis) -> None:
                 f"the size of what {quoted(unknown.name)} pools is not known: input {quoted(value.name)} has no shape; "
                 f"bind it, for example --input-shape {printable(value.name)}:1,3,224,224"
             )
-        if unknown.refusal is None and any(not isinstance(dim, int) for dim in dims[1:]):
+        if not isinstance(unknown, Refused) and any(not isinstance(dim, int) for dim in dims[1:]):
             sizes = [str(dim) if isinstance(dim, int) else usual for dim, usual in
                      zip(dims, ("1", "3", *("224",) * len(dims)), strict=False)]  # fmt: skip
             shown = ", ".join("?" if dim is None else str(dim) for dim in dims)
@@ -123,13 +123,11 @@ def need_sizes(analysis: Analysis) -> None:
             )
 
 
-def _unsized(block: Block) -> bool:
+def _unsized(block: Pooling) -> bool:
     """Whether the size is all that may be missing: the block is none, or one that was refused for its shape."""
-    if block.refusal is not None:
+    if isinstance(block, Refused):
         return block.refusal.code == "shape"
-    if block.tiled is not None:
-        return False
-    return not block.extents or None in block.extents
+    return not isinstance(block, Tiled) and (not block.extents or None in block.extents)
 
 
 def bind(source: Source, wanted: InputShapes) -> dict[str, tuple[Dim, ...]]:

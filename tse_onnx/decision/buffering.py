@@ -10,7 +10,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tse_onnx.decision.decision import CONVERTED, REFUSED, UNCHANGED, Decision
+from tse_onnx.decision.decision import CONVERTED, REFUSED, UNCHANGED, Convert, Decided, Decision, Refuse
+from tse_onnx.passes.blocks.block import Refused, Tiled
 from tse_onnx.passes.graph.types import bits_of
 
 
@@ -76,7 +77,7 @@ class Buffering:
     totals: Totals
 
 
-def measure(decisions: Iterable[Decision]) -> Buffering:
+def measure(decisions: Iterable[Decided]) -> Buffering:
     """The paper's metric before and after `decisions`."""
     blocks = tuple(_measure(decision) for decision in decisions)
     statuses = [block.decision.status for block in blocks]
@@ -93,22 +94,22 @@ def measure(decisions: Iterable[Decision]) -> Buffering:
     return Buffering(blocks, totals)
 
 
-def _measure(decision: Decision) -> BlockBuffering:
+def _measure(decision: Decided) -> BlockBuffering:
     block, channels = decision.block, decision.block.channels
-    if channels is None or block.anatomy is None or None in block.extents:
+    if channels is None or None in block.extents or isinstance(block, Refused):
         return BlockBuffering(decision)
     extents = tuple(extent or 0 for extent in block.extents)
     bits, whole = bits_of(block.dtype), channels * math.prod(extents)
     if decision.form is not None:
         made = decision.form.buffers(block)
-        before, added = (made.after, 0) if block.tiled else (whole, made.macs_added)
         own = bits if made.dtype is None else bits_of(made.dtype)
+        before, first, added = (made.after, own, 0) if isinstance(block, Tiled) else (whole, bits, made.macs_added)
         return BlockBuffering(
-            decision, made.tile, made.descriptors, before, made.after, made.held, own if block.tiled else bits, added,
-            made.waits, own,
-        )  # fmt: skip
+            decision, made.tile, made.descriptors, before, made.after, made.held, first, added, made.waits, own
+        )
     # Refused for one choice alone, a block holds its map as before: the sums count it.
-    if block.tiled or (decision.status == REFUSED and decision.choice is None) or decision.status == CONVERTED:
+    kept_out = isinstance(decision, Refuse) and decision.choice is None
+    if isinstance(block, Tiled) or isinstance(decision, Convert) or kept_out:
         return BlockBuffering(decision)
     return BlockBuffering(decision, extents, 1, whole, whole, whole, bits, 0)
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tse_onnx.decision.analysis import Part
-from tse_onnx.decision.decision import CONVERTED, REFUSED, UNCHANGED, Decision
+from tse_onnx.decision.decision import Convert, Decided, Keep, Refuse
 from tse_onnx.decision.plan import Plan
-from tse_onnx.passes.blocks.block import Block
+from tse_onnx.passes.blocks.block import Convertible, Pooling, Refused, Tiled
 from tse_onnx.passes.blocks.choice import Choice, Settled, Site
 from tse_onnx.passes.blocks.recompute import RECOMPUTE, Recompute, Recomputed, settled, whole_map
+from tse_onnx.passes.blocks.tiling import OpenStrips
 from tse_onnx.passes.graph.macs import macs_of
 from tse_onnx.passes.reasons import Refusal
 
 
-def decide(parts: Iterable[Part], plan: Plan, opset: int, dynamic: bool = False) -> tuple[Decision, ...]:
+def decide(parts: Iterable[Part], plan: Plan, opset: int, dynamic: bool = False) -> tuple[Decided, ...]:
     """A decision for each block of a model with this opset.
 
     With `dynamic`, maps whose size is not known are cut into strips all the same.
@@ -30,30 +31,28 @@ def decide(parts: Iterable[Part], plan: Plan, opset: int, dynamic: bool = False)
     return _bounded(decisions, [site for part, site in sites for _ in part.blocks], plan, plan.max_macs)
 
 
-def _bounded(
-    decisions: tuple[Decision, ...], sites: Sequence[Site], plan: Plan, percent: float
-) -> tuple[Decision, ...]:
+def _bounded(decisions: tuple[Decided, ...], sites: Sequence[Site], plan: Plan, percent: float) -> tuple[Decided, ...]:
     """The decisions with as many blocks recomputed, and from such values, as save most within the limit."""
     from tse_onnx.decision.bounding import within
 
     network = network_macs({id(site.scope): site for site in sites}.values())
-    asked: dict[int, tuple[int, Sequence[Recomputed]]] = {}
+    asked: dict[int, tuple[Convertible, Sequence[Recomputed]]] = {}
     for number, (decision, site) in enumerate(zip(decisions, sites, strict=True)):
         choice = plan.of(decision.block)
-        if decision.status == CONVERTED and isinstance(choice, Recompute):
+        if isinstance(decision, Convert) and isinstance(choice, Recompute):
             ways = choice.ways(decision.block, site)
-            assert not isinstance(ways, Refusal)  # or the block were refused
-            asked[number] = whole_map(decision.block) or 0, ways
+            if not isinstance(ways, Refusal):
+                asked[number] = decision.block, ways
     made = list(decisions)
-    found = within(int(network * percent / 100), list(asked.values()))
-    for (number, (_, offered)), way in zip(asked.items(), found, strict=True):
-        block = decisions[number].block
+    offers = [(whole_map(block) or 0, ways) for block, ways in asked.values()]
+    found = within(int(network * percent / 100), offers)
+    for (number, (block, offered)), way in zip(asked.items(), found, strict=True):
         if way is not None:
             made[number] = _as(block, Recompute(), settled(way), plan.notes.get(block.name, ""))
         else:
             room = f"{percent:g} % of the network's, the limit, have no room for it"
             note = f"to make its map twice takes {offered[-1].macs:,} multiply-accumulates or more; {room}"
-            made[number] = Decision(block, UNCHANGED, plan.of(block), None, note=note)
+            made[number] = Keep(block, plan.of(block), None, note=note)
     return tuple(made)
 
 
@@ -62,23 +61,24 @@ def network_macs(parts: Iterable[Part | Site]) -> int:
     return sum(macs_of(node, part.scope.types) for part in parts for node in part.scope.index.nodes)
 
 
-def decide_block(block: Block, choice: Choice | None, site: Site, note: str = "") -> Decision:
+def decide_block(block: Pooling, choice: Choice | None, site: Site, note: str = "") -> Decided:
     """What becomes of one block. Raises `UsageError` where the choice was measured for another one."""
-    if block.refusal is not None:
-        return Decision(block, REFUSED, None, None, block.refusal)
-    if block.tiled is not None:
+    if isinstance(block, Refused):
+        return Refuse(block, None, refusal=block.refusal)
+    if isinstance(block, Tiled):
         note = f"is {block.tiled.already}; --retile does it anew"
-        return Decision(block, UNCHANGED, block.tiled, block.tiled.found(block, site), note=note)
+        return Keep(block, block.tiled, block.tiled.found(block, site), note=note)
     if choice is None:
-        return Decision(block, UNCHANGED, None, None, note=note or "the plan keeps its global mean")
+        return Keep(block, None, None, note=note or "the plan keeps its global mean")
     found = choice.settle(block, site)
     if isinstance(found, Refusal):
-        return Decision(block, REFUSED, choice if found.code == RECOMPUTE else None, None, found)
+        return Refuse(block, choice if found.code == RECOMPUTE else None, refusal=found)
     return _as(block, choice, found, note)
 
 
-def _as(block: Block, choice: Choice, found: Settled, note: str) -> Decision:
+def _as(block: Convertible, choice: Choice, found: Settled, note: str) -> Convert | Keep:
+    form = None if isinstance(found.form, OpenStrips) else found.form
     if found.kept:
-        return Decision(block, UNCHANGED, choice, found.form, note=found.note)
+        return Keep(block, choice, form, note=found.note)
     said = (note or found.note) if found.note else ""  # where there is nothing to say of it, notes are of no use
-    return Decision(block, CONVERTED, found.choice or choice, found.form, note=said, open_strips=found.open_strips)
+    return Convert(block, found.choice or choice, form, note=said, written=found.form)

@@ -12,7 +12,7 @@ from tse_onnx.decision.buffering import measure
 from tse_onnx.decision.decide import decide, network_macs
 from tse_onnx.decision.plan import Plan
 from tse_onnx.errors import CheckFailed, ModelError, UsageError
-from tse_onnx.passes.blocks.block import Block, convertible
+from tse_onnx.passes.blocks.block import Convertible, convertible
 from tse_onnx.passes.blocks.choice import Choice, Site
 from tse_onnx.passes.blocks.recompute import Recompute, settled, whole_map
 from tse_onnx.passes.reasons import Refusal
@@ -59,7 +59,7 @@ def exact_choices(analysis: Analysis, plan: Plan, opset: int, reduce: float) -> 
     return Plan(None, choices, {name: note for name, note in notes.items() if note})
 
 
-def _open_blocks(parts: Sequence[Part], opset: int) -> list[tuple[Block, Site]]:
+def _open_blocks(parts: Sequence[Part], opset: int) -> list[tuple[Convertible, Site]]:
     """The blocks that may still get a choice, each with where it stands."""
     sites = [(part, Site(part.scope, opset, False, part.blocks)) for part in parts]
     return [(block, site) for part, site in sites for block in convertible(part.blocks)]

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from tse_onnx.decision.analysis import InputShapes, analyse
 from tse_onnx.errors import UsageError
 from tse_onnx.files.source import ModelLike, open_model
-from tse_onnx.passes.blocks.block import KINDS, Block, Step
+from tse_onnx.passes.blocks.block import KINDS, Block, Pooling, Refused, Step, Tiled
 from tse_onnx.passes.forms.act import AcrossChannels, Alias, ChannelsLast, Keep, PointConvolution
 from tse_onnx.passes.forms.descriptor import Descriptor
 from tse_onnx.passes.graph.index import GraphIndex
@@ -56,7 +56,7 @@ def explain(model: ModelLike, node: str | None = None, *, input_shapes: InputSha
     return tuple(Story(block, tuple(_lines(scope, block))) for scope, block in pairs)
 
 
-def _names(index: GraphIndex, block: Block) -> Iterator[str]:
+def _names(index: GraphIndex, block: Pooling) -> Iterator[str]:
     yield block.name
     yield block.input
     positions = [block.squeeze.position, *(step.position for step in block.path)]
@@ -67,21 +67,21 @@ def _names(index: GraphIndex, block: Block) -> Iterator[str]:
         yield from index.nodes[position].output
 
 
-def _lines(scope: Scope, block: Block) -> Iterator[Line]:
+def _lines(scope: Scope, block: Pooling) -> Iterator[Line]:
     nodes = scope.index.nodes
     start = label(nodes[block.squeeze.position])
     shape = "?" if block.shape is None else " × ".join("?" if dim is None else str(dim) for dim in block.shape)
-    if block.path or block.scale or block.refusal is None:
-        opens = "takes the mean of each channel of" if block.tiled is None else block.tiled.opens
+    if block.path or block.scale:
+        opens = block.tiled.opens if isinstance(block, Tiled) else "takes the mean of each channel of"
         yield Line(start, f"{opens} {quoted(block.input)} ({shape})")
     for step in block.path:
         yield Line(label(nodes[step.position]), _does(step), _shown(step.act.result))
     if block.scale is not None:
         scaled = block.anatomy.map if block.anatomy is not None else block.input
         yield Line(label(nodes[block.scale.position]), f"multiplies the result with {quoted(scaled)}: the scale")
-    if block.refusal is not None:
+    if isinstance(block, Refused):
         yield Line(block.refusal.node or start, f"refused ({block.refusal.code}): {block.refusal.text}")
-    elif block.tiled is not None:
+    elif isinstance(block, Tiled):
         yield Line("", f"a block of kind {block.kind}, {block.tiled.already}")
     else:
         yield Line("", f"a block of kind {block.kind}, with {KINDS[block.kind]}; convertible")

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 from tse_onnx.decision.analysis import Analysis, InputShapes, Part, analyse, need_sizes
 from tse_onnx.decision.decide import decide
-from tse_onnx.decision.decision import CONVERTED, REFUSED, UNCHANGED, Decision
+from tse_onnx.decision.decision import CONVERTED, REFUSED, UNCHANGED, Convert, Decided, Keep, Refuse
 from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.selection import EVERYTHING, Selection, resolve
 from tse_onnx.files.source import Source
-from tse_onnx.passes.blocks.block import Block
+from tse_onnx.passes.blocks.block import Convertible, Pooling, Refused
 from tse_onnx.passes.graph.order import in_order
 from tse_onnx.passes.graph.scope import Body, Path
 from tse_onnx.passes.reasons import quoted
@@ -32,7 +32,7 @@ class Preparation:
 
     analysis: Analysis
     written: Analysis
-    decisions: tuple[Decision, ...]
+    decisions: tuple[Decided, ...]
     plan: Plan
     """What was decided by: the plan that was given, with the selection worked into it."""
 
@@ -78,27 +78,31 @@ def _prepared(
     return Preparation(analysis, written, tuple(map(_together, decisions, sized)), plan)
 
 
-def _log_decided(decisions: Collection[Decision]) -> None:
+def _log_decided(decisions: Collection[Decided]) -> None:
     counts = Counter(decision.status for decision in decisions)
     _log.info("decided: " + ", ".join(f"{counts[status]} {status}" for status in (CONVERTED, UNCHANGED, REFUSED)))
     if _log.isEnabledFor(logging.DEBUG):
         for decision in decisions:
-            if decision.block.refusal is not None:  # said where it was matched
+            if isinstance(decision.block, Refused):  # said where it was matched
                 continue
             why = decision.reason if decision.status != CONVERTED else str(decision.choice)
             _log.debug("%s: %s, %s", quoted(decision.block.name), decision.status, why)
 
 
-def _together(written: Decision, sized: Decision) -> Decision:
+def _together(written: Decided, sized: Decided) -> Decided:
     """A decision on the model as written, with the geometry that it has at the size of the report."""
     if sized.form is not None and sized.choice is not None and sized.choice.any_size:
         return sized
-    if written.open_strips is None:
-        return sized if written.status == REFUSED and sized.status == REFUSED else replace(written, block=sized.block)
-    return replace(written, block=sized.block, form=sized.form, status=CONVERTED)
+    if isinstance(written, Convert) and isinstance(sized.block, Convertible):
+        return replace(written, block=sized.block, form=written.form or sized.form)
+    if isinstance(written, Keep) and isinstance(sized, Keep):
+        return replace(written, block=sized.block)
+    if isinstance(written, Refuse) and not isinstance(sized, Refuse):
+        return replace(written, block=sized.block)
+    return sized
 
 
-def in_data_flow(parts: Iterable[Part]) -> tuple[Block, ...]:
+def in_data_flow(parts: Iterable[Part]) -> tuple[Pooling, ...]:
     """The blocks in the order in which data reach them: a body's where its node stands, those of functions last."""
     places: dict[Path, dict[int, int]] = {}
     keyed = []

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from tse_onnx.decision.plan import Plan
 from tse_onnx.errors import UsageError
-from tse_onnx.passes.blocks.block import Block
+from tse_onnx.passes.blocks.block import Block, Refused
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.passes.blocks.tiling import Tiling
 from tse_onnx.passes.reasons import quoted
@@ -56,7 +56,7 @@ def resolve(blocks: Sequence[Block], plan: Plan, selection: Selection) -> Plan:
     if not selection:
         return plan
     choices, notes = dict(plan.choices), dict(plan.notes)
-    open_blocks = [block for block in blocks if block.refusal is None]
+    open_blocks = [block for block in blocks if not isinstance(block, Refused)]
     for height, rows in selection.stages:
         for block in _of_height(height, open_blocks, plan):
             choices[block.name] = _with_rows(plan.of(block), plan.default, rows)
@@ -123,10 +123,10 @@ def _matching(pattern: str, blocks: Sequence[Block], option: str) -> list[Block]
     """The blocks that a name or a pattern stands for."""
     exact = [block for block in blocks if block.name == pattern]
     if exact:
-        if exact[0].refusal is not None and option == "--rows":
+        if isinstance(exact[0], Refused) and option == "--rows":
             raise UsageError(f"{option} names {quoted(pattern)}, which cannot be tiled: {exact[0].reason}")
         return exact
-    found = [block for block in blocks if block.refusal is None and fnmatch.fnmatchcase(block.name, pattern)]
+    found = [block for block in blocks if not isinstance(block, Refused) and fnmatch.fnmatchcase(block.name, pattern)]
     if not found:
         what = "matches no block" if any(letter in pattern for letter in "*?[") else "is no block of the model"
         raise UsageError(f"{option}: {quoted(pattern)} {what}{_nearest(pattern, blocks)}")

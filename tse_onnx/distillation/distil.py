@@ -14,7 +14,7 @@ from tse_onnx.data.choice import Data, PathLike
 from tse_onnx.data.samples import Samples
 from tse_onnx.decision.analysis import input_types
 from tse_onnx.decision.decide import decide
-from tse_onnx.decision.decision import CONVERTED
+from tse_onnx.decision.decision import Convert
 from tse_onnx.decision.plan import Plan
 from tse_onnx.distillation.needs import need_torch
 from tse_onnx.distillation.result import DistilResult
@@ -102,7 +102,7 @@ def _combination(network: Network, plan: Plan) -> Combination:
         if name not in known:
             raise UsageError(f"the plan names {quoted(name)}, which is no block of the model")
     decisions = decide(network.analysis.parts, plan, network.source.opset)
-    found = combined((one.block.name, one.choice) for one in decisions if one.status == CONVERTED)
+    found = combined((one.block.name, one.choice) for one in decisions if isinstance(one, Convert))
     if not any(isinstance(choice, Tiling) and choice.squeeze == RUNNING for _, choice in found):
         raise UsageError(
             "the plan has no running squeeze, whose slopes and offsets could be trained: "

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tse_onnx.errors import ModelError
-from tse_onnx.passes.blocks.block import Block
+from tse_onnx.passes.blocks.block import Convertible
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.passes.blocks.tiling import RUNNING, Calibration, Running, Tiling
 from tse_onnx.passes.reasons import quoted
@@ -40,9 +40,9 @@ class Knob:
     free: Tensor
 
     @classmethod
-    def of(cls, block: Block, choice: Choice | None) -> Knob | None:
+    def of(cls, block: Convertible, choice: Choice | None) -> Knob | None:
         """The knob of a block with this choice, None where there is nothing to train."""
-        if not isinstance(choice, Tiling) or choice.squeeze != RUNNING or block.anatomy is None:
+        if not isinstance(choice, Tiling) or choice.squeeze != RUNNING:
             return None
         cover = choice.cover([extent or 0 for extent in block.extents])
         if not isinstance(cover, Running) or cover.covers_map or block.channels is None:

@@ -18,14 +18,14 @@ from onnx import ModelProto
 
 from tse_onnx.data.choice import Data, PathLike
 from tse_onnx.decision.analysis import InputShapes
-from tse_onnx.decision.decision import CONVERTED
+from tse_onnx.decision.decision import Convert
 from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.selection import EVERYTHING, Selection
 from tse_onnx.errors import ModelError
 from tse_onnx.evaluation.evaluate import Subject
 from tse_onnx.evaluation.run import Contender, Progress, Runner, batches
 from tse_onnx.files.source import ModelLike
-from tse_onnx.passes.blocks.block import Anatomy, Block
+from tse_onnx.passes.blocks.block import Convertible
 from tse_onnx.passes.blocks.tiling import Cover, Region, Running
 from tse_onnx.passes.graph.index import GraphIndex
 from tse_onnx.passes.search.match import DEFAULT_KINDS
@@ -105,7 +105,7 @@ def correlate(
     meters = [
         _BlockMeter(one.block, str(one.tiling), one.cover, model, index, reference)
         for one in subject.made.decisions
-        if one.status == CONVERTED and one.cover is not None and one.block.name in own
+        if isinstance(one, Convert) and one.cover is not None and one.block.name in own
     ]
     names = list(dict.fromkeys(name for meter in meters for name in meter.names))
     computed = [name for name in names if name not in index.inputs]
@@ -122,11 +122,10 @@ class _BlockMeter:
     """Adds up the moments of one block's tiles."""
 
     def __init__(
-        self, block: Block, tiling: str, cover: Cover, model: ModelProto, index: GraphIndex, reference: Contender
+        self, block: Convertible, tiling: str, cover: Cover, model: ModelProto, index: GraphIndex, reference: Contender
     ) -> None:
-        assert block.anatomy is not None
         self._block, self._tiling = block, tiling
-        self._anatomy: Anatomy = block.anatomy
+        self._anatomy = block.anatomy
         self._regions = [source for source, _ in cover.pieces()]
         self._calibration = cover.calibration if isinstance(cover, Running) else None
         self._sizes = size_probes(cover, block, index)

@@ -12,7 +12,7 @@ from tse_onnx.data.choice import Data, PathLike
 from tse_onnx.data.presets import preprocess_of
 from tse_onnx.decision.analysis import InputShapes, analyse, fed_inputs
 from tse_onnx.decision.buffering import measure
-from tse_onnx.decision.decision import CONVERTED, REFUSED, Decision
+from tse_onnx.decision.decision import Convert, Keep, Refuse
 from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.preparation import Preparation, in_data_flow, prepare
 from tse_onnx.decision.selection import EVERYTHING, Selection
@@ -20,7 +20,7 @@ from tse_onnx.errors import ModelError, UsageError
 from tse_onnx.evaluation.result import Evaluation, ModelScores, StageScores
 from tse_onnx.evaluation.run import Contender, Progress, common_types, compare
 from tse_onnx.files.source import ModelLike, Source, open_model
-from tse_onnx.passes.blocks.block import KINDS
+from tse_onnx.passes.blocks.block import KINDS, Tiled
 from tse_onnx.passes.graph.types import TensorType, tensor_type
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.search.match import DEFAULT_KINDS
@@ -142,7 +142,7 @@ def marks_of(converted: Source, original: Source) -> Plan:
 
     Raises `ModelError` where there are no marks, or blocks that the original has not.
     """
-    choices = {block.name: block.tiled for block in analyse(converted, None, KINDS).blocks if block.tiled is not None}
+    choices = {block.name: block.tiled for block in analyse(converted, None, KINDS).blocks if isinstance(block, Tiled)}
     if not choices:
         raise ModelError(f"{converted.title} has no converted block that says how it was tiled; give a plan or --rows")
     names = {block.name for block in analyse(original, None, KINDS).blocks}
@@ -155,8 +155,8 @@ def marks_of(converted: Source, original: Source) -> Plan:
 def stages_of(made: Preparation) -> list[tuple[StageScores, Plan | None]]:
     """The stages in data-flow order, not scored yet, each with the plan that converts it alone, or None where that
     changes nothing."""
-    decisions = {decision.block.name: decision for decision in made.decisions if decision.status != REFUSED}
-    stages: dict[tuple[int, ...], list[Decision]] = {}
+    decisions = {decision.block.name: decision for decision in made.decisions if not isinstance(decision, Refuse)}
+    stages: dict[tuple[int, ...], list[Convert | Keep]] = {}
     for block in in_data_flow(made.analysis.parts):
         if block.name in decisions:
             extents = tuple(extent or 0 for extent in decisions[block.name].block.extents)
@@ -166,6 +166,6 @@ def stages_of(made: Preparation) -> list[tuple[StageScores, Plan | None]]:
         names = [decision.block.name for decision in of_stage]
         totals = measure(of_stage).totals
         stage = StageScores(extents, tuple(names), totals.converted, totals.before, totals.after, ())
-        changed = {one.block.name: made.plan.of(one.block) for one in of_stage if one.status == CONVERTED}
+        changed = {one.block.name: made.plan.of(one.block) for one in of_stage if isinstance(one, Convert)}
         found.append((stage, Plan(None, changed) if changed else None))
     return found

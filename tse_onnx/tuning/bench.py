@@ -14,7 +14,7 @@ import onnx
 
 from tse_onnx.data.feed import Feed
 from tse_onnx.data.samples import Samples
-from tse_onnx.passes.blocks.block import Block
+from tse_onnx.passes.blocks.block import Convertible
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.runtime.ort import VERSION as ORT_VERSION
 from tse_onnx.timing import phase
@@ -82,7 +82,7 @@ class Bench:
         """What every choice for every block costs alone."""
         network, opset = self.network, self.network.source.opset
         facts = facts_on(network, self._told("watching gates and means"))
-        offered: list[tuple[Block, str, list[Choice | None]]] = []
+        offered: list[tuple[Convertible, str, list[Choice | None]]] = []
         for block in network.blocks:
             fact = facts.get(block.name, Facts(None, None))
             why, frozen = self._freezing(fact.gate)

@@ -18,7 +18,7 @@ from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.preparation import Preparation
 from tse_onnx.errors import ModelError
 from tse_onnx.files.source import Source
-from tse_onnx.passes.blocks.block import Anatomy, Block, convertible
+from tse_onnx.passes.blocks.block import Convertible, convertible
 from tse_onnx.passes.blocks.choice import Choice, Site
 from tse_onnx.passes.edit.excerpt import excerpt
 from tse_onnx.passes.edit.splice import Edit
@@ -68,7 +68,7 @@ class Network:
         self.analysis: Analysis = analyse(source, input_shapes, kinds)
         need_sizes(self.analysis)
         self.source, self._threads = source, threads
-        self.blocks: tuple[Block, ...] = convertible(self.analysis.blocks)
+        self.blocks: tuple[Convertible, ...] = convertible(self.analysis.blocks)
         self._folder = source.folder
         self._observer: Session | None = None
         self._main = {block.name: block for block in convertible(self.analysis.parts[0].blocks)}
@@ -151,7 +151,7 @@ class Network:
 
     def place(self, name: str) -> int:
         """Where in the order of execution a block begins."""
-        anatomy = _anatomy(self._main[name])
+        anatomy = self._main[name].anatomy
         return min(self._rank[position] for position in anatomy.squeeze.nodes)
 
     @cached_property
@@ -202,9 +202,7 @@ class Network:
 
     def scaled(self, name: str) -> str:
         """The value that a block makes."""
-        scale = self._main[name].scale
-        assert scale is not None
-        return scale.output
+        return self._main[name].scale.output
 
     def behind(self, name: str, values: Values) -> Stretch:
         """Everything behind a block: from what it scales, and the cut before it, to the outputs that it reaches."""
@@ -214,7 +212,7 @@ class Network:
         position = self.analysis.main.index.producer(output)
         return position is not None and self._rank[position] >= self.place(name)
 
-    def _edit(self, block: Block, choice: Choice | None) -> Edit | None:
+    def _edit(self, block: Convertible, choice: Choice | None) -> Edit | None:
         form = decide_block(block, choice, Site(self.analysis.main, self.source.opset)).form
         return None if form is None else lower(block, form, self.analysis.main, self._taken, Style(folding=False))
 
@@ -255,14 +253,14 @@ def facts_on(network: Network, feeds: Iterable[Feed]) -> dict[str, Facts]:
     return {name: Facts(gate_of(np.concatenate(gates)), means[name]) for name, gates in seen.items()}
 
 
-def _seen(block: Block) -> tuple[str, str]:
-    anatomy = _anatomy(block)
+def _seen(block: Convertible) -> tuple[str, str]:
+    anatomy = block.anatomy
     return anatomy.gate, anatomy.squeeze.input
 
 
-def _gates(block: Block, values: Values) -> np.ndarray:
+def _gates(block: Convertible, values: Values) -> np.ndarray:
     """Whatever axes of extent one a gate has, its samples and channels."""
-    anatomy, channels = _anatomy(block), block.channels or 1
+    anatomy, channels = block.anatomy, block.channels or 1
     gate = np.asarray(values[anatomy.gate], np.float64)
     samples = values[anatomy.squeeze.input].shape[0]
     if gate.ndim == len(anatomy.map_axes):
@@ -271,17 +269,11 @@ def _gates(block: Block, values: Values) -> np.ndarray:
     return np.broadcast_to(gate.reshape(-1, gate.shape[-1]), (samples, channels))
 
 
-def _row_means(block: Block, values: Values) -> np.ndarray:
-    squeeze = _anatomy(block).squeeze
+def _row_means(block: Convertible, values: Values) -> np.ndarray:
+    squeeze = block.anatomy.squeeze
     array = np.moveaxis(values[squeeze.input], (squeeze.channel, squeeze.spatial[0]), (1, 2))
     means: np.ndarray = array.reshape(*array.shape[:3], -1).astype(np.float64).mean(axis=3)
     return means
-
-
-def _anatomy(block: Block) -> Anatomy:
-    if block.anatomy is None:
-        raise ModelError(f"block {block.name} has no anatomy")
-    return block.anatomy
 
 
 def _type(array: np.ndarray) -> TensorType:

@@ -14,6 +14,7 @@ from tse_onnx.decision.analysis import input_types
 from tse_onnx.decision.plan import Plan
 from tse_onnx.errors import DataError, ModelError, UsageError
 from tse_onnx.files.source import ModelLike, open_model
+from tse_onnx.passes.blocks.block import Tiled
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.passes.blocks.frozen import Frozen
 from tse_onnx.tuning.bench import bench_of
@@ -92,7 +93,7 @@ def tune(
 def _opened(model: ModelLike, data: Data, settings: Settings) -> tuple[Network, Samples]:
     network = Network(open_model(model), settings.input_shapes, settings.kinds, settings.threads)
     if not network.blocks:
-        tiled = any(block.tiled for block in network.analysis.blocks)
+        tiled = any(isinstance(block, Tiled) for block in network.analysis.blocks)
         why = "its blocks are tiled already: restore it first" if tiled else "tse-onnx inspect says why"
         raise ModelError(f"{network.source.title} has no squeeze-and-excite block to choose for; {why}")
     return network, data.samples(input_types(network.analysis))

@@ -19,10 +19,10 @@ import numpy as np
 
 from tse_onnx.data.feed import Feed
 from tse_onnx.errors import ModelError
-from tse_onnx.passes.blocks.block import Anatomy, Block
+from tse_onnx.passes.blocks.block import Anatomy, Convertible
 from tse_onnx.passes.blocks.choice import Form
 from tse_onnx.passes.blocks.recompute import Recomputed
-from tse_onnx.passes.blocks.tiling import Cut, Running, Tile, Window
+from tse_onnx.passes.blocks.tiling import Cover, Running, Tile
 from tse_onnx.passes.graph.index import GraphIndex, captured
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.runtime.session import Session
@@ -42,16 +42,14 @@ class FlatCheck:
     skipped: str = ""
 
 
-def check_flat(form: Form, original: Original, converted: Original, block: Block, values: Feed) -> FlatCheck:
+def check_flat(form: Form, original: Original, converted: Original, block: Convertible, values: Feed) -> FlatCheck:
     """Compare both models on a map of the size that `values` has, constant along the axes that `form` tiles."""
     if isinstance(form, Recomputed):
         return FlatCheck(block.name, skipped="compared bit for bit from what is held on")
-    if not isinstance(form, Cut):
+    if not isinstance(form, Cover):
         return FlatCheck(block.name, skipped=f"{form} is meant to be another one")
     if isinstance(form, Running) and form.calibration is not None:
         return FlatCheck(block.name, skipped="a calibrated squeeze is meant to give other means")
-    assert block.anatomy is not None
-    assert block.scale is not None
     output, anatomy = block.scale.output, block.anatomy
     others = {name: values[name] for name in size_probes(form, block, original.index)} | dict(original.arguments)
     source = common_source(original.index, block.input, output, others)
@@ -109,12 +107,11 @@ def _rank(index: GraphIndex, name: str) -> int:
     return 1 if position is None else -position
 
 
-def _tiled(anatomy: Anatomy, cover: Cut) -> set[str]:
+def _tiled(anatomy: Anatomy, cover: Cover) -> set[str]:
     """The axes along which the descriptors of a cover differ, or along which its strip is cut."""
     letters = [anatomy.input_axes[axis] for axis in anatomy.squeeze.spatial]
     if isinstance(cover, Tile):
         return {letter for letter, many in zip(letters, cover.grid, strict=True) if many > 1}
-    assert isinstance(cover, (Window, Running))
     return {letters[cover.axis]}
 
 

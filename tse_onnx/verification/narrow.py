@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, numpy_helper
 
-from tse_onnx.passes.blocks.block import Block
+from tse_onnx.passes.blocks.block import Convertible
 from tse_onnx.passes.blocks.choice import Form
 from tse_onnx.passes.blocks.tiling import Running
 from tse_onnx.passes.edit.excerpt import Excerpt, excerpt
@@ -39,12 +39,11 @@ class NarrowCheck:
     unknown: str = ""
 
 
-def check_narrow(form: Form, converted: GraphIndex, block: Block, x: np.ndarray) -> NarrowCheck | None:
+def check_narrow(form: Form, converted: GraphIndex, block: Convertible, x: np.ndarray) -> NarrowCheck | None:
     """Compute the means of `x`, the pooled map, as the converted graph does; None where it adds up no rows in half
     precision."""
     if block.dtype not in _HALF or not isinstance(form, Running):
         return None
-    assert block.anatomy is not None
     squeeze = block.anatomy.squeeze
     dtype = onnx.helper.tensor_dtype_to_np_dtype(block.dtype)
     part = excerpt(converted, {squeeze.input}, [squeeze.output])

@@ -23,7 +23,7 @@ from onnx import ModelProto
 
 from tse_onnx.data.feed import Feed
 from tse_onnx.errors import ModelError
-from tse_onnx.passes.blocks.block import Anatomy, Block
+from tse_onnx.passes.blocks.block import Anatomy, Convertible
 from tse_onnx.passes.blocks.choice import Form
 from tse_onnx.passes.blocks.fold_gate import fold_of
 from tse_onnx.passes.blocks.frozen import Frozen
@@ -70,68 +70,65 @@ class Original:
 
 
 @singledispatch
-def probes(form: object, block: Block, index: GraphIndex) -> tuple[str, ...]:
+def probes(form: object, block: Convertible, index: GraphIndex) -> tuple[str, ...]:
     """The values of the converted model that the oracle compares or starts from."""
-    assert block.scale is not None
     return (start(form, block), block.scale.output)
 
 
 @probes.register
-def _(form: Cut, block: Block, index: GraphIndex) -> tuple[str, ...]:
-    anatomy = _anatomy(block)
-    assert block.scale is not None
+def _(form: Cut, block: Convertible, index: GraphIndex) -> tuple[str, ...]:
+    anatomy = block.anatomy
     return (anatomy.root, anatomy.squeeze.input, anatomy.map, block.scale.output)
 
 
 @probes.register
-def _(form: Frozen, block: Block, index: GraphIndex) -> tuple[str, ...]:
+def _(form: Frozen, block: Convertible, index: GraphIndex) -> tuple[str, ...]:
     return _ends(block, index)
 
 
 @singledispatch
-def start(form: object, block: Block) -> str:
+def start(form: object, block: Convertible) -> str:
     """The value that a block in this form begins with."""
-    return _anatomy(block).root
+    return block.anatomy.root
 
 
 @start.register
-def _(form: Recomputed, block: Block) -> str:
+def _(form: Recomputed, block: Convertible) -> str:
     return form.held
 
 
 @singledispatch
-def size_probes(form: object, block: Block, index: GraphIndex) -> tuple[str, ...]:
+def size_probes(form: object, block: Convertible, index: GraphIndex) -> tuple[str, ...]:
     """The computed sizes that the original block reads: taken from a run of the original model."""
     return ()
 
 
 @size_probes.register
-def _(form: Cut, block: Block, index: GraphIndex) -> tuple[str, ...]:
+def _(form: Cut, block: Convertible, index: GraphIndex) -> tuple[str, ...]:
     return tuple(
         name
-        for step in _anatomy(block).steps
+        for step in block.anatomy.steps
         for slot, name in enumerate(index.nodes[step.position].input)
         if slot == SHAPE_SLOTS.get(index.nodes[step.position].op_type) and name and not index.is_constant(name)
     )
 
 
-def _ends(block: Block, index: GraphIndex) -> tuple[str, str]:
+def _ends(block: Convertible, index: GraphIndex) -> tuple[str, str]:
     """What a block with a frozen gate starts from, and what it makes: with the convolution that the gate went into."""
-    assert block.scale is not None
     fold = fold_of(block, index)
-    return (_anatomy(block).map, block.scale.output) if fold is None else (fold.source, fold.target)
+    return (block.anatomy.map, block.scale.output) if fold is None else (fold.source, fold.target)
 
 
 @size_probes.register
-def _(form: Recomputed, block: Block, index: GraphIndex) -> tuple[str, ...]:
-    anatomy = _anatomy(block)
+def _(form: Recomputed, block: Convertible, index: GraphIndex) -> tuple[str, ...]:
+    anatomy = block.anatomy
     positions = (*form.nodes, *anatomy.squeeze.nodes, *(step.position for step in anatomy.steps))
     read = dict.fromkeys(name for position in positions for name in index.nodes[position].input if name)
     return tuple(name for name in read if index.is_size(name) and not index.is_constant(name))
 
 
 @singledispatch
-def check_block(form: object, original: Original, converted: Original, block: Block, values: Feed) -> BlockCheck:
+def check_block(form: object, original: Original, converted: Original, block: Convertible, values: Feed) -> BlockCheck:
     """Compare what the converted block makes with what the original's own nodes make in this form.
 
     `values` holds the `probes` of the converted model and the `size_probes` of the original. A form without a judge of
@@ -145,13 +142,12 @@ def check_block(form: object, original: Original, converted: Original, block: Bl
 
 @check_block.register
 def _check_recomputed(
-    form: Recomputed, original: Original, converted: Original, block: Block, values: Feed
+    form: Recomputed, original: Original, converted: Original, block: Convertible, values: Feed
 ) -> BlockCheck:
     """The same bit for bit, unless the means of rows come first: then as near as sums in another order."""
     if not form.cascade:
         return check_block.dispatch(object)(form, original, converted, block, values)
-    assert block.scale is not None
-    anatomy, output = _anatomy(block), block.scale.output
+    anatomy, output = block.anatomy, block.scale.output
     expected, made = (_made(model, form, block, values, original) for model in (original, converted))
     feed = _fed(form, block, values, original)
     root = _run_alone(original, feed, anatomy.root)
@@ -163,13 +159,12 @@ def _check_recomputed(
     return _checked(block, compared, None)
 
 
-def _made(model: Original, form: object, block: Block, values: Feed, original: Original) -> np.ndarray:
+def _made(model: Original, form: object, block: Convertible, values: Feed, original: Original) -> np.ndarray:
     """What a block makes that runs alone in `model`, from what it begins with."""
-    assert block.scale is not None
     return _run_alone(model, _fed(form, block, values, original), block.scale.output)
 
 
-def _fed(form: object, block: Block, values: Feed, original: Original) -> Feed:
+def _fed(form: object, block: Convertible, values: Feed, original: Original) -> Feed:
     """What a block begins with that runs alone."""
     names = (start(form, block), *size_probes(form, block, original.index))
     return {name: values[name] for name in names} | dict(original.arguments)
@@ -194,11 +189,10 @@ def _strange(values: np.ndarray) -> int:
 
 
 @check_block.register(Cut)
-def _check_tiles(cover: Cover, original: Original, converted: Original, block: Block, values: Feed) -> BlockCheck:
+def _check_tiles(cover: Cover, original: Original, converted: Original, block: Convertible, values: Feed) -> BlockCheck:
     """The original block for each tile."""
-    assert block.scale is not None
     y = values[block.scale.output]
-    anatomy = _anatomy(block)
+    anatomy = block.anatomy
     if tuple(y.shape[anatomy.map_axes.index(letter)] for letter in _letters(anatomy)) != cover.extents:
         return BlockCheck(block.name, float("inf"), 0.0)
     by_crop = isinstance(cover, Tile) and _takes_any_size(anatomy, original.index)
@@ -216,16 +210,16 @@ def _check_tiles(cover: Cover, original: Original, converted: Original, block: B
     return _checked(block, compared, gates.spread())
 
 
-def _comparison(original: Original, block: Block, axes: str, made: np.ndarray) -> Comparison:
+def _comparison(original: Original, block: Convertible, axes: str, made: np.ndarray) -> Comparison:
     return Comparison(axes, made.dtype, is_quantised(block, original.index))
 
 
-def is_quantised(block: Block, index: GraphIndex) -> bool:
+def is_quantised(block: Convertible, index: GraphIndex) -> bool:
     """Whether a quantiser stands on the way to the gate."""
-    return any(index.nodes[step.position].op_type == "QuantizeLinear" for step in _anatomy(block).steps)
+    return any(index.nodes[step.position].op_type == "QuantizeLinear" for step in block.anatomy.steps)
 
 
-def _checked(block: Block, compared: Comparison, spread: Spread | None) -> BlockCheck:
+def _checked(block: Convertible, compared: Comparison, spread: Spread | None) -> BlockCheck:
     return BlockCheck(
         block.name, compared.error, compared.tolerance, compared.elements, compared.not_finite,
         None if spread is None else spread.largest, None if spread is None else spread.told_apart,
@@ -233,9 +227,11 @@ def _checked(block: Block, compared: Comparison, spread: Spread | None) -> Block
 
 
 @check_block.register
-def _check_frozen(frozen: Frozen, original: Original, converted: Original, block: Block, values: Feed) -> BlockCheck:
+def _check_frozen(
+    frozen: Frozen, original: Original, converted: Original, block: Convertible, values: Feed
+) -> BlockCheck:
     """The original's own nodes, fed with the constants in place of the gate."""
-    anatomy, (source, target) = _anatomy(block), _ends(block, original.index)
+    anatomy, (source, target) = block.anatomy, _ends(block, original.index)
     given, made = values[source], values[target]
     shape = [-1 if axis == "C" else 1 for axis in anatomy.map_axes]
     feed = {source: given, anatomy.gate: np.array(frozen.gate, given.dtype).reshape(shape), **original.arguments}
@@ -245,11 +241,6 @@ def _check_frozen(frozen: Frozen, original: Original, converted: Original, block
     compared = _comparison(original, block, anatomy.map_axes, made)
     compared.add(made, reference, lambda: (run[target] for run in shaken.runs(feed, [target], {})))
     return _checked(block, compared, None)
-
-
-def _anatomy(block: Block) -> Anatomy:
-    assert block.anatomy is not None
-    return block.anatomy
 
 
 def _letters(anatomy: Anatomy) -> str:
@@ -278,10 +269,9 @@ def _size_operands(index: GraphIndex, position: int) -> Iterator[str]:
         yield node.input[slot]
 
 
-def _by_crops(original: Original, block: Block, cover: Cover, values: Feed) -> Iterator[Piece]:
+def _by_crops(original: Original, block: Convertible, cover: Cover, values: Feed) -> Iterator[Piece]:
     """The original block on every tile of its input."""
-    assert block.scale is not None
-    anatomy, output = _anatomy(block), block.scale.output
+    anatomy, output = block.anatomy, block.scale.output
     x = values[anatomy.root]
     wanted = (output, anatomy.gate)
     alone = block_alone(original, {anatomy.root: x, **original.arguments}, *wanted)
@@ -306,9 +296,9 @@ def _by_crops(original: Original, block: Block, cover: Cover, values: Feed) -> I
         )
 
 
-def _by_means(original: Original, block: Block, cover: Cover, values: Feed) -> Iterator[Piece]:
+def _by_means(original: Original, block: Convertible, cover: Cover, values: Feed) -> Iterator[Piece]:
     """The gates that the original block gives for each tile's mean, times what they scale there."""
-    anatomy = _anatomy(block)
+    anatomy = block.anatomy
     scaled, gates = values[anatomy.map], _GateOfMean(original, block, cover, values)
     for number, (source, target) in enumerate(cover.pieces()):
         mean, change = gates.mean(source, number)
@@ -333,9 +323,9 @@ def _scaled(values: np.ndarray, place: tuple[slice, ...], gate: np.ndarray) -> n
         return np.asarray(values[place] * spread[place])
 
 
-def _gate_of_all(original: Original, block: Block, cover: Cover, values: Feed) -> np.ndarray:
+def _gate_of_all(original: Original, block: Convertible, cover: Cover, values: Feed) -> np.ndarray:
     """The gate of the whole map, by sample and channel."""
-    anatomy, gates = _anatomy(block), _GateOfMean(original, block, cover, values)
+    anatomy, gates = block.anatomy, _GateOfMean(original, block, cover, values)
     mean, _ = gates.mean(tuple(slice(0, extent) for extent in cover.extents), 0)
     return _by_channel(gates.gate(mean), values[anatomy.map].shape, anatomy.map_axes)
 
@@ -353,8 +343,8 @@ class _GateOfMean:
     """What the original block makes of a mean: it is fed with a map that is that mean everywhere, of one pixel where
     its nodes do not want the whole size."""
 
-    def __init__(self, original: Original, block: Block, cover: Cover, values: Feed) -> None:
-        self._anatomy, self._cover = _anatomy(block), cover
+    def __init__(self, original: Original, block: Convertible, cover: Cover, values: Feed) -> None:
+        self._anatomy, self._cover = block.anatomy, cover
         self._x = values[self._anatomy.squeeze.input]
         sizes = {name: values[name] for name in size_probes(cover, block, original.index)}
         self._others = sizes | dict(original.arguments)
@@ -425,12 +415,11 @@ def block_alone(original: Original, feeds: Feed, *outputs: str) -> ModelProto:
 
 
 def inner_values(
-    form: Form, original: Original, converted: Original, scope: Scope, block: Block, seed: int, threads: int
+    form: Form, original: Original, converted: Original, scope: Scope, block: Convertible, seed: int, threads: int
 ) -> tuple[Original, Feed]:
     """What `check_block` needs for a block inside a body or function, which no run of the whole model lets one see:
     both blocks run alone, on seeded noise."""
-    assert block.scale is not None
-    anatomy = _anatomy(block)
+    anatomy = block.anatomy
     random = np.random.default_rng(seed)
     begin = start(form, block)
     sizes = dict(zip(_letters(anatomy), (extent or 1 for extent in block.extents), strict=True))

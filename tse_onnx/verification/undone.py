@@ -13,7 +13,7 @@ import onnx
 from onnx import ModelProto, TensorProto
 
 from tse_onnx.errors import TseError
-from tse_onnx.passes.blocks.block import KINDS
+from tse_onnx.passes.blocks.block import KINDS, convertible
 from tse_onnx.passes.blocks.tiling import Tiling
 from tse_onnx.passes.edit.excerpt import excerpt
 from tse_onnx.passes.edit.record import Record
@@ -52,10 +52,9 @@ def check_undone(given: ModelProto, undone: Undone, folder: Path | None) -> None
 def _found(record: Record, after: Scope) -> bool:
     """Whether the search, which knows nothing of records, takes what was put back for a block on the same values."""
     return any(
-        block.refusal is None and block.input == record.story["input"]
-        and block.scale is not None and block.scale.output == record.story["scale"]
-        for block in find(after, frozenset(KINDS))
-    )  # fmt: skip
+        block.input == record.story["input"] and block.scale.output == record.story["scale"]
+        for block in convertible(find(after, frozenset(KINDS)))
+    )
 
 
 def _same(

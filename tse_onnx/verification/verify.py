@@ -17,11 +17,11 @@ from tse_onnx.data.feed import Feed
 from tse_onnx.data.samples import Samples
 from tse_onnx.decision.analysis import Analysis, input_types
 from tse_onnx.decision.decide import decide
-from tse_onnx.decision.decision import CONVERTED, Decision
+from tse_onnx.decision.decision import Convert, Decided
 from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.preparation import Preparation
 from tse_onnx.errors import CheckFailed, ModelError
-from tse_onnx.passes.blocks.block import Block
+from tse_onnx.passes.blocks.block import Convertible, convertible
 from tse_onnx.passes.blocks.choice import Form
 from tse_onnx.passes.blocks.tiling import Tiling
 from tse_onnx.passes.edit.splice import Change
@@ -55,8 +55,8 @@ class Found:
     half: NarrowCheck | None
 
 
-Tiled = tuple[Block, Form]
-Group = tuple[Tiled, ...]
+Changed = tuple[Convertible, Form]
+Group = tuple[Changed, ...]
 
 # Bytes of maps, feeds and outputs that are held at once, as far as a single one leaves the choice.
 _ROOM = 256 * 2**20
@@ -128,7 +128,7 @@ def _outside(
 def _full_rows(analysis: Analysis) -> Check:
     tallest = max((block.extents[0] or 1 for block in analysis.blocks if block.extents), default=1)
     decided = decide(analysis.parts, Plan(Tiling(max(tallest, 1))), analysis.source.opset)
-    changed = [decision.block.name for decision in decided if decision.status == CONVERTED]
+    changed = [decision.block.name for decision in decided if isinstance(decision, Convert)]
     if changed:
         return Check("full-rows", False, f"blocks would change although one tile covers them: {', '.join(changed)}")
     return Check("full-rows", True, "with as many rows as the tallest map the model is unchanged")
@@ -161,7 +161,7 @@ def _valid(analysis: Analysis, converted: ModelProto, changes: Sequence[Change])
 def _numbers(
     analysis: Analysis,
     converted: ModelProto,
-    decisions: Sequence[Decision],
+    decisions: Sequence[Decided],
     inputs: Samples,
     folders: tuple[Path | None, Path | None],
     threads: int,
@@ -179,9 +179,9 @@ def _numbers(
     forms = {
         decision.block.name: decision.form
         for decision in decisions
-        if decision.status == CONVERTED and decision.form is not None
+        if isinstance(decision, Convert) and decision.form is not None
     }
-    tiled = [(block, forms[block.name]) for block in analysis.parts[0].blocks if block.name in forms]
+    tiled = [(block, forms[block.name]) for block in convertible(analysis.parts[0].blocks) if block.name in forms]
     sizes = _computed(index, (name for block, form in tiled for name in size_probes(form, block, index)))
     original = Original(source, index, folders[0], deadline=deadline)
     written_index = GraphIndex.of_graph(written.graph)
@@ -232,7 +232,7 @@ def _numbers(
 
 
 def _found(
-    form: Form, original: Original, converted: Original, written: GraphIndex, block: Block, values: Feed
+    form: Form, original: Original, converted: Original, written: GraphIndex, block: Convertible, values: Feed
 ) -> Found:
     """Every check of one block. `written` is the index of the converted graph in the model's own types."""
     check = check_block(form, original, converted, block, values)
@@ -265,10 +265,10 @@ def _windows(
         yield window
 
 
-def _groups(tiled: Iterable[Tiled], index: GraphIndex, feed: Feed) -> list[Group]:
+def _groups(tiled: Iterable[Changed], index: GraphIndex, feed: Feed) -> list[Group]:
     """The blocks in groups whose maps there is room for at once; at least one group."""
     batch = max((len(array) for array in feed.values() if array.ndim), default=1)
-    groups: list[list[Tiled]] = [[]]
+    groups: list[list[Changed]] = [[]]
     held = 0
     for block, form in tiled:
         size = _map_bytes(block, batch) * len(set(probes(form, block, index)))
@@ -280,7 +280,7 @@ def _groups(tiled: Iterable[Tiled], index: GraphIndex, feed: Feed) -> list[Group
     return [tuple(group) for group in groups]
 
 
-def _map_bytes(block: Block, batch: int) -> int:
+def _map_bytes(block: Convertible, batch: int) -> int:
     """The size of the map that a block scales, for a dynamic batch that is `batch`."""
     shape = (*(block.shape or ())[:1], block.channels, *block.extents)
     elements = math.prod(size or (1 if axis else batch) for axis, size in enumerate(shape))
@@ -308,7 +308,7 @@ def _inner(
     for part, was, now, own in zip(analysis.parts[1:], *every, strict=True):
         before = Original(source, was.index, folders[0], deadline=deadline)
         after = Original(converted, now.index, folders[1], deadline=deadline)
-        for block in part.blocks:
+        for block in convertible(part.blocks):
             if block.name in forms:
                 form = forms[block.name]
                 alone, values = inner_values(form, before, after, was, block, seed=0, threads=threads)
