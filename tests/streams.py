@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto, numpy_helper, parser
 
-from tse_onnx.streaming.depths.capacity import minimal
+from tse_onnx.streaming.depths.least import Least, least
 from tse_onnx.streaming.depths.pipeline import Pipeline, pipeline_of
 from tse_onnx.streaming.depths.simulate import Run, simulate
 from tse_onnx.streaming.network.machine import Machine
@@ -60,7 +60,7 @@ class Streamed:
     network: Network
     pipeline: Pipeline
     run: Run
-    least: tuple[int, ...]
+    least: Least
 
     def peaks(self) -> dict[str, int]:
         """Peak rows by tensor."""
@@ -68,7 +68,31 @@ class Streamed:
 
     def minimum(self) -> dict[str, int]:
         """Minimal rows by tensor."""
-        return dict(zip((store.tensor for store in self.pipeline.stores), self.least, strict=True))
+        return dict(zip((store.tensor for store in self.pipeline.stores), self.least.capacities, strict=True))
+
+    @property
+    def elements(self) -> int:
+        """What the minimal capacities come to."""
+        return self._of(self.least.capacities)
+
+    @property
+    def floors(self) -> int:
+        """What the floors of all tensors come to."""
+        return self._of(self.least.floor)
+
+    @property
+    def bound(self) -> int:
+        """What no schedule goes below."""
+        beyond = (
+            together - self._of([rows * (store in stores) for store, rows in enumerate(self.least.floor)])
+            for stores, together in self.least.pieces
+        )
+        return self.floors + sum(beyond)
+
+    def _of(self, rows: Sequence[int]) -> int:
+        tensors = self.network.tensors
+        return sum(each * tensors[store.tensor].row_elements
+                   for each, store in zip(rows, self.pipeline.stores, strict=True))  # fmt: skip
 
 
 def streamed(model: ModelProto, machine: Machine | None = None) -> Streamed:
@@ -77,19 +101,20 @@ def streamed(model: ModelProto, machine: Machine | None = None) -> Streamed:
     pipeline = pipeline_of(network, machine or Machine())
     run = simulate(pipeline)
     width = [network.tensors[store.tensor].row_elements for store in pipeline.stores]
-    return Streamed(network, pipeline, run, minimal(pipeline, run.peaks, width))
+    return Streamed(network, pipeline, run, least(pipeline, run.peaks, width))
 
 
 def completes(found: Streamed, **capacities: int) -> bool:
     """Whether the pipeline completes with the minimal capacities, save those given by tensor."""
-    limits = [capacities.get(store.tensor, least)
-              for store, least in zip(found.pipeline.stores, found.least, strict=True)]  # fmt: skip
+    limits = [capacities.get(store.tensor, rows)
+              for store, rows in zip(found.pipeline.stores, found.least.capacities, strict=True)]  # fmt: skip
     return simulate(found.pipeline, limits).completed
 
 
 def assert_tight(found: Streamed) -> None:
     """The minimal capacities complete, and one row less of any tensor halts the pipeline."""
-    assert simulate(found.pipeline, found.least).completed
-    for store, least in enumerate(found.least):
-        fewer = [capacity - (store == number) for number, capacity in enumerate(found.least)]
-        assert not simulate(found.pipeline, fewer).completed, (found.pipeline.stores[store].tensor, least)
+    capacities = found.least.capacities
+    assert simulate(found.pipeline, capacities).completed
+    for store, rows in enumerate(capacities):
+        fewer = [capacity - (store == number) for number, capacity in enumerate(capacities)]
+        assert not simulate(found.pipeline, fewer).completed, (found.pipeline.stores[store].tensor, rows)

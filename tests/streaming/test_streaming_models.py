@@ -51,6 +51,15 @@ def test_the_model_sees_the_gates_that_the_metric_counts(name):
     assert tse_onnx.dataflow(converted).totals["gate"].elements == paper.after
 
 
+@pytest.mark.parametrize("name", [name for name in models.names() if not name.startswith("mobilenetv2")])
+def test_no_schedule_holds_much_less_where_maps_are_made_twice(name):
+    """Rows that may wait in several places are where a least that is found, and a bound, could be far apart."""
+    converted = tse_onnx.convert(models.load(name), tiling=tse_onnx.Recompute(), verify=False).model
+    for model in (models.load(name), converted):
+        totals = tse_onnx.dataflow(model).totals
+        assert totals["bound"].elements <= totals["min"].elements <= 1.01 * totals["bound"].elements
+
+
 @pytest.mark.parametrize("means", ["matmul", "cumsum"])
 def test_a_running_squeeze_holds_as_many_rows_as_a_tile(means):
     model = models.load("digits_se")

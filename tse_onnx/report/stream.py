@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tse_onnx.passes.reasons import printable
 from tse_onnx.report.page import Table, say
 from tse_onnx.report.view import View
-from tse_onnx.streaming.depths.result import GATE, LINE, SKIP, STREAM, Buffer, Dataflow, Sums
+from tse_onnx.streaming.depths.result import BOUND, GATE, LINE, SKIP, STREAM, Buffer, Dataflow, Sums
 from tse_onnx.streaming.network.machine import PIXEL
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def _print_dataflow(page: Page, found: Dataflow, top: int) -> None:
         if buffer.why is not None:
             say(page, f"{buffer.name} holds {buffer.min.rows} of {buffer.height} rows: {buffer.why}.")
     page.print(_sums_table(found))
+    say(page, _least(found))
     for output, rows_in in found.fill.items():
         say(page, f"The first row of {output} leaves after {rows_in} of {found.height} input rows.")
     for stage in found.barriers:
@@ -117,6 +118,15 @@ def total(found: Dataflow) -> Sums:
     """All buffers at `min`, and the accumulators."""
     least, sums = found.totals["min"], found.accumulators
     return Sums(least.elements + sums.elements, least.bytes + sums.bytes)
+
+
+def _least(found: Dataflow) -> str:
+    """Whether `min` is the least that there is."""
+    least, bound = found.totals["min"].elements, found.totals[BOUND].elements
+    if least == bound:
+        return f"No schedule holds less than these {least:,} elements."
+    away = 100 * (least / bound - 1)
+    return f"No schedule holds less than {bound:,} elements; min is {away:.2g} % above it."
 
 
 def size(count: float) -> str:

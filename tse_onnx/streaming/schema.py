@@ -7,7 +7,7 @@ import io
 import math
 from typing import TYPE_CHECKING, Any
 
-from tse_onnx.streaming.depths.result import FIGURES, Buffer, Dataflow, Held, Sums
+from tse_onnx.streaming.depths.result import BOUND, FIGURES, Buffer, Dataflow, Held, Sums
 from tse_onnx.version import VERSION
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def dataflow_json(dataflow: Dataflow) -> Json:
             "latency": machine.latency,
             "latencies": dict(machine.latencies),
         },
-        "totals": {figure: _sums(dataflow.totals[figure]) for figure in FIGURES},
+        "totals": {figure: _sums(dataflow.totals[figure]) for figure in (*FIGURES, BOUND)},
         "kinds": {kind: {figure: _sums(sums[figure]) for figure in FIGURES} for kind, sums in dataflow.kinds.items()},
         "accumulators": _sums(dataflow.accumulators),
         "fill": dict(dataflow.fill),

@@ -10,10 +10,11 @@ from tse_onnx.decision.analysis import bind
 from tse_onnx.errors import ModelError
 from tse_onnx.files.source import ModelLike, open_model
 from tse_onnx.passes.graph.types import Dim, bits_of
-from tse_onnx.streaming.depths.capacity import minimal
 from tse_onnx.streaming.depths.gates import Gate, gates_of
+from tse_onnx.streaming.depths.least import Least, least
 from tse_onnx.streaming.depths.pipeline import Pipeline, pipeline_of
 from tse_onnx.streaming.depths.result import (
+    BOUND,
     FIGURES,
     GATE,
     KINDS,
@@ -61,17 +62,17 @@ def measured(network: Network, machine: Machine, title: str) -> Dataflow:
     tensors = [network.tensors[store.tensor] for store in pipeline.stores]
     try:
         run = simulate(pipeline)
-        least = minimal(pipeline, run.peaks, [_token_elements(tensor, machine) for tensor in tensors])
+        found = least(pipeline, run.peaks, [_token_elements(tensor, machine) for tensor in tensors])
     except IndexError:
         raise ModelError("the rows of the network do not fit together: a size that the model states is false") from None
     windows = windows_of(pipeline)
-    why = reasons(network, pipeline, least, windows)
+    why = reasons(network, pipeline, found.capacities, windows)
     calm = depths(network, machine, pipeline)
     fills = _fills(network, machine, pipeline, run)
     gates = {gate.tensor: gate for gate in gates_of(network)}
     buffers = tuple(
-        _buffer(network, machine, pipeline, store, (run.peaks[store], least[store], calm[store]), windows[store],
-                gates.get(tensor.name), why.get(store))
+        _buffer(network, machine, pipeline, store, (run.peaks[store], found.capacities[store], calm[store]),
+                windows[store], gates.get(tensor.name), why.get(store))
         for store, tensor in enumerate(tensors)
     )  # fmt: skip
     return Dataflow(
@@ -80,7 +81,7 @@ def measured(network: Network, machine: Machine, title: str) -> Dataflow:
         network.height,
         buffers,
         _stages(network, fills),
-        {figure: _sums(buffers, figure) for figure in FIGURES},
+        {figure: _sums(buffers, figure) for figure in FIGURES} | {BOUND: _bound(tensors, machine, found)},
         {kind: {figure: _sums((each for each in buffers if each.kind == kind), figure) for figure in FIGURES}
          for kind in KINDS},
         _accumulators(network, machine),
@@ -158,6 +159,18 @@ def _gate_figure(tensor: Tensor, machine: Machine, gate: Gate) -> Held:
 def bytes_of(elements: int, dtype: int, machine: Machine) -> int:
     """Bytes of so many elements of an ONNX type on a machine, rounded up."""
     return -(-elements * (machine.bits or bits_of(dtype)) // 8)
+
+
+def _bound(tensors: Sequence[Tensor], machine: Machine, found: Least) -> Sums:
+    """What no schedule goes below, all tensors together."""
+    floors = [_held(tensor, machine, depth) for tensor, depth in zip(tensors, found.floor, strict=True)]
+    elements, size = sum(floor.elements for floor in floors), sum(floor.bytes for floor in floors)
+    for stores, together in found.pieces:
+        # Whole elements, of which each has the bits of the narrowest type at the least.
+        least_size = min(-(-together * (machine.bits or bits_of(tensors[store].dtype)) // 8) for store in stores)
+        elements += max(0, together - sum(floors[store].elements for store in stores))
+        size += max(0, least_size - sum(floors[store].bytes for store in stores))
+    return Sums(elements, size)
 
 
 def _fills(network: Network, machine: Machine, pipeline: Pipeline, run: Run) -> list[int]:

@@ -15,6 +15,7 @@ KINDS: Mapping[str, str] = {
     STREAM: "one row, on its way to the next stage",
 }
 FIGURES = ("gate", "asap", "min", "no_stall")
+BOUND = "bound"
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ class Sums:
 class Dataflow:
     """The rows that a network holds while its input streams in, row by row.
 
-    `buffers` are in the order of the graph; `totals` has a sum per figure, `kinds` per kind of buffer and figure (of
+    `buffers` are in the order of the graph; `totals` has a sum per figure, and as `bound` what no schedule goes below
+    (`min` is the least wherever the two meet); `kinds` per kind of buffer and figure (of
     which `gate` is the paper's metric and is counted in no other sum); `accumulators` are beside all of them. `unknown`
     names the operators that the model does not know and takes for barriers; `fill` the input rows before the first
     row of each output of the graph.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tse_onnx.passes.reasons import quoted
-from tse_onnx.streaming.depths.capacity import segments
+from tse_onnx.streaming.depths.least import segments
 from tse_onnx.streaming.depths.pipeline import Pipeline
 from tse_onnx.streaming.depths.simulate import Run, simulate
 from tse_onnx.streaming.network.network import Network

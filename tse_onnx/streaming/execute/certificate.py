@@ -14,7 +14,7 @@ from tse_onnx.data.feed import Feed
 from tse_onnx.errors import CheckFailed, ModelError
 from tse_onnx.passes.reasons import first_line, quoted
 from tse_onnx.runtime.deadline import Deadline
-from tse_onnx.streaming.depths.capacity import minimal
+from tse_onnx.streaming.depths.least import least
 from tse_onnx.streaming.depths.pipeline import pipeline_of
 from tse_onnx.streaming.depths.simulate import simulate
 from tse_onnx.streaming.execute.equality import Comparison, Equality, portions, tolerance_of
@@ -210,8 +210,8 @@ def predicted(
     run = simulate(pipeline)
     width = [network.tensors[store.tensor].row_elements for store in pipeline.stores]
     keys = [(store.tensor, store.reader) for store in pipeline.stores]
-    least = minimal(pipeline, run.peaks, width)
-    return dict(zip(keys, run.peaks, strict=True)), dict(zip(keys, least, strict=True))
+    capacities = least(pipeline, run.peaks, width).capacities
+    return dict(zip(keys, run.peaks, strict=True)), dict(zip(keys, capacities, strict=True))
 
 
 def _tightness(
