@@ -20,8 +20,9 @@ from tse_onnx.streaming.depths.simulate import simulate
 from tse_onnx.streaming.execute.equality import Comparison, Equality, portions, tolerance_of
 from tse_onnx.streaming.execute.kernels.kernel import Absorber, Kernel, Site
 from tse_onnx.streaming.execute.kernels.table import absorber_of, kernel_of
+from tse_onnx.streaming.execute.run import Streamed
 from tse_onnx.streaming.execute.settled import settled
-from tse_onnx.streaming.execute.streamer import Streamed, Streamer
+from tse_onnx.streaming.execute.streamer import Streamer
 from tse_onnx.streaming.execute.weights import weights_of
 from tse_onnx.streaming.network.constants import RANDOM, Constants
 from tse_onnx.streaming.network.machine import PER_READER, ROW, Machine

@@ -1,0 +1,281 @@
+"""The bounded executor: rows in stores of a fixed capacity, and stages that fire when they can."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tse_onnx.streaming.execute.halt import waits
+from tse_onnx.streaming.execute.kernels.cutting import cut, joined
+from tse_onnx.streaming.execute.kernels.kernel import Absorber, Kernel
+from tse_onnx.streaming.network.network import Network
+
+Key = tuple[str, int | None]
+"""A store: the tensor, and the node that it is for where every reading node has one of its own."""
+Feed = Mapping[str, np.ndarray]
+Progress = Callable[[int, int], None]
+Seen = Callable[[str, int, np.ndarray], None]
+_TOKEN = np.zeros(0, np.float32)
+_UNBOUNDED = 1 << 60
+
+
+@dataclass(frozen=True)
+class Halt:
+    """Why a pipeline halted: `waits` says, stage by stage, who waits for whom."""
+
+    waits: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """One run: how it ended, the most rows and bytes that were stored, and the outputs where numbers were computed."""
+
+    halt: Halt | None
+    peaks: Mapping[Key, int]
+    peak_bytes: int
+    outputs: Mapping[str, np.ndarray]
+    fired: int
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where the rows of a tensor are stored: by number of a reading stage the `last` firing that takes each row, −1 for
+    none, and how many of the `readers` have a row `awaited`. `maker` is the stage that makes them."""
+
+    key: Key
+    maker: int | None
+    readers: tuple[int, ...]
+    awaited: Sequence[int]
+    last: Mapping[int, Sequence[int]]
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A stage, and its places by number: for each row of its output what it `takes`, and what it `drops` afterwards;
+    where it absorbs, the row that each row of its input `serves`, and how many are `wanted` for each."""
+
+    label: str
+    output: str
+    height: int
+    priority: tuple[int, int]
+    kernel: Kernel | None
+    absorber: Absorber | None
+    reads: Mapping[str, int]
+    writes: tuple[int, ...]
+    takes: Sequence[Sequence[tuple[int, Sequence[int]]]]
+    drops: Sequence[Sequence[tuple[int, int]]]
+    serves: Sequence[int | None]
+    wanted: Sequence[int]
+
+
+@dataclass(slots=True)
+class Store:
+    """A place during a run: the rows that are there, and how many stages wait for each."""
+
+    place: Place
+    capacity: int
+    rows: dict[int, np.ndarray] = field(default_factory=dict)
+    waiting: dict[int, int] = field(default_factory=dict)
+    came: int = 0
+    peak: int = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether no further row fits."""
+        return len(self.rows) >= self.capacity
+
+
+@dataclass(slots=True)
+class Actor:
+    """A stage during a run: the rows that it has `made` and, where it absorbs, `taken`, and those still `wanted`."""
+
+    step: Step
+    stored: Mapping[str, Mapping[int, np.ndarray]]
+    wanted: list[int]
+    made: int = 0
+    taken: int = 0
+
+
+class Run:
+    """One run: what can fire fires, deepest first; when nothing can, the next row of an input comes."""
+
+    def __init__(
+        self, network: Network, steps: Sequence[Step], places: Sequence[Place],
+        capacities: Mapping[Key, int] | None, feed: Feed | None, progress: Progress | None, seen: Seen | None,
+    ) -> None:  # fmt: skip
+        self._network, self._feed, self._progress, self._seen = network, feed, progress, seen
+        self._stores = [
+            Store(place, _UNBOUNDED if capacities is None else capacities[place.key]) for place in places
+        ]  # fmt: skip
+        self._actors = [
+            Actor(step, {name: self._stores[place].rows for name, place in step.reads.items()}, list(step.wanted))
+            for step in steps
+        ]
+        self._places: dict[str, list[Store]] = {}
+        for store in self._stores:
+            self._places.setdefault(store.place.key[0], []).append(store)
+        self._parts = {tensor.name: cut(feed[tensor.name], tensor.rows) for tensor in network.sources} if feed else {}
+        self._given = {tensor.name: 0 for tensor in network.sources}
+        self._heights = {tensor.name: tensor.row_count for tensor in network.sources}
+        self._leaving: dict[str, list[np.ndarray]] = {
+            name: [] for name, tensor in network.tensors.items() if tensor.leaves
+        }  # fmt: skip
+        self._ready: list[tuple[tuple[int, int], int]] = []
+        self._asked = set[int]()
+        self._bytes = self._peak_bytes = self._fired = 0
+
+    def to_end(self) -> Streamed:
+        """Run until nothing can fire and no row can come."""
+        self._ask(range(len(self._actors)))
+        self._fire_all()
+        while (name := self._next_input()) is not None:
+            self._give(name)
+            self._fire_all()
+        return self._streamed()
+
+    def _ask(self, numbers: Iterable[int]) -> None:
+        """Put stages in line that can fire."""
+        for number in numbers:
+            if number not in self._asked and self._able(self._actors[number]):
+                self._asked.add(number)
+                heapq.heappush(self._ready, (self._actors[number].step.priority, number))
+
+    def _able(self, actor: Actor) -> bool:
+        step = actor.step
+        if actor.made >= step.height:
+            return False
+        if step.absorber is not None:
+            if self._absorbs(actor):
+                return True
+            if actor.wanted[actor.made]:
+                return False
+        else:
+            for place, rows in step.takes[actor.made]:
+                held = self._stores[place].rows
+                for row in rows:
+                    if row not in held:
+                        return False
+        for place in step.writes:
+            store = self._stores[place]
+            if len(store.rows) >= store.capacity:
+                return False
+        return True
+
+    def _absorbs(self, actor: Actor) -> bool:
+        """Whether the next row is there, or is not wanted, and belongs to the row that is being accumulated."""
+        step = actor.step
+        if actor.taken >= len(step.serves):
+            return False
+        store, serves = self._absorbed(actor), step.serves[actor.taken]
+        if serves is None:
+            return store.came > actor.taken
+        return serves <= actor.made and actor.taken in store.rows
+
+    def _absorbed(self, actor: Actor) -> Store:
+        """The store of the only input of a stage that absorbs."""
+        return self._stores[next(iter(actor.step.reads.values()))]
+
+    def _fire_all(self) -> None:
+        ready, asked = self._ready, self._asked
+        while ready:
+            _, number = heapq.heappop(ready)
+            asked.discard(number)
+            actor = self._actors[number]
+            if self._able(actor):
+                if actor.step.absorber is not None and self._absorbs(actor):
+                    self._absorb(actor)
+                else:
+                    self._make(actor)
+                self._fired += 1
+                self._ask((number,))
+
+    def _absorb(self, actor: Actor) -> None:
+        """Take one row into the accumulator."""
+        step, row = actor.step, actor.taken
+        serves = step.serves[row]
+        if serves is not None:
+            store = self._absorbed(actor)
+            if self._feed is not None:
+                assert step.absorber is not None
+                step.absorber.absorb(row, store.rows[row])
+            self._drop(store, row)
+            actor.wanted[serves] -= 1
+        actor.taken += 1
+
+    def _make(self, actor: Actor) -> None:
+        """Make one row of the output, and drop what is not needed after it."""
+        step, row = actor.step, actor.made
+        made = _TOKEN if self._feed is None else _computed(actor)
+        actor.made += 1
+        if self._seen is not None:
+            self._seen(step.output, row, made)
+        self._write(step.output, made)
+        if step.absorber is None:
+            for place, each in step.drops[row]:
+                self._drop(self._stores[place], each)
+
+    def _write(self, name: str, row: np.ndarray) -> None:
+        if name in self._leaving:
+            self._leaving[name].append(row)
+        for store in self._places[name]:
+            number = store.came
+            store.came += 1
+            store.rows[number] = row
+            store.peak = max(store.peak, len(store.rows))
+            self._bytes += row.nbytes
+            self._peak_bytes = max(self._peak_bytes, self._bytes)
+            awaited = store.place.awaited[number]
+            if awaited:
+                store.waiting[number] = awaited
+            else:
+                self._bytes -= store.rows.pop(number).nbytes
+            self._ask(store.place.readers)
+
+    def _drop(self, store: Store, row: int) -> None:
+        """One of the stages that wait for a row is done with it; the last lets it go."""
+        store.waiting[row] -= 1
+        if not store.waiting[row]:
+            del store.waiting[row]
+            self._bytes -= store.rows.pop(row).nbytes
+            if store.place.maker is not None:
+                self._ask((store.place.maker,))
+
+    def _next_input(self) -> str | None:
+        """The input that is farthest behind of those whose next row fits; None where none does."""
+        heights = self._heights
+        able = [
+            name for name, given in self._given.items()
+            if given < heights[name] and not any(store.full for store in self._places[name])
+        ]  # fmt: skip
+        return min(able, key=lambda name: (self._given[name] + 1) / heights[name], default=None)
+
+    def _give(self, name: str) -> None:
+        """The next row of an input comes."""
+        row = self._given[name]
+        self._given[name] += 1
+        self._write(name, self._parts[name][row] if self._feed is not None else _TOKEN)
+        if self._progress is not None:
+            self._progress(sum(self._given.values()), sum(self._heights.values()))
+
+    def _streamed(self) -> Streamed:
+        finished = self._given == self._heights and all(actor.made == actor.step.height for actor in self._actors)
+        outputs = {}
+        if finished and self._feed is not None:
+            tensors = self._network.tensors
+            outputs = {name: joined(rows, tensors[name].rows) for name, rows in self._leaving.items()}
+        return Streamed(
+            None if finished else Halt(waits(self._actors, self._stores)),
+            {store.place.key: store.peak for store in self._stores}, self._peak_bytes, outputs, self._fired,
+        )  # fmt: skip
+
+
+def _computed(actor: Actor) -> np.ndarray:
+    """The next row of a stage's output."""
+    step = actor.step
+    if step.absorber is not None:
+        return step.absorber.emit(actor.made)
+    assert step.kernel is not None
+    return step.kernel.make(actor.made, actor.stored)
