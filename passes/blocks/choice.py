@@ -125,6 +125,8 @@ class Choice(ABC):
     """What the first node of such a block does to the map."""
     may_lose_scale: ClassVar[bool] = False
     """Whether the node that scales may be gone, too."""
+    exact: ClassVar[bool] = False
+    """Whether the outputs stay what they are, so that there is nothing to measure."""
     any_size: ClassVar[bool] = False
     """Whether a form on a map of one size is right for maps of any size."""
     separators: ClassVar[tuple[str, str]] = (", ", ": ")

@@ -38,6 +38,7 @@ class Recompute(Choice):
         ('{ squeeze = "recompute" }', "holds the narrow value that its map is made from, and makes the map twice"),
         ('{ squeeze = "recompute", cascade = true }', "the same, for compilers that run layers in cascades"),
     )
+    exact: ClassVar[bool] = True
     any_size: ClassVar[bool] = True
     done: ClassVar[str] = "recomputed"
     opens: ClassVar[str] = "takes the mean of each channel of a copy of"
@@ -50,6 +51,11 @@ class Recompute(Choice):
 
     def __str__(self) -> str:
         return "a map that is made twice" + (f", from {quoted(self.held)}" if self.held else "")
+
+    @property
+    def words(self) -> str:
+        """What is held, where that was decided."""
+        return "recompute" + (f" from {self.held}" if self.held else "")
 
     @property
     def already(self) -> str:

@@ -23,7 +23,7 @@ from tests.command import refused
 from tests.command import tse_onnx as command
 from tests.graphs import network, plain_model, se_weights, text_model
 from tests.running import session
-from tse_onnx import Frozen, Menu, Plan, Tiling
+from tse_onnx import Frozen, Menu, Plan, Recompute, Tiling
 from tse_onnx.data.choice import Data
 from tse_onnx.errors import DataError, ModelError, UsageError
 from tse_onnx.passes.blocks.tiling import RUNNING, TILE
@@ -192,38 +192,50 @@ def test_only_constant_gates_are_offered(noise):
 # Choosing.
 
 CANDIDATES = st.lists(
-    st.lists(st.tuples(st.integers(0, 60), st.integers(0, 40)), min_size=1, max_size=4), min_size=1, max_size=4
+    st.lists(st.tuples(st.integers(0, 60), st.integers(0, 40), st.integers(0, 9)), min_size=1, max_size=4),
+    min_size=1,
+    max_size=4,
 )
 
 
 def _menus(numbers):
     return [
-        [Candidate(f"b{block}", Tiling(number + 1), saved, loss / 8) for number, (saved, loss) in enumerate(menu)]
+        [
+            Candidate(f"b{block}", Tiling(number + 1), saved, loss / 8, *macs)
+            for number, (saved, loss, *macs) in enumerate(menu)
+        ]
         for block, menu in enumerate(numbers)
     ]
 
 
-@given(CANDIDATES, st.integers(0, 200))
-@settings(max_examples=60, deadline=None, derandomize=True)
-def test_the_programme_finds_what_trying_everything_finds(numbers, wanted):
+def _sum(chosen, what):
+    return sum(getattr(one, what) for one in chosen)
+
+
+@given(CANDIDATES, st.integers(0, 200), st.none() | st.integers(0, 20))
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_the_programme_finds_what_trying_everything_finds(numbers, wanted, limit):
     menus = _menus(numbers)
-    every = list(itertools.product(*menus))
+    every = [chosen for chosen in itertools.product(*menus) if limit is None or _sum(chosen, "macs") <= limit]
     within = [chosen for chosen in every if sum(one.saved for one in chosen) >= wanted]
-    found = least_loss(menus, wanted)
+    found = least_loss(menus, wanted, limit)
     if not within:
         assert found is None
     else:
         assert [one.block for one in found] == [menu[0].block for menu in menus]
-        assert sum(one.saved for one in found) >= wanted
-        assert sum(one.loss for one in found) == min(sum(one.loss for one in chosen) for chosen in within)
+        assert _sum(found, "saved") >= wanted
+        least = min(_sum(chosen, "loss") for chosen in within)
+        assert _sum(found, "loss") == least
+        assert _sum(found, "macs") == min(_sum(chosen, "macs") for chosen in within if _sum(chosen, "loss") == least)
     bound = wanted / 16
     cheap = [chosen for chosen in every if sum(one.loss for one in chosen) <= bound]
-    found = most_saved(menus, bound)
+    found = most_saved(menus, bound, limit)
     if not cheap:
         assert found is None
     else:
         assert sum(one.loss for one in found) <= bound + 1e-9
-        assert sum(one.saved for one in found) == max(sum(one.saved for one in chosen) for chosen in cheap)
+        assert _sum(found, "saved") == max(_sum(chosen, "saved") for chosen in cheap)
+        assert limit is None or _sum(found, "macs") <= limit
 
 
 def test_a_loss_without_bound_is_never_chosen():
@@ -250,6 +262,50 @@ def test_refining_finds_what_the_sums_hide():
     assert measured(found) == min(measured(chosen) for chosen in itertools.product(*menus) if allowed(chosen))
     assert 0 < used <= 20
     assert refined(start, menus, allowed, measured, 0) == (start, 0)
+
+
+def test_what_loses_nothing_is_measured_by_nobody_and_computes_least(digits, tmp_path):
+    """Of exact choices alone tune finds the plan that `plan --exact` does, which knows no data."""
+    model, data = models.load("digits_se"), digits / "digits.npz"
+    menu = Menu(rows=(3,), squeezes=("recompute",))
+    for reduce in (0.0, 0.2, 0.35):
+        found = tse_onnx.tune(model, data, reduce=reduce, menu=menu, freeze="never", cache=tmp_path, points=3)
+        exact = tse_onnx.exact_plan(model, reduce)
+        assert (found.chosen.predicted, found.chosen.measured) == (0, 0)
+        assert found.chosen.macs_added == exact.buffering.totals.macs_added
+        assert found.chosen.bytes <= found.budget
+        assert [score.kl for score in found.judged[0].scores] == [0]
+    assert [len(file.read_text().splitlines()) for file in tmp_path.glob("*.jsonl")] == [1]
+    assert found.plan.choices == exact.plan.choices
+
+
+def test_a_limit_of_macs_is_kept_in_all_that_comes_out(digits, tmp_path):
+    model, data = models.load("digits_se"), digits / "digits.npz"
+    menu, macs = Menu(rows=(1, 3, 7)), []
+    for limit in (None, 16.0, 0.0):
+        found = tse_onnx.tune(model, data, reduce=0.6, max_macs=limit, menu=menu, cache=tmp_path, trials=3, points=3)
+        again = Plan.loads(found.plan.dumps())
+        assert again == found.plan
+        assert again.max_macs == limit
+        converted = tse_onnx.convert(model, plan=again)
+        assert converted.verification.passed
+        totals = converted.report.buffering.totals
+        assert (totals.after_bytes, totals.macs_added) == (found.chosen.bytes, found.chosen.macs_added)
+        asked = {name: choice for name, choice in again.choices.items() if choice is not None}
+        assert {one.block.name: one.choice for one in converted.blocks if one.status == "converted"} == asked
+        twice = [one for one in found.plan.choices.values() if isinstance(one, Recompute)]
+        candidates = [one for entry in found.sensitivity.blocks for one in entry.candidates if one.choice in twice]
+        macs.append(sum(one.macs_added for one in candidates))
+        assert limit is None or macs[-1] <= found.sensitivity.macs * limit / 100
+        assert found.chosen.measured == pytest.approx(
+            tse_onnx.tune(
+                model, data, reduce=0.6, max_macs=limit, menu=menu, cache=False, trials=3, points=0
+            ).chosen.measured
+        )
+    assert macs[0] > macs[1] > 0
+    assert macs[2] == 0
+    with pytest.raises(UsageError, match="with no more than 0 multiply-accumulates twice"):
+        tse_onnx.tune(model, data, budget=1, max_macs=0, menu=menu, cache=tmp_path)
 
 
 @pytest.mark.parametrize("figure", ["gate", "asap", "min"])
@@ -611,7 +667,8 @@ WANTED = ("--reduce", "50%")
         (("--data", "d.npy", "--budget", "1.2 furlongs"), "is no size, as 1.2MiB"),
         (("--data", "d.npy", "--held-out", "100%", *WANTED), "a fraction between 0 and 1"),
         (("--data", "d.npy", "--rows", "0", *WANTED), "is no list of whole numbers"),
-        (("--data", "d.npy", "--squeeze", "tyle", *WANTED), "among tile, running and calibrated"),
+        (("--data", "d.npy", "--squeeze", "tyle", *WANTED), "among tile, running, calibrated and recompute"),
+        (("--data", "d.npy", "--max-macs", "-1", *WANTED), "--max-macs"),
         (("--data", "d.npy", "--loss", "top1", *WANTED), "--loss top1 needs labels"),
         (("--data", "d.npy", "--plot", "p.gif", *WANTED), "a plot is an .svg or a .png"),
         (("--data", "d.npy", "--cache", "m.onnx/below", *WANTED), "cannot keep measurements"),
@@ -644,6 +701,7 @@ def test_errors_of_the_library(noise):
         ({"reduce": 0.5, "freeze": "odd"}, UsageError),
         ({"reduce": -1}, UsageError),
         ({"max_loss": float("nan")}, UsageError),
+        ({"reduce": 0.5, "max_macs": float("nan")}, UsageError),
     ):
         with pytest.raises(error):
             tse_onnx.tune(model, noise, cache=False, **options)

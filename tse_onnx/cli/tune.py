@@ -44,9 +44,10 @@ _OPTIONS = (
         help="Rows of a tile to try.",
     ),
     click.option(
-        "--squeeze", callback=values.words, default="calibrated,running,tile", show_default=True,
+        "--squeeze", callback=values.words, default="tile,running,calibrated,recompute", show_default=True,
         metavar="KIND[,KIND...]",
-        help="Squeezes to try: tile, running, and calibrated, a running squeeze that knows what to expect.",
+        help="Squeezes to try: tile, running, calibrated, a running squeeze that knows what to expect, and recompute, "
+        "which loses nothing and computes maps twice.",
     ),
     click.option(
         "--step", callback=values.numbers, default="1", show_default=True, metavar="S[,S...]",
@@ -143,6 +144,10 @@ def sensitivity(model: Path, data: Data, options: Options, display: Display) -> 
 )
 @plan_output_option
 @click.option(
+    "--max-macs", type=click.FloatRange(min=0), metavar="PCT",
+    help="Recompute no more blocks than take PCT per cent of the network's multiply-accumulates.",
+)  # fmt: skip
+@click.option(
     "--held-out", callback=values.part, default="50%", show_default=True, metavar="PART",
     help="Part of the samples that is not used to choose, and that the plan is judged by.",
 )  # fmt: skip
@@ -166,6 +171,7 @@ def tune(
     budget: int | None,
     reduce: float | None,
     max_loss: float | None,
+    max_macs: float | None,
     output: Path | None,
     held_out: float,
     trials: int,
@@ -173,8 +179,8 @@ def tune(
     options: Options,
     display: Display,
 ) -> None:
-    """Choose tiles for every squeeze-and-excite block of MODEL so that the buffers fit a budget and the outputs lose
-    least: a plan for convert --plan.
+    """Choose tiles, or what loses nothing, for every squeeze-and-excite block of MODEL so that the buffers fit a budget
+    and the outputs lose least: a plan for convert --plan.
 
     The choice is made on one part of the data, and judged on the other, which had no part in it.
 
@@ -182,6 +188,7 @@ def tune(
     Examples:
       tse-onnx tune model.onnx --data calibration/ --budget 1.2MiB -o plan.toml
       tse-onnx tune model.onnx --data calibration/ --reduce 75% -o plan.toml --plot pareto.svg
+      tse-onnx tune model.onnx --data calibration/ --reduce 80% --max-macs 20 -o plan.toml
       tse-onnx tune model.onnx --data val/ --loss top1 --max-loss 0.005 --figure min --bits 8 -o plan.toml
       tse-onnx convert model.onnx tiled.onnx --plan plan.toml
     """
@@ -194,7 +201,8 @@ def tune(
     source = open_model(given_model(model))
     with keeping(lambda: _measured(options)), stages_bar() as progress:
         found = run(
-            source, data, budget=budget, reduce=reduce, max_loss=max_loss, held_out=held_out, trials=trials,
+            source, data, budget=budget, reduce=reduce, max_loss=max_loss, max_macs=max_macs,
+            held_out=held_out, trials=trials,
             points=points, **(options | {"progress": progress}),
         )  # fmt: skip
     from tse_onnx.report.tune import TuneView

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.passes.blocks.frozen import Frozen
+from tse_onnx.passes.blocks.recompute import Recompute
 from tse_onnx.passes.blocks.tiling import CALIBRATED, RUNNING, TILE, Tiling
 from tse_onnx.passes.reasons import printable
 from tse_onnx.report.evaluate import points
@@ -93,6 +94,7 @@ def _print_sensitivity(page: Page, found: Sensitivity) -> None:
         say(page, f"{title}:")
         headings = ("block", "C × H × W", *(f"{rows}" + (f"/{step}" if step > 1 else "") for rows, step in columns))
         page.print(Table(headings, rows, right=tuple(range(2, 2 + len(columns)))))
+    _print_recomputes(page, found)
     frozen = [
         ((printable(entry.block.name), _moves(entry), _frozen(entry)), "") for entry in found.blocks if entry.gate
     ]
@@ -105,6 +107,22 @@ def _print_sensitivity(page: Page, found: Sensitivity) -> None:
     say(page, f"Buffers: {before}{'' if found.bits is None else f', at {found.bits} bits'}).")
 
 
+def _print_recomputes(page: Page, found: Sensitivity) -> None:
+    """What may be held instead of each map, and what it takes to make the map twice."""
+    rows: list[tuple[Sequence[str], str]] = [
+        ((printable(entry.block.name), _shape(entry), printable(one.choice.held or ""), size(one.saved),
+          f"{one.macs_added:,}", f"{100 * share(one.macs_added, found.macs):.1f} %"), "")
+        for entry in found.blocks
+        for one in entry.candidates
+        if isinstance(one.choice, Recompute)
+    ]  # fmt: skip
+    if rows:
+        say(page, "")
+        say(page, "recompute, which loses nothing:")
+        headings = ("block", "C × H × W", "held instead", "saves", "MACs added", "of all")
+        page.print(Table(headings, rows, right=(3, 4, 5)))
+
+
 def _print_tuning(page: Page, found: TuneResult) -> None:
     """The plan block by block, the curve, and the verdict of the held-out samples."""
     sensitivity = found.sensitivity
@@ -113,14 +131,17 @@ def _print_tuning(page: Page, found: TuneResult) -> None:
         choice = found.chosen.of(entry.block.name)
         one = next(one for one in entry.candidates if one.choice == choice)
         rows.append((
-            (printable(entry.block.name), _shape(entry), _words(choice), size(one.saved), _moves(entry),
-             loss_text(one.loss)),
+            (printable(entry.block.name), _shape(entry), printable(_words(choice)), size(one.saved),
+             f"{one.macs_added:,}", _moves(entry), loss_text(one.loss)),
             "dim" if choice is None else "",
         ))  # fmt: skip
     predicted, measured = loss_text(found.chosen.predicted), loss_text(found.chosen.measured or 0.0)
-    rows.append((("total", "", "", size(sensitivity.before - found.chosen.bytes), "", predicted), "bold"))
-    headings = ("block", "C × H × W", "plan", "saves", "gate moves", f"{sensitivity.loss} alone")
-    page.print(Table(headings, rows, right=(3, 4, 5)))
+    macs = found.chosen.macs_added
+    saved = size(sensitivity.before - found.chosen.bytes)
+    rows.append((("total", "", "", saved, f"{macs:,}", "", predicted), "bold"))
+    headings = ("block", "C × H × W", "plan", "saves", "MACs added", "gate moves", f"{sensitivity.loss} alone")
+    page.print(Table(headings, rows, right=(3, 4, 5, 6)))
+    say(page, f"Multiply-accumulates of the network: {points(100 * share(macs, sensitivity.macs))} %.")
     say(page, f"Together they cost {measured}, where {predicted} was predicted ({sensitivity.samples}).")
     _print_curve(page, found)
     _print_verdict(page, found)
@@ -136,10 +157,11 @@ def _print_curve(page: Page, found: TuneResult) -> None:
         saved = f"{100 * (1 - share(point.bytes, found.sensitivity.before)):.1f} %"
         measured = "" if point.measured is None else loss_text(point.measured)
         mine = point.combination == found.chosen.combination
-        cells = (saved, size(point.bytes), loss_text(point.predicted), measured, "the plan" if mine else "")
+        macs = f"{points(100 * share(point.macs_added, found.sensitivity.macs))} %"
+        cells = (saved, size(point.bytes), macs, loss_text(point.predicted), measured, "the plan" if mine else "")
         rows.append((cells, "bold" if mine else ""))
     say(page, "")
-    page.print(Table(("saved", "buffer", "predicted", "measured", ""), rows, right=(0, 1, 2, 3)))
+    page.print(Table(("saved", "buffer", "MACs", "predicted", "measured", ""), rows, right=(0, 1, 2, 3, 4)))
 
 
 def _print_verdict(page: Page, found: TuneResult) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.passes.blocks.frozen import FROZEN
+from tse_onnx.passes.blocks.recompute import RECOMPUTE
 from tse_onnx.passes.blocks.tiling import CALIBRATED, RUNNING, TILE, Tiling
 from tse_onnx.report.picture import blank, save
 from tse_onnx.report.stream import size
@@ -18,6 +19,7 @@ _KINDS = (
     (CALIBRATED, "#2a6f5e", "o"),
     (RUNNING, "#e0a458", "s"),
     (TILE, "#8fa3bf", "^"),
+    (RECOMPUTE, "#7a5ba6", "P"),
     (FROZEN, "#c8553d", "D"),
 )
 _OTHERS = ("x", "+")  # for the uniform choices that the plan is compared with
@@ -72,7 +74,8 @@ def _curve(axis: Any, found: TuneResult) -> None:
     chosen = found.chosen
     where = 100 * (1 - share(chosen.bytes, before)), _measured(chosen)
     # All text is in the legend: beside points that lie as close as these it would lie upon itself.
-    label = f"the plan: {size(chosen.bytes)} of {size(before)}, {name} {where[1]:.3g}"
+    macs = f"{100 * share(chosen.macs_added, found.sensitivity.macs):+.0f} % MACs"
+    label = f"the plan: {size(chosen.bytes)} of {size(before)}, {name} {where[1]:.3g}, {macs}"
     axis.plot(*where, "*", markersize=16, color=_CHOSEN, label=label, linestyle="", zorder=5)
     others = [one for one in found.judged if one.title != "chosen" and one.point.measured is not None]
     for verdict, marker in zip(others, _OTHERS, strict=False):
@@ -94,7 +97,7 @@ def _block(axis: Any, entry: BlockSensitivity, found: TuneResult) -> None:
         if not chosen:
             continue
         left = [1 - one.saved / whole for one in chosen]
-        losses, line = [max(one.loss, _FLOOR) for one in chosen], "-" if label != FROZEN else ""
+        losses, line = [max(one.loss, _FLOOR) for one in chosen], "" if label in (FROZEN, RECOMPUTE) else "-"
         axis.plot(left, losses, line, marker=marker, color=colour, label=label, markersize=4, linewidth=1.2)
     mine = next(one for one in entry.candidates if one.choice == found.chosen.of(entry.block.name))
     axis.plot(1 - mine.saved / whole, max(mine.loss, _FLOOR), "o", markersize=11, markerfacecolor="none",

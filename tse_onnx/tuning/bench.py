@@ -19,7 +19,7 @@ from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.runtime.ort import VERSION as ORT_VERSION
 from tse_onnx.timing import phase
 from tse_onnx.tuning.batches import Batches
-from tse_onnx.tuning.choices import Combination
+from tse_onnx.tuning.choices import Combination, inexact
 from tse_onnx.tuning.figures import Figure, figure_of
 from tse_onnx.tuning.local import Here
 from tse_onnx.tuning.losses import TOP1, Loss, loss_named
@@ -60,9 +60,10 @@ class Bench:
             self.settings.progress(what, done, total)
 
     def measure(self, combinations: Iterable[Combination], what: str) -> None:
-        """Measure what was not measured yet."""
+        """Measure what was not measured yet; of what is exact there is nothing to be measured."""
         numbers = self.batches.numbers
-        wanted = {one: missing for one in combinations if one and (missing := self._store.missing(one, numbers))}
+        changing = (changes for one in combinations if (changes := inexact(one)))
+        wanted = {one: missing for one in changing if (missing := self._store.missing(one, numbers))}
         total = sum(weight(self.network, one) * len(those) for one, those in wanted.items())
         done = 0.0
         self.say(what, done, total)
@@ -74,9 +75,10 @@ class Bench:
 
     def losses(self, combination: Combination) -> np.ndarray:
         """The losses of a combination that was measured, sample by sample."""
-        if not combination:
+        changes = inexact(combination)
+        if not changes:
             return np.zeros(self.batches.samples.count)
-        return np.array(self._store.losses(combination, self.batches.numbers))
+        return np.array(self._store.losses(changes, self.batches.numbers))
 
     def sensitivity(self) -> Sensitivity:
         """What every choice for every block costs alone."""
@@ -86,23 +88,25 @@ class Bench:
         for block in network.blocks:
             fact = facts.get(block.name, Facts(None, None))
             why, frozen = self._freezing(fact.gate)
-            tilings: list[Choice | None] = list(self.settings.menu.tilings(block, opset, fact.means))
+            menu = self.settings.menu
+            tilings, twice = menu.tilings(block, opset, fact.means), menu.recomputes(block, network.sites[block.name])
             gates: list[Choice | None] = [fact.gate.frozen] if fact.gate is not None and frozen else []
-            offered.append((block, why, [*tilings, *gates]))
+            offered.append((block, why, [*tilings, *twice, *gates]))
         self.measure((only(one, block.name) for block, _, own in offered for one in own), "measuring blocks")
         before = self.figure.of(())
         found = []
         for number, (block, why, own) in enumerate(offered):
             self.say("counting buffers", number, len(offered))
-            candidates = [CandidateLoss(None, before, 0, 0.0, 0.0)]
+            candidates = [CandidateLoss(None, before, 0, 0.0, 0.0, 0)]
             for choice in own:
                 losses, held = self.losses(only(choice, block.name)), self.figure.of(only(choice, block.name))
-                candidates.append(CandidateLoss(choice, held, before - held, mean(losses), _error(losses)))
+                macs = network.macs_added(only(choice, block.name))
+                candidates.append(CandidateLoss(choice, held, before - held, mean(losses), _error(losses), macs))
             found.append(BlockSensitivity(block, facts.get(block.name, Facts(None, None)).gate, why, tuple(candidates)))
         settings = self.settings
         return Sensitivity(
             network.source.title, self.batches.samples.text, self.loss_name, settings.figure, settings.bits, before,
-            tuple(found),
+            network.macs, tuple(found),
         )  # fmt: skip
 
     def _told(self, what: str) -> Iterator[Feed]:

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from tse_onnx.errors import UsageError
-from tse_onnx.passes.blocks.block import Block
-from tse_onnx.passes.blocks.choice import Choice
+from tse_onnx.passes.blocks.block import Block, Convertible
+from tse_onnx.passes.blocks.choice import Choice, Site
 from tse_onnx.passes.blocks.choices import identity
+from tse_onnx.passes.blocks.recompute import RECOMPUTE, Recompute
 from tse_onnx.passes.blocks.tiling import CALIBRATED, OLDEST_OPSET, RUNNING, TILE, Running, Tiling
+from tse_onnx.passes.reasons import Refusal
 from tse_onnx.tuning.statistics import Means
 
 Combination = tuple[tuple[str, Choice | None], ...]
@@ -21,26 +23,27 @@ Combination = tuple[tuple[str, Choice | None], ...]
 _LONGEST_KEY = 200
 
 ROWS = (1, 2, 3, 4, 5, 6, 7, 10, 14)
+SQUEEZES = (TILE, RUNNING, CALIBRATED, RECOMPUTE)
 
 
 @dataclass(frozen=True)
 class Menu:
-    """Which tilings are offered to every block.
+    """What is offered to every block, beside a frozen gate.
 
-    `rows` are the rows of a tile; `squeezes` are among `tile`, `running` and `calibrated`, a running squeeze that knows
-    what to expect; `steps` are the rows that a running squeeze goes on by.
+    `rows` are the rows of a tile; `squeezes` are among `tile`, `running`, `calibrated`, a running squeeze that knows
+    what to expect, and `recompute`; `steps` are the rows that a running squeeze goes on by.
     """
 
     rows: Sequence[int] = ROWS
-    squeezes: Sequence[str] = (CALIBRATED, RUNNING, TILE)
+    squeezes: Sequence[str] = SQUEEZES
     steps: Sequence[int] = (1,)
 
     def __post_init__(self) -> None:
         for what, numbers in (("rows", self.rows), ("steps", self.steps)):
             if not numbers or min(numbers) < 1:
                 raise UsageError(f"the {what} to try are one or more whole numbers from 1 on")
-        if not self.squeezes or not set(self.squeezes) <= {TILE, RUNNING, CALIBRATED}:
-            raise UsageError(f"the squeezes to try are among {TILE}, {RUNNING} and {CALIBRATED}")
+        if not self.squeezes or not set(self.squeezes) <= set(SQUEEZES):
+            raise UsageError(f"the squeezes to try are among {', '.join(SQUEEZES[:-1])} and {SQUEEZES[-1]}")
 
     def tilings(self, block: Block, opset: int, means: Means | None = None) -> tuple[Tiling, ...]:
         """The tilings that make a difference to `block`, by rising rows; `means` are those of its map on data, without
@@ -55,6 +58,12 @@ class Menu:
                 if not cover.covers_map:
                     found.setdefault(cover, tiling)
         return tuple(found.values())
+
+    def recomputes(self, block: Convertible, site: Site) -> tuple[Recompute, ...]:
+        """The values that may be held instead of the map of `block`, as choices: the narrowest first, and each further
+        one with fewer multiply-accumulates."""
+        ways = Recompute().ways(block, site) if RECOMPUTE in self.squeezes else ()
+        return () if isinstance(ways, Refusal) else tuple(Recompute(way.held) for way in ways)
 
     def _of(self, rows: int, extents: tuple[int, ...], means: Means | None) -> Iterable[Tiling]:
         if TILE in self.squeezes:
@@ -71,6 +80,11 @@ class Menu:
 def combined(choices: Iterable[tuple[str, Choice | None]]) -> Combination:
     """Choices as a combination: without the blocks that keep their global mean."""
     return tuple((name, choice) for name, choice in choices if choice is not None)
+
+
+def inexact(combination: Combination) -> Combination:
+    """What of a combination changes the outputs: all that is to be measured of it."""
+    return tuple((name, choice) for name, choice in combination if choice is None or not choice.exact)
 
 
 def label(choice: Choice | None) -> str:

@@ -1,52 +1,73 @@
 """One choice for each block: an integer programme, solved by HiGHS.
 
 Losses and buffers of single blocks are taken to add up. That holds while losses are small, so what comes out is
-measured afterwards as a whole.
+measured afterwards as a whole. Of selections that are as good, the one that computes least twice is taken.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.blocks.choice import Choice
 
 # How much less a smaller buffer counts than a smaller loss: enough to decide between equals.
 _TIE = 1e-6
+# Losses that differ by this part, or by so little of the largest one, are the same: less is rounding.
+_SAME, _NONE = 1e-3, 1e-6
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A choice for a block: the bytes that it saves, and what it costs alone."""
+    """A choice for a block: the bytes that it saves, what it costs alone, and the multiply-accumulates that it computes
+    twice."""
 
     block: str
     choice: Choice | None
     saved: int
     loss: float
+    macs: int = 0
 
 
-def least_loss(menus: Sequence[Sequence[Candidate]], saved: int) -> tuple[Candidate, ...] | None:
+Menus = Sequence[Sequence[Candidate]]
+
+
+def least_loss(menus: Menus, saved: int, macs: int | None = None) -> tuple[Candidate, ...] | None:
     """One candidate of each block with the smallest sum of losses that saves at least `saved` bytes; None where none
-    does."""
-    return _solved(menus, [candidate.loss for menu in menus for candidate in menu], saved=saved)
+    does. No more than `macs` multiply-accumulates are computed twice, if there is such a limit."""
+    return _thrifty(menus, _solved(menus, "loss", saved=saved, macs=macs), saved)
 
 
-def most_saved(menus: Sequence[Sequence[Candidate]], loss: float) -> tuple[Candidate, ...] | None:
-    """One candidate of each block that saves most, with a sum of losses of at most `loss`; None where there is none."""
-    return _solved(menus, [-float(candidate.saved) for menu in menus for candidate in menu], loss=loss)
+def most_saved(menus: Menus, loss: float, macs: int | None = None) -> tuple[Candidate, ...] | None:
+    """One candidate of each block that saves most, with a sum of losses of at most `loss` and the same limit; None
+    where there is none."""
+    found = _solved(menus, "saved", loss=loss, macs=macs)
+    return found and _thrifty(menus, found, sum(candidate.saved for candidate in found))
 
 
-def most(menus: Sequence[Sequence[Candidate]]) -> int:
+def most(menus: Menus) -> int:
     """The bytes that no selection saves more than."""
     return sum(max(candidate.saved for candidate in menu) for menu in menus)
 
 
+def _thrifty(menus: Menus, found: tuple[Candidate, ...] | None, saved: int) -> tuple[Candidate, ...] | None:
+    """What saves as much as `found`, loses no more and computes least twice."""
+    if not found or not any(candidate.macs for candidate in found):
+        return found
+    losses = [candidate.loss for menu in menus for candidate in menu if math.isfinite(candidate.loss)]
+    enough = sum(candidate.loss for candidate in found) * (1 + _SAME) + _NONE * max(losses)
+    return _solved(menus, "macs", saved=saved, loss=enough) or found
+
+
 def _solved(
-    menus: Sequence[Sequence[Candidate]], costs: Sequence[float], saved: int | None = None, loss: float | None = None
+    menus: Menus, wanted: str, saved: int | None = None, loss: float = math.inf, macs: int | None = None
 ) -> tuple[Candidate, ...] | None:
+    """The selection with the smallest sum of `wanted`, or the largest of what is saved."""
     try:
         from scipy.optimize import Bounds, LinearConstraint, milp
     except ImportError:
@@ -55,13 +76,14 @@ def _solved(
     candidates = [candidate for menu in menus for candidate in menu]
     if not candidates:
         return () if not saved else None
-    savings, losses = (_column(candidates, name) for name in ("saved", "loss"))
-    finite = np.isfinite(losses)
-    losses = np.where(finite, losses, 0.0)
-    cost = np.where(finite, np.nan_to_num(np.array(costs)), 0.0)
+    columns = {name: _column(candidates, name) for name in ("saved", "loss", "macs")}
+    finite = np.isfinite(columns["loss"])
+    columns["loss"] = np.where(finite, columns["loss"], 0.0)
     # Numbers near one, so that the solver's tolerances are those of the problem.
-    scale, size = np.abs(cost).max() or 1.0, np.abs(savings).max() or 1.0
-    tie = _TIE * (savings / size if saved is not None else -losses / (losses.max() or 1.0))
+    sizes = {name: float(np.abs(column).max()) or 1.0 for name, column in columns.items()}
+    tie = columns["loss"] / (columns["loss"].max() or 1.0) if wanted == "saved" else -columns["saved"] / sizes["saved"]
+    sign = -1 if wanted == "saved" else 1
+    cost = np.where(finite, sign * columns[wanted] / sizes[wanted], 0.0) + _TIE * tie
     one_each = np.zeros((len(menus), len(candidates)))
     first = 0
     for number, menu in enumerate(menus):
@@ -69,12 +91,14 @@ def _solved(
         first += len(menu)
     constraints = [LinearConstraint(one_each, 1, 1)]
     if saved is not None:
-        constraints.append(LinearConstraint(savings[None] / size, saved / size, np.inf))
-    if loss is not None:
+        constraints.append(LinearConstraint(columns["saved"][None] / sizes["saved"], saved / sizes["saved"], np.inf))
+    if math.isfinite(loss):
         limit = loss or 1.0
-        constraints.append(LinearConstraint(losses[None] / limit, -np.inf, loss / limit))
+        constraints.append(LinearConstraint(columns["loss"][None] / limit, -np.inf, loss / limit))
+    if macs is not None:
+        constraints.append(LinearConstraint(columns["macs"][None] / sizes["macs"], -np.inf, macs / sizes["macs"]))
     found = milp(
-        cost / scale - tie,
+        cost,
         integrality=np.ones(len(candidates)),
         bounds=Bounds(0, finite.astype(float)),
         constraints=constraints,
@@ -82,8 +106,11 @@ def _solved(
     )
     if found.x is None:
         return None
-    return tuple(candidate for candidate, taken in zip(candidates, found.x, strict=True) if taken > 0.5)
+    taken = tuple(candidate for candidate, number in zip(candidates, found.x, strict=True) if number > 0.5)
+    excess = 0 if macs is None else sum(candidate.macs for candidate in taken) - macs
+    # The solver keeps limits up to its tolerance; plans keep theirs to the last multiply-accumulate.
+    return taken if excess <= 0 or macs is None else _solved(menus, wanted, saved, loss, macs - excess)
 
 
-def _column(candidates: Sequence[Candidate], name: str) -> np.ndarray:
+def _column(candidates: Sequence[Candidate], name: str) -> NDArray[np.float64]:
     return np.array([float(getattr(candidate, name)) for candidate in candidates])

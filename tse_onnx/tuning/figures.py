@@ -8,7 +8,6 @@ from typing import Protocol
 
 from tse_onnx.conversion.rewrite import rewrite, style_of
 from tse_onnx.decision.analysis import InputShapes, analyse
-from tse_onnx.decision.buffering import measure
 from tse_onnx.decision.decide import decide
 from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.preparation import Preparation
@@ -52,11 +51,11 @@ class GateFigure:
 
     def of(self, combination: Combination) -> int:
         """What the scales hold back."""
-        parts = self._network.analysis.parts
-        figures = measure(decide(parts, Plan(None, dict(combination)), self._network.source.opset))
+        choices = dict(combination)
+        counted = (self._network.counted(block, choices.get(block.name)) for block in self._network.analysis.blocks)
         return sum(
-            -(-block.after * (self._bits or block.bits or 32) // 8)
-            for block in figures.blocks
+            -(-block.after * (self._bits or block.bits_after or block.bits or 32) // 8)
+            for block in counted
             if block.after is not None
         )
 

@@ -13,12 +13,13 @@ from onnx import ModelProto
 from tse_onnx.conversion.rewrite import rewrite, style_of
 from tse_onnx.data.feed import Feed
 from tse_onnx.decision.analysis import Analysis, InputShapes, analyse, need_sizes
-from tse_onnx.decision.decide import decide, decide_block
+from tse_onnx.decision.buffering import BlockBuffering, measure
+from tse_onnx.decision.decide import decide, decide_block, network_macs
 from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.preparation import Preparation
 from tse_onnx.errors import ModelError
 from tse_onnx.files.source import Source
-from tse_onnx.passes.blocks.block import Convertible, convertible
+from tse_onnx.passes.blocks.block import Convertible, Pooling, convertible
 from tse_onnx.passes.blocks.choice import Choice, Site
 from tse_onnx.passes.edit.excerpt import excerpt
 from tse_onnx.passes.edit.splice import Edit
@@ -72,6 +73,13 @@ class Network:
         self._folder = source.folder
         self._observer: Session | None = None
         self._main = {block.name: block for block in convertible(self.analysis.parts[0].blocks)}
+        self.sites: dict[str, Site] = {
+            block.name: site
+            for part in self.analysis.parts
+            for site in [Site(part.scope, source.opset, False, part.blocks)]
+            for block in part.blocks
+        }
+        self._counted: dict[tuple[str, Choice | None], BlockBuffering] = {}
 
     @property
     def outputs(self) -> list[str]:
@@ -81,6 +89,25 @@ class Network:
     def cuttable(self, name: str) -> bool:
         """Whether the block stands in the main graph, so that the network can be cut before it."""
         return name in self._main
+
+    # What its blocks come to.
+
+    def counted(self, block: Pooling, choice: Choice | None) -> BlockBuffering:
+        """What a block buffers with a choice made, by the paper's metric, and what it computes more."""
+        key = (block.name, choice)
+        if key not in self._counted:
+            (self._counted[key],) = measure([decide_block(block, choice, self.sites[block.name])]).blocks
+        return self._counted[key]
+
+    def macs_added(self, combination: Combination) -> int:
+        """The multiply-accumulates that these choices add, for one image."""
+        choices = dict(combination)
+        return sum(self.counted(block, choices.get(block.name)).macs_added or 0 for block in self.blocks)
+
+    @cached_property
+    def macs(self) -> int:
+        """The multiply-accumulates of the original, for one image."""
+        return network_macs(self.analysis.parts)
 
     # The original.
 

@@ -28,18 +28,21 @@ def refined(
     """The best selection that was found, and how many were measured.
 
     `allowed` says whether a selection is within the budget, `measured` gives its loss; at most `trials` of them are
-    measured beside `start`. A better one becomes the next start.
+    measured beside `start`. A better one becomes the next start. Exact choices lose nothing, so that of selections
+    which differ in these alone one is as good as the other.
     """
     best, least, used = start, measured(start), 0
-    seen = {start}
+    seen = {_inexact(start)}
+    if not _inexact(start):
+        return start, used
     while True:
         better = False
         for neighbour in _by_sum(best, menus):
             if used >= trials:
                 return best, used
-            if neighbour in seen or not allowed(neighbour):
+            if _inexact(neighbour) in seen or not allowed(neighbour):
                 continue
-            seen.add(neighbour)
+            seen.add(_inexact(neighbour))
             used += 1
             loss = measured(neighbour)
             if loss < least * (1 - _BETTER):
@@ -47,6 +50,11 @@ def refined(
                 break
         if not better:
             return best, used
+
+
+def _inexact(selection: Selection) -> Selection:
+    """What of a selection changes the outputs."""
+    return tuple(one for one in selection if one.choice is not None and not one.choice.exact)
 
 
 def _by_sum(selection: Selection, menus: Sequence[Sequence[Candidate]]) -> Iterator[Selection]:

@@ -18,7 +18,7 @@ class CandidateLoss:
     """A choice for a block alone, all others as they are.
 
     `bytes` is what the network then buffers by the budget's figure, `saved` what that is less than before; `loss` is
-    the mean over the samples, `error` its standard error.
+    the mean over the samples, `error` its standard error. `macs_added` are the multiply-accumulates that it takes more.
     """
 
     choice: Choice | None
@@ -26,6 +26,7 @@ class CandidateLoss:
     saved: int
     loss: float
     error: float
+    macs_added: int
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class BlockSensitivity:
 class Sensitivity:
     """What every block of a model bears, on `samples`; `loss` and `figure` are the names of what was measured.
 
-    `before` are the bytes by the figure with every global mean in place.
+    `before` are the bytes by the figure with every global mean in place, `macs` the network's multiply-accumulates.
     """
 
     model: str
@@ -55,17 +56,20 @@ class Sensitivity:
     figure: str
     bits: int | None
     before: int
+    macs: int
     blocks: tuple[BlockSensitivity, ...]
 
 
 @dataclass(frozen=True)
 class Point:
-    """A combination with its bytes: `predicted` is the sum of what its blocks cost alone, `measured` what it costs."""
+    """A combination with its bytes: `predicted` is the sum of what its blocks cost alone, `measured` what it costs;
+    `macs_added` are the multiply-accumulates that it takes more."""
 
     combination: Combination
     bytes: int
     predicted: float
     measured: float | None
+    macs_added: int
 
     def of(self, block: str) -> Choice | None:
         """What becomes of a block."""
@@ -90,7 +94,8 @@ class TuneResult:
     * `pareto`: points from the smallest loss to the smallest buffer, the chosen one among them;
     * `judged`: the chosen combination, and others with the same tiles for every block, on the held-out samples that
       `held_out` describes;
-    * `budget`: the bytes that were allowed, None where the loss was; `max_loss`: the other way round;
+    * `budget`: the bytes that were allowed, None where the loss was; `max_loss`: the other way round; `max_macs`: what
+      might be computed twice, in per cent of the network's multiply-accumulates, None without a limit;
     * `least`: the bytes that no combination is below.
     """
 
@@ -102,6 +107,7 @@ class TuneResult:
     held_out: str
     budget: int | None
     max_loss: float | None
+    max_macs: float | None
     least: int
 
     @property

@@ -9,6 +9,7 @@ from typing import Any
 
 from tse_onnx.conversion.schema import tiling_json
 from tse_onnx.passes.blocks.choice import GLOBAL, Choice
+from tse_onnx.passes.blocks.recompute import Recompute
 from tse_onnx.runtime.scores import Score
 from tse_onnx.tuning.choices import label
 from tse_onnx.tuning.result import Judged, Point, Sensitivity, TuneResult
@@ -32,6 +33,7 @@ def tune_json(found: TuneResult) -> Json:
         "tse_onnx": VERSION,
         "budget": found.budget,
         "max_loss": found.max_loss,
+        "max_macs": found.max_macs,
         "least": found.least,
         "reduction": round(found.reduction, 6),
         "chosen": _point(found.chosen),
@@ -46,14 +48,17 @@ def sensitivity_csv(found: Sensitivity) -> str:
     """A line for each candidate of each block."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("block", "choice", "squeeze", "rows", "step", "bytes", "saved", "loss", "error", "gate_moved"))
+    writer.writerow((
+        "block", "choice", "squeeze", "rows", "step", "bytes", "saved", "loss", "error", "gate_moved", "macs_added",
+        "held",
+    ))  # fmt: skip
     for entry in found.blocks:
         moved = "" if entry.gate is None else f"{entry.gate.moved:.6g}"
         for one in entry.candidates:
             about = _choice(one.choice)
             writer.writerow((
                 entry.block.name, label(one.choice), about["squeeze"], about["rows"] or "", about["step"] or "",
-                one.bytes, one.saved, f"{one.loss:.9g}", f"{one.error:.6g}", moved,
+                one.bytes, one.saved, f"{one.loss:.9g}", f"{one.error:.6g}", moved, one.macs_added, about["held"] or "",
             ))  # fmt: skip
     return text.getvalue()
 
@@ -66,6 +71,7 @@ def _sensitivity(found: Sensitivity) -> Json:
         "figure": found.figure,
         "bits": found.bits,
         "bytes_before": found.before,
+        "macs": found.macs,
         "blocks": [
             {
                 "name": entry.block.name,
@@ -75,7 +81,13 @@ def _sensitivity(found: Sensitivity) -> Json:
                 "why": entry.why,
                 "candidates": [
                     _choice(one.choice)
-                    | {"bytes": one.bytes, "saved": one.saved, "loss": number_or_null(one.loss), "error": one.error}
+                    | {
+                        "bytes": one.bytes,
+                        "saved": one.saved,
+                        "macs_added": one.macs_added,
+                        "loss": number_or_null(one.loss),
+                        "error": one.error,
+                    }
                     for one in entry.candidates
                 ],
             }
@@ -87,6 +99,7 @@ def _sensitivity(found: Sensitivity) -> Json:
 def _point(point: Point) -> Json:
     return {
         "bytes": point.bytes,
+        "macs_added": point.macs_added,
         "predicted": number_or_null(point.predicted),
         "measured": None if point.measured is None else number_or_null(point.measured),
         "choices": [{"block": name} | _choice(choice) for name, choice in point.combination],
@@ -116,8 +129,10 @@ def score_json(score: Score) -> Json:
 
 def _choice(choice: Choice | None) -> Json:
     said = {"squeeze": GLOBAL} if choice is None else tiling_json(choice)
-    return {"squeeze": said["squeeze"], "rows": None, "step": None, "calibrated": False} | {
-        key: said[key] for key in ("rows", "step", "calibrated") if key in said
+    found = {key: said.get(key) for key in ("squeeze", "rows", "step")}
+    return found | {
+        "calibrated": said.get("calibrated", False),
+        "held": choice.held if isinstance(choice, Recompute) else None,
     }
 
 

@@ -50,6 +50,7 @@ def tune(
     budget: int | None = None,
     reduce: float | None = None,
     max_loss: float | None = None,
+    max_macs: float | None = None,
     held_out: float = 0.5,
     trials: int = 60,
     points: int = 9,
@@ -58,7 +59,8 @@ def tune(
     """A plan that loses least within a memory budget, chosen on one part of `data` and judged on the other.
 
     Exactly one of these says what is wanted: `budget`, the bytes that the figure may reach; `reduce`, the fraction of
-    it to be saved; `max_loss`, the loss that is allowed, for which the smallest buffer is looked for. The fraction
+    it to be saved; `max_loss`, the loss that is allowed, for which the smallest buffer is looked for. `max_macs` bounds
+    what recomputed blocks compute twice, in per cent of the network's multiply-accumulates. The fraction
     `held_out` of the samples, drawn by `seed`, has no part in the choice. `trials` is how many combinations are
     measured to improve on the one with the smallest sum of losses, `points` how many of the Pareto curve.
 
@@ -70,6 +72,7 @@ def tune(
         raise UsageError("exactly one of a budget, a reduction and a bound on the loss says what is wanted")
     if not given[0] >= 0 or (reduce is not None and reduce > 1):
         raise UsageError("a budget and a bound on the loss are zero or more, a reduction is a fraction from 0 to 1")
+    Plan(None, max_macs=max_macs)  # raises where it is no limit
     if not 0 < held_out < 1:
         raise UsageError(f"the part that is held out is a fraction between 0 and 1, not {held_out}")
     given_data = data if isinstance(data, Data) else Data(data)
@@ -77,7 +80,8 @@ def tune(
     to_choose, to_judge = halves(samples, held_out, given_data.seed)
     with bench_of(network, to_choose, settings) as bench:
         found = bench.sensitivity()
-        selections = Selections(bench, found, trials)
+        limit = None if max_macs is None else int(network.macs * max_macs / 100)
+        selections = Selections(bench, found, trials, limit)
         if max_loss is not None:
             selection, allowed = selections.smallest(max_loss), None
         else:
@@ -86,8 +90,10 @@ def tune(
         chosen = selections.point(selection)
         curve = front([*selections.curve(points), chosen])
         verdicts = tuple(judged(bench, selections, chosen, allowed, to_judge))
-    plan = _plan(chosen, found)
-    return TuneResult(plan, chosen, found, curve, verdicts, to_judge.text, allowed, max_loss, selections.least)
+    plan = _plan(chosen, found, max_macs)
+    return TuneResult(
+        plan, chosen, found, curve, verdicts, to_judge.text, allowed, max_loss, max_macs, selections.least
+    )
 
 
 def _opened(model: ModelLike, data: Data, settings: Settings) -> tuple[Network, Samples]:
@@ -129,7 +135,7 @@ def halves(samples: Samples, held_out: float, seed: int) -> tuple[Samples, Sampl
     return to_choose, to_judge
 
 
-def _plan(chosen: Point, found: Sensitivity) -> Plan:
+def _plan(chosen: Point, found: Sensitivity, max_macs: float | None) -> Plan:
     """The plan of a point, with a note wherever a block is frozen or kept."""
     choices: dict[str, Choice | None] = {}
     notes = {}
@@ -139,4 +145,4 @@ def _plan(chosen: Point, found: Sensitivity) -> Plan:
             notes[entry.block.name] = f"{entry.why} ({found.samples})"
         elif choice is None:
             notes[entry.block.name] = "kept: the budget has room for it"
-    return Plan(None, choices, notes)
+    return Plan(None, choices, notes, max_macs)

@@ -5,24 +5,26 @@ from __future__ import annotations
 import math
 
 from tse_onnx.errors import UsageError
+from tse_onnx.passes.blocks.recompute import Recompute
 from tse_onnx.passes.blocks.tiling import Tiling
 from tse_onnx.tuning.bench import Bench, mean
 from tse_onnx.tuning.choices import Combination, combined
-from tse_onnx.tuning.choosing import Candidate, least_loss, most, most_saved
+from tse_onnx.tuning.choosing import Candidate, Menus, least_loss, most, most_saved
 from tse_onnx.tuning.refining import Selection, refined
-from tse_onnx.tuning.result import Point, Sensitivity, share
+from tse_onnx.tuning.result import CandidateLoss, Point, Sensitivity, share
 
 
 class Selections:
     """Selections of candidates, the bytes and losses that they have, and the best of them."""
 
-    def __init__(self, bench: Bench, found: Sensitivity, trials: int) -> None:
-        self._bench, self._found, self._trials = bench, found, trials
+    def __init__(self, bench: Bench, found: Sensitivity, trials: int, max_macs: int | None = None) -> None:
+        """`max_macs` is how many multiply-accumulates may be computed twice."""
+        self._bench, self._found, self._trials, self._max_macs = bench, found, trials, max_macs
         self.menus = [
-            [Candidate(entry.block.name, one.choice, one.saved, one.loss) for one in entry.candidates]
+            [_candidate(entry.block.name, one) for one in entry.candidates if self._affordable(one)]
             for entry in found.blocks
         ]
-        self.least = self.bytes(tuple(max(menu, key=lambda one: (one.saved, -one.loss)) for menu in self.menus))
+        self.least = self.bytes(self._top())
 
     def bytes(self, selection: Selection) -> int:
         """What a selection buffers, counted as a whole."""
@@ -37,25 +39,44 @@ class Selections:
     def point(self, selection: Selection) -> Point:
         """A selection with its figures."""
         predicted = sum(candidate.loss for candidate in selection)
-        return Point(_combination(selection), self.bytes(selection), predicted, self.loss(selection))
+        combination = _combination(selection)
+        macs = self._bench.network.macs_added(combination)
+        return Point(combination, self.bytes(selection), predicted, self.loss(selection), macs)
 
     def within(self, budget: int) -> Selection:
         """The selection with the smallest loss within a budget. Raises `UsageError` where there is none."""
         start = self._fitting(budget)
         if start is None:
+            limit = (
+                "" if self._max_macs is None else f", with no more than {self._max_macs:,} multiply-accumulates twice"
+            )
             raise UsageError(
                 f"no plan needs as little as {budget:,} bytes: the least is {self.least:,} of {self._found.before:,}, "
-                f"{100 * (1 - share(self.least, self._found.before)):.1f} % less than before"
+                f"{100 * (1 - share(self.least, self._found.before)):.1f} % less than before{limit}"
             )
-        found, _ = refined(start, self.menus, lambda one: self.bytes(one) <= budget, self.loss, self._trials)
-        return found
+
+        def allowed(selection: Selection) -> bool:
+            within = self._max_macs is None or sum(one.macs for one in selection) <= self._max_macs
+            return within and self.bytes(selection) <= budget
+
+        found, _ = refined(start, self.menus, allowed, self.loss, self._trials)
+        return self._thrifty(found, budget)
+
+    def _thrifty(self, selection: Selection, budget: int) -> Selection:
+        """What loses the same within a budget, and computes least twice."""
+        menus = [
+            [one for one in menu if _exact(one)] if _exact(own) else [own]
+            for own, menu in zip(selection, self.menus, strict=True)
+        ]
+        found = self._fitting(budget, menus)
+        return selection if found is None else min(found, selection, key=lambda made: sum(one.macs for one in made))
 
     def smallest(self, max_loss: float) -> Selection:
         """The selection with the smallest buffer whose measured loss is within a bound."""
         best = tuple(menu[0] for menu in self.menus)
         bound, low, high = max_loss, 0.0, math.inf
         for _ in range(max(self._trials, 1)):
-            selection = most_saved(self.menus, bound)
+            selection = most_saved(self.menus, bound, self._max_macs)
             if selection is None:
                 break
             loss = self.loss(selection)
@@ -72,23 +93,31 @@ class Selections:
         return best
 
     def _top(self) -> Selection:
-        return tuple(max(menu, key=lambda one: (one.saved, -one.loss)) for menu in self.menus)
+        """What saves most."""
+        top = tuple(max(menu, key=lambda one: (one.saved, -one.loss, -one.macs)) for menu in self.menus)
+        if self._max_macs is None or sum(one.macs for one in top) <= self._max_macs:
+            return top
+        return most_saved(self.menus, math.inf, self._max_macs) or tuple(menu[0] for menu in self.menus)
 
-    def _fitting(self, budget: int) -> Selection | None:
+    def _affordable(self, one: CandidateLoss) -> bool:
+        return self._max_macs is None or _twice(one) <= self._max_macs
+
+    def _fitting(self, budget: int, menus: Menus | None = None) -> Selection | None:
         """The smallest sum of losses within a budget. Where savings do not add up, more is asked for until they do."""
+        menus = self.menus if menus is None else menus
         before, saving = self._found.before, self._found.before - budget
         for _ in range(12):
-            selection = least_loss(self.menus, max(saving, 0))
+            selection = least_loss(menus, max(saving, 0), self._max_macs)
             if selection is None:
                 break
             excess = self.bytes(selection) - budget
             if excess <= 0:
                 return selection
             saving = max(saving, before - budget) + excess
-            if saving > most(self.menus):
+            if saving > most(menus):
                 break
         top = self._top()
-        return top if self.bytes(top) <= budget else None
+        return top if menus is self.menus and self.bytes(top) <= budget else None
 
     def curve(self, points: int) -> list[Point]:
         """Points of the Pareto curve: the smallest sums of losses for budgets between everything and the least."""
@@ -109,6 +138,19 @@ class Selections:
                     return None
             selection.append(same[0] if same else menu[0])
         return tuple(selection) if any(candidate.choice is not None for candidate in selection) else None
+
+
+def _candidate(block: str, one: CandidateLoss) -> Candidate:
+    return Candidate(block, one.choice, one.saved, one.loss, _twice(one))
+
+
+def _twice(one: CandidateLoss) -> int:
+    """The multiply-accumulates that are computed twice: those that a limit is for."""
+    return one.macs_added if isinstance(one.choice, Recompute) else 0
+
+
+def _exact(candidate: Candidate) -> bool:
+    return candidate.choice is None or candidate.choice.exact
 
 
 def _combination(selection: Selection) -> Combination:
