@@ -1,9 +1,8 @@
-"""What a tiled block remembers, and the way back from it.
+"""What a tiled block remembers.
 
 Every new node bears its block's name in its metadata. The node that makes the means bears the tiling as well, and what
 the edit replaced: nodes, types and initializers with their places, packed. A conversion that finds tiled blocks already
-adds a step of its own; the way back undoes the last step first, and what comes out is compared with a digest of what
-once went in.
+adds a step of its own.
 """
 
 from __future__ import annotations
@@ -14,35 +13,26 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-import numpy as np
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
-from tse_onnx.errors import ModelError, TseError, UsageError
+from tse_onnx.errors import ModelError, UsageError
 from tse_onnx.passes.blocks.block import Convertible
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.passes.blocks.choices import choice_of
-from tse_onnx.passes.edit.splice import Edit, Relaid, relay
-from tse_onnx.passes.graph.scope import Body, Function, Path, container
+from tse_onnx.passes.edit.splice import Edit
+from tse_onnx.passes.edit.story import FORMAT, RAW, TYPED, Replaced, Story, Weight, packed_tensor, unpacked_tensor
+from tse_onnx.passes.graph.scope import Body, Function, Path
 from tse_onnx.passes.names import MADE_FOR
 from tse_onnx.passes.reasons import quoted
 
 BLOCK, TILING, UNDO = MADE_FOR, "tse_onnx.tiling", "tse_onnx.undo"
 
-_FORMAT = 1
 # Records are nodes, which pack to some tenth. One that unpacks to much more was not made here.
 _LARGEST, _RATIO = 2**20, 64
-_MOST_STEPS = 64
 _SHORT = 256  # bytes of a constant that says where or how much
-# What a story is made of: JSON can hold anything, and a model may come from anywhere.
-_STORY: dict[str, type | tuple[type, ...]] = {
-    "step": int, "digest": str, "kind": str, "scale": str, "input": str, "channel": int, "spatial": list,
-    "nodes": list, "types": list, "retyped": list, "weights": list, "dropped": list,
-}  # fmt: skip
-# Where the numbers of a tensor may lie, beside raw_data, and how.
-_TYPED = {"float_data": "<f4", "int32_data": "<u2", "double_data": "<f8"}
 
 Container = GraphProto | FunctionProto
 
@@ -59,18 +49,18 @@ class Record:
 
     block: str
     choice: Choice
-    story: Mapping[str, Any]
+    story: Story
     replaced: GraphProto
 
     @property
     def step(self) -> int:
         """Which conversion of the model this was, counted from 1."""
-        return int(self.story["step"])
+        return self.story.step
 
     @property
     def made(self) -> frozenset[str]:
         """The first outputs of the nodes that took the place of others."""
-        return frozenset(name for _, names in self.story["nodes"] for name in names)
+        return frozenset(name for node in self.story.nodes for name in node.made)
 
     @property
     def outputs(self) -> frozenset[str]:
@@ -80,7 +70,7 @@ class Record:
     @property
     def spare(self) -> tuple[TensorProto, ...]:
         """Short constants that the replaced nodes read, and that other tools take away where nobody else does."""
-        return tuple(_tensor(text) for text in self.story.get("spare", ()))
+        return tuple(map(unpacked_tensor, self.story.spare))
 
 
 # Writing.
@@ -105,7 +95,7 @@ class Recorder:
     def recorded(self, edit: Edit, block: Convertible, choice: Choice, inputs: Iterable[ValueInfoProto] = ()) -> Edit:
         """The edit of a block with the marks on its nodes. `inputs` are the model's own, where they are bound."""
         nodes = {position: self._marked(position, made, block.name) for position, made in edit.nodes.items()}
-        bearer = next(node for made in nodes.values() for node in made if _first(node) == edit.bearer)
+        bearer = next(node for made in nodes.values() for node in made if first_output(node) == edit.bearer)
         bearer.metadata_props.add(key=TILING, value=json.dumps(choice.fields(), separators=choice.separators))
         bearer.metadata_props.add(key=UNDO, value=self._packed(edit, block, inputs))
         return replace(edit, nodes=nodes)
@@ -125,7 +115,7 @@ class Recorder:
         positions = sorted(edit.nodes)
         kept.node.extend(graph.node[position] for position in positions)
         types = sorted(place for name in edit.types for place in self._type_places.get(name, ()))
-        weights: list[list[object]] = []
+        weights: list[Weight] = []
         dropped: list[int] = []
         if isinstance(graph, GraphProto):
             kept.value_info.extend(graph.value_info[place] for place in types)
@@ -133,32 +123,31 @@ class Recorder:
             kept.initializer.extend(graph.initializer[place] for place in dropped)
             for name, relaid in sorted(edit.weights.items()):
                 tensor = graph.initializer[self._weight_places[name][0]]
-                field = next((field for field in _TYPED if getattr(tensor, field)), "raw_data")
-                weights.append([name, list(tensor.dims), relaid.transposed, field])
+                field = next((field for field in TYPED if getattr(tensor, field)), RAW)
+                weights.append(Weight(name, tuple(tensor.dims), relaid.transposed, field))
         kept.input.extend(inputs)
         squeeze = block.anatomy.squeeze
-        story = {
-            "format": _FORMAT,
-            "step": self._step,
-            "opset": self._opset,
-            "spare": self._spare(kept),
-            "sizes": list(block.shape or ()),
-            "digest": self._digest,
-            "kind": block.kind,
-            "scale": block.scale.output,
-            "input": block.input,
-            "channel": squeeze.channel,
-            "spatial": list(squeeze.spatial),
-            "nodes": [[position, [_first(node) for node in edit.nodes[position]]] for position in positions],
-            "types": types,
-            "retyped": sorted(edit.types),
-            "weights": weights,
-            "dropped": dropped,
-        }
-        kept.doc_string = json.dumps(story, separators=(",", ":"))
+        story = Story(
+            step=self._step,
+            opset=self._opset,
+            spare=self._spare(kept),
+            sizes=block.shape or (),
+            digest=self._digest,
+            kind=block.kind,
+            scale=block.scale.output,
+            input=block.input,
+            channel=squeeze.channel,
+            spatial=squeeze.spatial,
+            nodes=tuple(Replaced(position, tuple(map(first_output, edit.nodes[position]))) for position in positions),
+            types=tuple(types),
+            retyped=tuple(sorted(edit.types)),
+            weights=tuple(weights),
+            dropped=tuple(dropped),
+        )
+        kept.doc_string = story.text()
         return packed(kept.SerializeToString(deterministic=True))
 
-    def _spare(self, kept: GraphProto) -> list[str]:
+    def _spare(self, kept: GraphProto) -> tuple[str, ...]:
         own = {name for node in kept.node for name in node.output} | {tensor.name for tensor in kept.initializer}
         found = []
         for name in dict.fromkeys(name for node in kept.node for name in node.input if name not in own):
@@ -168,8 +157,8 @@ class Recorder:
                 value.CopyFrom(tensor)
                 value.name = name
                 if value.ByteSize() <= _SHORT:
-                    found.append(base64.b64encode(value.SerializeToString(deterministic=True)).decode("ascii"))
-        return found
+                    found.append(packed_tensor(value))
+        return tuple(found)
 
 
 def next_step(model: ModelProto, memory: Memory) -> int:
@@ -220,12 +209,10 @@ def told(block: str, tiling: str, undo: str) -> Record:
     """The record of a block from its three texts. Raises `ModelError` where it cannot be read."""
     try:
         replaced = GraphProto.FromString(unpacked(undo))
-        story = json.loads(replaced.doc_string)
-        if story["format"] != _FORMAT:
+        parts = json.loads(replaced.doc_string)
+        if parts["format"] != FORMAT:
             raise ModelError(f"block {quoted(block)} was tiled by a version of tse-onnx that this one does not know")
-        if not _told(story):
-            raise ValueError("no story of a block")
-        return Record(block, _choice(tiling), story, replaced)
+        return Record(block, _choice(tiling), Story.of(parts), replaced)
     except (UsageError, ValueError, KeyError, TypeError, zlib.error, DecodeError, RecursionError) as error:
         raise ModelError(f"what block {quoted(block)} remembers of its original is damaged") from error
 
@@ -239,128 +226,6 @@ def unpacked(text: str) -> bytes:
     """What `packed` was given, if it is of no absurd size. Raises `ValueError` or `zlib.error`."""
     data = base64.b64decode(text, validate=True)
     return zlib.decompressobj().decompress(data, max(_LARGEST, _RATIO * len(data)))
-
-
-def _told(story: Mapping[str, Any]) -> bool:
-    """Whether a story has every part, each of its type, so that whoever reads it need not ask."""
-    if not all(type(story[key]) is kind for key, kind in _STORY.items()) or not 1 <= story["step"] <= _MOST_STEPS:
-        return False
-    if type(story.get("opset", 0)) is not int or type(story.get("sizes", [])) is not list:  # older records have none
-        return False
-    for text in story.get("spare", ()):
-        _tensor(text)
-    places = (*story["spatial"], story["channel"], *story["types"], *story["dropped"])
-    places += tuple(position for position, _ in story["nodes"])
-    names = (*story["retyped"], *(name for _, made in story["nodes"] for name in made))
-    weights = [(name, field) for name, dims, transposed, field in story["weights"]
-               if type(transposed) is bool and all(type(dim) is int and dim >= 0 for dim in dims)]  # fmt: skip
-    return (
-        all(type(place) is int and place >= 0 for place in places)
-        and all(type(name) is str for name in names)
-        and len(weights) == len(story["weights"])
-        and all(type(name) is str and field in (*_TYPED, "raw_data") for name, field in weights)
-    )
-
-
-def restored(model: ModelProto, memory: Memory) -> tuple[ModelProto, tuple[str, ...]]:
-    """A copy of the model as it was before any conversion, and the names of the blocks that were tiled.
-
-    `memory` is what the model itself remembers; that stays in the copy. Raises `ModelError` where the model was edited
-    since, so that it cannot be as it was.
-    """
-    made, names = ModelProto(), list[str]()
-    made.CopyFrom(model)
-    while found := list(recorded(made, memory)):
-        step = max(record.step for _, records in found for record in records)
-        # Innermost first, while the paths to them still hold.
-        for path, records in sorted(found, key=lambda pair: len(pair[0]), reverse=True):
-            last = [record for record in records if record.step == step]
-            if last:
-                names += [record.block for record in last]
-                _undo(made, container(made, path), last)
-    return made, tuple(names)
-
-
-def _undo(model: ModelProto, graph: Container, records: Sequence[Record]) -> None:
-    try:
-        _put_back(model, graph, records)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, TseError):
-            raise
-        raise _edited(records[0]) from error
-    if digest(graph) != records[0].story["digest"]:
-        raise _edited(records[0])
-
-
-class Edited(ModelError):
-    """The graph was changed after a block was tiled."""
-
-
-def _edited(record: Record) -> Edited:
-    return Edited(
-        f"the graph around block {quoted(record.block)} was edited after it was tiled, so the original cannot be "
-        "restored: convert the original model anew"
-    )
-
-
-def _put_back(model: ModelProto, graph: Container, records: Sequence[Record]) -> None:
-    old_nodes: dict[int, NodeProto] = {}
-    old_types: dict[int, ValueInfoProto] = {}
-    old_weights: dict[int, TensorProto] = {}
-    gone, retyped, relaid = set[str](), set[str](), dict[str, tuple[list[int], bool, str]]()
-    for record in records:
-        story, kept = record.story, record.replaced
-        for (position, made), node in zip(story["nodes"], kept.node, strict=True):
-            old_nodes[position] = node
-            gone.update(made)
-        old_types |= dict(zip(story["types"], kept.value_info, strict=True))
-        old_weights |= dict(zip(story["dropped"], kept.initializer, strict=True))
-        retyped.update(story["retyped"])
-        relaid |= {name: (dims, transposed, field) for name, dims, transposed, field in story["weights"]}
-        inputs = {value.name: value for value in kept.input}
-        for value in model.graph.input:
-            if value.name in inputs:
-                value.CopyFrom(inputs[value.name])
-    there = {_first(node) for node in graph.node}
-    if not gone <= there:
-        raise _edited(records[0])
-    rebuilt = type(graph)()
-    rebuilt.node.extend(_merged([node for node in graph.node if _first(node) not in gone], old_nodes))
-    del graph.node[:]
-    graph.node.MergeFrom(rebuilt.node)
-    if isinstance(graph, GraphProto) and isinstance(rebuilt, GraphProto):
-        if retyped:
-            others = [value for value in graph.value_info if value.name not in retyped]
-            rebuilt.value_info.extend(_merged(others, old_types))
-            del graph.value_info[:]
-            graph.value_info.MergeFrom(rebuilt.value_info)
-        for tensor in graph.initializer:
-            if tensor.name in relaid:
-                relaid_back(tensor, *relaid[tensor.name])
-        for place in sorted(old_weights):
-            graph.initializer.insert(place, old_weights[place])
-
-
-Entry = TypeVar("Entry")
-
-
-def _merged(others: Sequence[Entry], placed: Mapping[int, Entry]) -> Iterator[Entry]:
-    """`placed` at their places, and the others in between in their order."""
-    count = len(others) + len(placed)
-    if any(place >= count for place in placed):
-        raise IndexError("a place behind the end")
-    rest = iter(others)
-    for place in range(count):
-        yield placed[place] if place in placed else next(rest)
-
-
-def relaid_back(tensor: TensorProto, dims: list[int], transposed: bool, field: str) -> None:
-    """Give a tensor the dimensions, and its numbers the order and the field, that they had."""
-    relay(tensor, Relaid(tuple(dims), transposed))
-    if transposed and field != "raw_data":
-        numbers = np.frombuffer(tensor.raw_data, _TYPED[field])
-        tensor.ClearField("raw_data")
-        getattr(tensor, field).extend(numbers.tolist())
 
 
 def recalled(node: NodeProto, memory: Memory, nodes: Iterable[NodeProto]) -> Record | None:
@@ -424,11 +289,8 @@ def _places(entries: Iterable[_Named]) -> dict[str, list[int]]:
     return places
 
 
-def _tensor(text: str) -> TensorProto:
-    return TensorProto.FromString(base64.b64decode(text, validate=True))
-
-
-def _first(node: NodeProto) -> str:
+def first_output(node: NodeProto) -> str:
+    """The name that a node is known by: of the first value that it makes."""
     return next((name for name in node.output if name), "")
 
 

@@ -16,7 +16,9 @@ import onnx.version_converter
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from tse_onnx.errors import ModelError, TseError
-from tse_onnx.passes.edit.record import Container, Memory, Record, recorded, relaid_back
+from tse_onnx.passes.edit.record import Container, Memory, Record, recorded
+from tse_onnx.passes.edit.restore import relaid_back
+from tse_onnx.passes.edit.story import RAW
 from tse_onnx.passes.graph.index import captured
 from tse_onnx.passes.graph.operators import is_default, opset_of
 from tse_onnx.passes.graph.order import sort_nodes
@@ -67,7 +69,7 @@ def lost(model: ModelProto, memory: Memory) -> list[Record]:
     gone = [record for records in memory.values() for record in records if record.made not in there]
     graphs: list[Container] = [model.graph, *model.functions]
     names = {name for graph in graphs for node in graph.node for name in node.output}
-    traced = [record for record in gone if {*record.made, *record.outputs, record.story["input"]} & names]
+    traced = [record for record in gone if {*record.made, *record.outputs, record.story.input} & names]
     return traced if traced or there else gone
 
 
@@ -85,9 +87,7 @@ def refusal(record: Record, why: str) -> ModelError:
 
 
 def _put_back(model: ModelProto, graph: Container, records: Sequence[Record]) -> None:
-    halved = {
-        record.block: _elem_type(model, graph, record.story["input"]) == TensorProto.FLOAT16 for record in records
-    }
+    halved = {record.block: _elem_type(model, graph, record.story.input) == TensorProto.FLOAT16 for record in records}
     opset = opset_of(graph.opset_import if isinstance(graph, FunctionProto) else model.opset_import)
     back = [(record, _as_now(node, halved[record.block])) for record in records for node in _nodes(record, opset)]
     values = {name for record in records for name in record.outputs}
@@ -120,15 +120,15 @@ def _put_back(model: ModelProto, graph: Container, records: Sequence[Record]) ->
 
 def _made(record: Record) -> Iterator[tuple[Sequence[str], list[str]]]:
     """The values that each replaced node made, and those that were made in its place."""
-    for (_, made), node in zip(record.story["nodes"], record.replaced.node, strict=True):
+    for (_, made), node in zip(record.story.nodes, record.replaced.node, strict=True):
         yield node.output, made
 
 
 def _nodes(record: Record, opset: int) -> Sequence[NodeProto]:
     """The nodes that were replaced, at today's opset."""
     nodes = record.replaced.node
-    before = record.story.get("opset", opset)
-    if before == opset or not any(_changed(node, before, opset) for node in nodes):
+    before = record.story.opset
+    if before is None or before == opset or not any(_changed(node, before, opset) for node in nodes):
         return nodes
     made = {name for node in nodes for name in node.output}
     read = dict.fromkeys(name for node in nodes for name in node.input if name and name not in made)
@@ -199,11 +199,11 @@ def _weights_back(graph: GraphProto, records: Sequence[Record], halved: Mapping[
         del graph.initializer[place]
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     for record in records:
-        for name, dims, transposed, field in record.story["weights"]:
-            if name not in tensors:
-                raise refusal(record, f"weight {quoted(name)} is gone or has another name")
-            tensor = tensors[name]
-            relaid_back(tensor, dims, transposed, field if tensor.data_type == TensorProto.FLOAT else "raw_data")
+        for weight in record.story.weights:
+            if weight.name not in tensors:
+                raise refusal(record, f"weight {quoted(weight.name)} is gone or has another name")
+            tensor = tensors[weight.name]
+            relaid_back(tensor, weight if tensor.data_type == TensorProto.FLOAT else weight._replace(field=RAW))
         for tensor in record.replaced.initializer:
             if tensor.name not in tensors:
                 graph.initializer.append(_half(tensor) if halved[record.block] else tensor)
@@ -220,9 +220,9 @@ def _inputs_back(graph: GraphProto, records: Sequence[Record]) -> None:
 
 def _types_back(graph: GraphProto, records: Sequence[Record], dead: set[str]) -> None:
     """State what was stated, and nothing of what was inferred while there were tiles."""
-    stale = dead | {name for record in records for name in record.story["retyped"]}
+    stale = dead | {name for record in records for name in record.story.retyped}
     changed = {name for record in records for name in record.outputs}
-    ends = {record.story["scale"] for record in records}
+    ends = {record.story.scale for record in records}
     for node in _in_order(graph):  # what comes of a descriptor, up to the scale, has another size
         if (changed - ends) & set(_reads(node)) and not ends & set(node.output):
             changed.update(name for name in node.output if name)

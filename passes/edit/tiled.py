@@ -23,9 +23,9 @@ def tiled_at(position: int, index: GraphIndex, types: Types, memory: Memory) -> 
 
 def _block(record: Record, position: int, index: GraphIndex, types: Types) -> Tiled | None:
     story, node = record.story, index.nodes[position]
-    source = types[story["input"]]
-    where = index.producer(story["scale"])
-    channel, spatial = story["channel"], tuple(story["spatial"])
+    source = types[story.input]
+    where = index.producer(story.scale)
+    channel, spatial = story.channel, story.spatial
     if where is None and record.choice.may_lose_scale:
         where = position
     if where is None or (source.sizes is not None and max(channel, *spatial) >= len(source.sizes)):
@@ -33,16 +33,16 @@ def _block(record: Record, position: int, index: GraphIndex, types: Types) -> Ti
     scale = index.nodes[where]
     channels = None if source.sizes is None else source.sizes[channel]
     squeeze = Squeeze(
-        (position,), story["input"], node.output[0], Descriptor("NC" + "1" * len(spatial), channels), channel, spatial
+        (position,), story.input, node.output[0], Descriptor("NC" + "1" * len(spatial), channels), channel, spatial
     )
     # What a rewriter would ask for is not there: nothing rewrites a block that is tiled.
-    anatomy = Anatomy(squeeze, (), "", story["input"], "", "", story["input"], "", ())
+    anatomy = Anatomy(squeeze, (), "", story.input, "", "", story.input, "", ())
     return Tiled(
         record.block,
-        story["kind"],
+        story.kind,
         NodeRef(position, node.name, node.output[0]),
         NodeRef(where, scale.name, scale.output[0]),
-        story["input"],
+        story.input,
         source.sizes,
         source.dtype,
         anatomy=anatomy,

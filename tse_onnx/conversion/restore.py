@@ -15,7 +15,7 @@ from tse_onnx.files.external import check_locations
 from tse_onnx.files.outputs import file_path
 from tse_onnx.files.source import ModelLike, Source, open_model
 from tse_onnx.passes.edit.memory import forget, remembered
-from tse_onnx.passes.edit.record import Edited, restored
+from tse_onnx.passes.edit.restore import Edited, restored
 from tse_onnx.passes.edit.restore_by_name import WAY_OUT, lost, orphan, refusal, undone
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.timing import phase

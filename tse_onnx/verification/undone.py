@@ -43,8 +43,8 @@ def check_undone(given: ModelProto, undone: Undone, folder: Path | None) -> None
         raise refusal(records[0], f"put back, it makes the model invalid ({text})")
     pairs = list(zip(scopes(given, {}, evaluate), scopes(undone.model, {}, evaluate), strict=True))
     for record in records:
-        before, after = next(pair for pair in pairs if pair[0].index.producer(record.story["scale"]) is not None
-                             or pair[1].index.producer(record.story["scale"]) is not None)  # fmt: skip
+        before, after = next(pair for pair in pairs if pair[0].index.producer(record.story.scale) is not None
+                             or pair[1].index.producer(record.story.scale) is not None)  # fmt: skip
         if not _found(record, after) and not _same(record, (given, before), (undone.model, after), folder):
             raise refusal(record, "what was put back is not the block that was tiled, as far as can be told")
 
@@ -52,7 +52,7 @@ def check_undone(given: ModelProto, undone: Undone, folder: Path | None) -> None
 def _found(record: Record, after: Scope) -> bool:
     """Whether the search, which knows nothing of records, takes what was put back for a block on the same values."""
     return any(
-        block.input == record.story["input"] and block.scale.output == record.story["scale"]
+        block.input == record.story.input and block.scale.output == record.story.scale
         for block in convertible(find(after, frozenset(KINDS)))
     )
 
@@ -61,11 +61,11 @@ def _same(
     record: Record, given: tuple[ModelProto, Scope], undone: tuple[ModelProto, Scope], folder: Path | None
 ) -> bool:
     """Whether both blocks give the same on a map that is constant along its spatial axes."""
-    name, scale = record.story["input"], record.story["scale"]
+    name, scale = record.story.input, record.story.scale
     if not isinstance(record.choice, Tiling) or record.choice.calibration is not None:
         return False  # other than a mean of the map
     kind = given[1].types[name]
-    sizes = kind.sizes or tuple(record.story.get("sizes", ()))
+    sizes = kind.sizes or record.story.sizes
     if not sizes or kind.dtype not in (
         TensorProto.UNDEFINED,
         TensorProto.FLOAT,
@@ -75,7 +75,7 @@ def _same(
         return False
     dtype = kind.dtype or TensorProto.FLOAT
     shape = tuple(size if isinstance(size, int) else _UNKNOWN if axis else 1 for axis, size in enumerate(sizes))
-    along = [1 if axis in record.story["spatial"] else size for axis, size in enumerate(shape)]
+    along = [1 if axis in record.story.spatial else size for axis, size in enumerate(shape)]
     values = np.random.default_rng(0).standard_normal(along).astype(onnx.helper.tensor_dtype_to_np_dtype(dtype))
     feed = {name: np.ascontiguousarray(np.broadcast_to(values, shape))}
     outputs = []
