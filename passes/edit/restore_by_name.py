@@ -118,7 +118,7 @@ def _put_back(model: ModelProto, graph: Container, records: Sequence[Record]) ->
     _require_defined(model, graph, back)
 
 
-def _made(record: Record) -> Iterator[tuple[Sequence[str], list[str]]]:
+def _made(record: Record) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
     """The values that each replaced node made, and those that were made in its place."""
     for (_, made), node in zip(record.story.nodes, record.replaced.node, strict=True):
         yield node.output, made

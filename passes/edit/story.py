@@ -82,9 +82,9 @@ class Story:
             raise ValueError("a step that no model has")
         return cls(
             step=step,
-            opset=_one(int, parts["opset"]) if "opset" in parts else None,
+            opset=_place(parts["opset"]) if "opset" in parts else None,
             spare=spare,
-            sizes=tuple(None if size is None else _one(int, size) for size in _one(list, parts.get("sizes", []))),
+            sizes=tuple(None if size is None else _place(size) for size in _one(list, parts.get("sizes", []))),
             digest=_one(str, parts["digest"]),
             kind=_one(str, parts["kind"]),
             scale=_one(str, parts["scale"]),

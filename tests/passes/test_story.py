@@ -1,0 +1,56 @@
+"""What a converted block remembers of its places: read as it was written, and refused where a part is no such part."""
+
+from __future__ import annotations
+
+import json
+
+import onnx
+import pytest
+
+import models
+import tse_onnx
+from tse_onnx.passes.edit.memory import remembered
+from tse_onnx.passes.edit.record import packed, told, unpacked
+from tse_onnx.passes.edit.story import Story
+
+CONVERTED = tse_onnx.convert(models.load("digits_se"), rows=7, verify=False).model
+RECORDS = [record for records in remembered(CONVERTED).values() for record in records]
+PARTS = json.loads(RECORDS[0].story.text())
+MAY_BE_MISSING = {"opset", "sizes", "spare"}
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.block)
+def test_a_story_is_read_as_it_was_written(record):
+    assert record.replaced.doc_string == record.story.text()
+    assert Story.of(json.loads(record.story.text())) == record.story
+    assert record.story.nodes
+    assert record.story.spatial == (2, 3)
+
+
+@pytest.mark.parametrize("part", sorted(PARTS.keys() - {"format"}))
+def test_a_part_that_is_missing_or_of_another_type_makes_no_story(part):
+    for value in (None, True, -1, 1.5, [1.5], [-1], [[0, "made"]], [["w", [1], 1, "raw_data"]], {}):
+        with pytest.raises(tse_onnx.ModelError, match="damaged"):
+            _told(PARTS | {part: value})
+    kept = {name: value for name, value in PARTS.items() if name != part}
+    if part in MAY_BE_MISSING:
+        assert _told(kept)
+    else:
+        with pytest.raises(tse_onnx.ModelError, match="damaged"):
+            _told(kept)
+
+
+def test_a_later_format_is_not_guessed_at():
+    with pytest.raises(tse_onnx.ModelError, match="does not know"):
+        _told(PARTS | {"format": PARTS["format"] + 1})
+
+
+def _told(parts):
+    replaced = onnx.GraphProto.FromString(RECORDS[0].replaced.SerializeToString())
+    replaced.doc_string = json.dumps(parts)
+    return told("block", '{"rows": 7}', packed(replaced.SerializeToString())).story
+
+
+def test_what_unpacks_to_much_more_than_it_is_is_cut_off():
+    bomb = packed(b"\0" * 2**24)
+    assert len(unpacked(bomb)) == 2**20
