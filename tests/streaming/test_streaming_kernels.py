@@ -18,11 +18,12 @@ from tse_onnx.streaming.network.needs import products as products_needs
 from tse_onnx.streaming.network.needs import reductions as reductions_needs
 from tse_onnx.streaming.network.needs import rowwise as rowwise_needs
 from tse_onnx.streaming.network.needs import windows as windows_needs
-from tse_onnx.streaming.network.needs.rowwise import ONE_OPERAND
+from tse_onnx.streaming.network.needs.rowwise import ONE_OPERAND, SPREAD_OPERANDS
 from tse_onnx.streaming.network.needs.table import NEEDS
 from tse_onnx.streaming.network.read import network_of
 
 MICROSOFT = ', "com.microsoft" : 1'
+DOMAINS = MICROSOFT + ', "ai.onnx.ml" : 4'
 WHOLE = "m = ReduceMean<axes = [2], keepdims = 0>(x)\n"
 """Of [1, 2, 3, 6, 4]: a map [1, 2, 6, 4] that is stored whole, because its rows are gone."""
 
@@ -64,10 +65,46 @@ def test_an_elementwise_operator_runs_row_by_row(name):
         body = "b = Abs(x)\n a = Add(b, one)\n" + body
         weights = {"one": np.float32(1)}
     model = stream_model(
-        body, "", weights, inputs=f"{kind}[1, 2, 6, 4] x", opset=_OPSETS.get(name, 20), imports=MICROSOFT
+        body, "", weights, inputs=f"{kind}[1, 2, 6, 4] x", opset=_OPSETS.get(name, 20), imports=DOMAINS
     )
     network = certified(made_as(model, _MAKES.get(name, dtype), [1, 2, 6, 4]))
     assert all(list(rows) == [row] for need in network.stages[-1].needs for row, rows in enumerate(need.rows))
+
+
+_LOGIC, _NUMBERS, _BITS, _COMPARED = (
+    (f"{one}[1, 2, 6, 4] x, {one}[2, 1, 4] t", made)
+    for one, made in (
+        ("bool", TensorProto.BOOL), ("float", TensorProto.FLOAT), ("uint8", TensorProto.UINT8),
+        ("float", TensorProto.BOOL),
+    )
+)  # fmt: skip
+_SPREAD = {
+    **dict.fromkeys(("And", "Or", "Xor"), _LOGIC),
+    **dict.fromkeys(("BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitShift"), _BITS),
+    **dict.fromkeys(("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"), _COMPARED),
+}
+_SPREAD_CALLS = {
+    "BitShift": '<direction = "LEFT">(x, t)',
+    "Mod": "<fmod = 1>(x, t)",
+    "Where": "(k, x, t)",
+    "com.microsoft::BiasGelu": "(x, b)",
+    "com.microsoft::FastGelu": "(x, b)",
+    "com.microsoft::QLinearAdd": "(q, s, z, q, s, z, s, z)",
+    "com.microsoft::QLinearMul": "(q, s, z, q, s, z, s, z)",
+}
+
+
+@pytest.mark.parametrize("name", SPREAD_OPERANDS)
+def test_an_elementwise_operator_of_operands_that_spread_runs_row_by_row(name):
+    """A map, and what is the same for all of its rows."""
+    inputs, dtype = _SPREAD.get(name, _NUMBERS)
+    call = _SPREAD_CALLS.get(name, "(x, t)")
+    weights = {"b": (4,), "k": np.arange(24).reshape(1, 1, 6, 4) % 3 == 0, **_SCALES}
+    if "q," in call:
+        inputs, dtype = "uint8[1, 2, 6, 4] q", TensorProto.UINT8
+    model = stream_model(f"y = {name.replace('::', '.')}{call}", "", weights, inputs=inputs, opset=20, imports=DOMAINS)
+    network = certified(made_as(model, dtype, [1, 2, 6, 4]))
+    assert list(network.stages[-1].needs[0].rows[3]) == [3]
 
 
 _SCALES = {"s": np.float32(0.5), "r": np.float32(0.13), "z": np.uint8(3)}
