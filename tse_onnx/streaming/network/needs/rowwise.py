@@ -136,6 +136,7 @@ ONE_OPERAND = (
     "Tan",
     "Tanh",
     "ThresholdedRelu",
+    "ai.onnx.ml::Binarizer",
     "com.microsoft::Gelu",
     "com.microsoft::QLinearLeakyRelu",
     "com.microsoft::QLinearSigmoid",
