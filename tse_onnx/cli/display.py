@@ -23,6 +23,12 @@ def _text(view: View, err: bool) -> None:
     view.print(page(stderr=err))
 
 
+def _markdown(view: View, err: bool) -> None:
+    from tse_onnx.report.markdown import Markdown
+
+    view.print(Markdown(stderr=err))
+
+
 def _json(view: View, err: bool) -> None:
     click.echo(_json_text(view), err=err)
 
@@ -33,7 +39,7 @@ def _json_text(view: View) -> str:
 
 
 _TEXT = "text"
-_FORMATS = {_TEXT: _text, "json": _json}
+_FORMATS = {_TEXT: _text, "json": _json, "markdown": _markdown}
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Reports: what is said of a conversion, as data, as JSON, and as a table."""
+"""Reports: results as they are shown, to people as tables and pictures, to programs as objects."""

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     import rich.table
     from rich.console import Console
 
-    Page = Union[Console, "Plain"]
+    from tse_onnx.report.markdown import Markdown
+
+    Page = Union[Console, "Plain", Markdown]
 
 # Columns of a plain table stand this far apart.
 _GAP = "  "
