@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tse_onnx.conversion.exact import exact_plan
     from tse_onnx.conversion.report import Report
     from tse_onnx.conversion.restore import RestoreResult, restore
+    from tse_onnx.conversion.verdict import Verdict
     from tse_onnx.data.choice import Data
     from tse_onnx.data.preprocess import Preprocess
     from tse_onnx.decision.buffering import BlockBuffering, Buffering, Totals
@@ -72,6 +73,7 @@ _HOMES = {
     "tse_onnx.decision.plan": ("Plan",),
     "tse_onnx.conversion.report": ("Report",),
     "tse_onnx.conversion.restore": ("RestoreResult", "restore"),
+    "tse_onnx.conversion.verdict": ("Verdict",),
     "tse_onnx.decision.selection": ("Selection",),
     "tse_onnx.streaming.network.machine": ("Machine",),
     "tse_onnx.streaming.depths.model": ("dataflow",),
@@ -89,7 +91,7 @@ __all__ = [
     "DistilResult", "Drift", "Evaluation", "Frozen", "Held", "Machine", "Menu", "ModelError", "ModelScores", "NodeRef",
     "Plan", "Preprocess", "Recompute", "Refusal", "Report", "RestoreResult", "Score", "Selection", "Sensitivity",
     "StageFlow", "StageScores", "Sums", "TileCorrelation", "Tiling", "Totals", "TseError", "TuneResult", "UsageError",
-    "Verification", "__version__", "buffering", "convert", "correlate", "dataflow", "distil", "evaluate",
+    "Verdict", "Verification", "__version__", "buffering", "convert", "correlate", "dataflow", "distil", "evaluate",
     "exact_plan", "find_blocks", "restore", "sensitivity", "tune",
 ]  # fmt: skip
 

@@ -74,9 +74,20 @@ def test_tune_is_what_its_schema_says(folder, wanted):
     assert found["judged"][0]["title"] == "chosen"
     assert found["judged"][0]["scores"][0]["samples"] == 4
     assert found["chosen"] in found["pareto"]
+    _the_verdict_says_what_stands_elsewhere(found)
     assert all(point["bytes"] >= found["least"] for point in found["pareto"])
     if found["budget"] is not None:
         assert found["chosen"]["bytes"] <= found["budget"]
+
+
+def _the_verdict_says_what_stands_elsewhere(found):
+    verdict, scores = found["verdict"], found["judged"][0]["scores"][0]
+    for measure in ("output", "agreement", "kl", "sqnr_db"):
+        assert verdict[measure] == verdict["accuracy"][measure] == scores[measure]
+    assert verdict["samples"] == found["held_out"]
+    figure = verdict["network"] if verdict["figure"] == "min" else verdict["scales"]
+    assert figure == {"before": found["sensitivity"]["bytes_before"], "after": found["chosen"]["bytes"]}
+    assert (verdict["network"] is None) == (verdict["figure"] == "gate")
 
 
 def _least(folder) -> int:

@@ -28,6 +28,7 @@ from tse_onnx.runtime.scores import Meter, Score
 from tse_onnx.timing import phase
 from tse_onnx.tuning.batches import Batches
 from tse_onnx.tuning.choices import Combination, combined
+from tse_onnx.tuning.figures import scales
 from tse_onnx.tuning.network import Network
 from tse_onnx.tuning.search import halves
 from tse_onnx.tuning.store import identity, model_identity
@@ -92,6 +93,7 @@ def distil(model: ModelLike, data: PathLike | Data, plan: Plan, **options: Unpac
         to_train.text,
         to_stop.text,
         to_judge.text,
+        scales(network, combination),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tse_onnx.conversion.verdict import Change
 from tse_onnx.decision.plan import Plan
 from tse_onnx.runtime.scores import Score
 
@@ -27,7 +28,8 @@ class DistilResult:
       samples that `held_out` describes and that nothing was trained or stopped by;
     * `start`: the loss of the samples to stop by before anything was trained; `epochs`: how it went on; `best`: the
       number of the epoch whose numbers were taken, 0 for those that were given;
-    * `samples`, `stop_samples`: what was trained by, and what told when to stop.
+    * `samples`, `stop_samples`: what was trained by, and what told when to stop;
+    * `scales`: what the scales of the blocks hold back without a plan and with it, which training does not change.
     """
 
     plan: Plan
@@ -42,6 +44,7 @@ class DistilResult:
     samples: str
     stop_samples: str
     held_out: str
+    scales: Change
 
     @property
     def verdict(self) -> tuple[Score, ...]:

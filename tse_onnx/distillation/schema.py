@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from tse_onnx.conversion.verdict import Verdict, distance_json, number_or_null, telling, verdict_json
 from tse_onnx.distillation.result import DistilResult
-from tse_onnx.runtime.scores import Score
-from tse_onnx.tuning.schema import number_or_null, score_json
+from tse_onnx.tuning.figures import GATE
+from tse_onnx.tuning.schema import score_json
 from tse_onnx.version import VERSION
 
 DISTIL_SCHEMA = "tse-onnx/distil/1"
@@ -39,19 +40,7 @@ def distil_json(found: DistilResult) -> Json:
 
 
 def _verdict(found: DistilResult) -> Json:
-    """Of the output that looks like classes, or else the first, what scripts ask for."""
-    if not found.verdict:
-        return {}
-    place = next((place for place, score in enumerate(found.verdict) if score.kl is not None), 0)
-    return {
-        "output": found.verdict[place].output,
-        "samples": found.held_out,
-        **_short(found.verdict[place]),
-        "before": _short(found.before[place]),
-        "after": _short(found.after[place]),
-    }
-
-
-def _short(score: Score) -> Json:
-    whole = score_json(score)
-    return {key: whole[key] for key in ("agreement", "kl", "sqnr_db")}
+    """The verdict, and the same measures of both plans."""
+    verdict = Verdict(found.scales, None, None, GATE, telling(found.verdict), found.held_out)
+    both = {"before": telling(found.before), "after": telling(found.after)}
+    return verdict_json(verdict) | {name: distance_json(score) for name, score in both.items() if score is not None}

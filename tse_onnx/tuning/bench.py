@@ -5,22 +5,24 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import onnx
 
+from tse_onnx.conversion.verdict import Change, Verdict, telling
 from tse_onnx.data.feed import Feed
 from tse_onnx.data.samples import Samples
 from tse_onnx.passes.blocks.block import Convertible
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.runtime.ort import VERSION as ORT_VERSION
+from tse_onnx.runtime.scores import Score
 from tse_onnx.timing import phase
 from tse_onnx.tuning.batches import Batches
 from tse_onnx.tuning.choices import Combination, inexact
-from tse_onnx.tuning.figures import Figure, figure_of
+from tse_onnx.tuning.figures import GATE, Figure, figure_of, scales
 from tse_onnx.tuning.local import Here
 from tse_onnx.tuning.losses import TOP1, Loss, loss_named
 from tse_onnx.tuning.network import Facts, Network, facts_on
@@ -108,6 +110,12 @@ class Bench:
             network.source.title, self.batches.samples.text, self.loss_name, settings.figure, settings.bits, before,
             network.macs, tuple(found),
         )  # fmt: skip
+
+    def verdict(self, combination: Combination, scores: Sequence[Score], samples: str) -> Verdict:
+        """What a combination comes to, with its scores on `samples`."""
+        settings, gate = self.settings, scales(self.network, combination, self.settings.bits)
+        network = None if settings.figure == GATE else Change(self.figure.of(()), self.figure.of(combination))
+        return Verdict(gate, network, None, settings.figure, telling(scores), samples)
 
     def _told(self, what: str) -> Iterator[Feed]:
         """The batches, with a word on how far they are."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from tse_onnx.conversion.rewrite import rewrite, style_of
+from tse_onnx.conversion.verdict import Change
 from tse_onnx.decision.analysis import InputShapes, analyse
 from tse_onnx.decision.decide import decide
 from tse_onnx.decision.plan import Plan
@@ -41,6 +42,12 @@ def figure_of(name: str, network: Network, bits: int | None = None, input_shapes
     if name in (ASAP, MIN):
         return StreamFigure(network, name, bits, input_shapes)
     raise UsageError(f"there is no figure {name!r}; there are {', '.join(FIGURES)}")
+
+
+def scales(network: Network, combination: Combination, bits: int | None = None) -> Change:
+    """What the scales hold back without these choices and with them."""
+    figure = GateFigure(network, bits)
+    return Change(figure.of(()), figure.of(combination))
 
 
 class GateFigure:

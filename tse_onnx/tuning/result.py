@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tse_onnx.conversion.verdict import Verdict
 from tse_onnx.decision.plan import Plan
 from tse_onnx.passes.blocks.block import Block
 from tse_onnx.passes.blocks.choice import Choice
@@ -93,7 +94,7 @@ class TuneResult:
     * `sensitivity`: what each block bears alone, on the samples to choose by;
     * `pareto`: points from the smallest loss to the smallest buffer, the chosen one among them;
     * `judged`: the chosen combination, and others with the same tiles for every block, on the held-out samples that
-      `held_out` describes;
+      `held_out` describes; `verdict`: what the plan comes to by these;
     * `budget`: the bytes that were allowed, None where the loss was; `max_loss`: the other way round; `max_macs`: what
       might be computed twice, in per cent of the network's multiply-accumulates, None without a limit;
     * `least`: the bytes that no combination is below.
@@ -105,6 +106,7 @@ class TuneResult:
     pareto: tuple[Point, ...]
     judged: tuple[Judged, ...]
     held_out: str
+    verdict: Verdict
     budget: int | None
     max_loss: float | None
     max_macs: float | None

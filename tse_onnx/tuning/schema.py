@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from typing import Any
 
 from tse_onnx.conversion.schema import tiling_json
+from tse_onnx.conversion.verdict import distance_json, number_or_null, verdict_json
 from tse_onnx.passes.blocks.choice import GLOBAL, Choice
 from tse_onnx.passes.blocks.recompute import Recompute
 from tse_onnx.runtime.scores import Score
@@ -38,6 +38,7 @@ def tune_json(found: TuneResult) -> Json:
         "reduction": round(found.reduction, 6),
         "chosen": _point(found.chosen),
         "held_out": found.held_out,
+        "verdict": verdict_json(found.verdict),
         "judged": [_judged(verdict) for verdict in found.judged],
         "pareto": [_point(point) for point in found.pareto],
         "sensitivity": _sensitivity(found.sensitivity),
@@ -101,7 +102,7 @@ def _point(point: Point) -> Json:
         "bytes": point.bytes,
         "macs_added": point.macs_added,
         "predicted": number_or_null(point.predicted),
-        "measured": None if point.measured is None else number_or_null(point.measured),
+        "measured": number_or_null(point.measured),
         "choices": [{"block": name} | _choice(choice) for name, choice in point.combination],
     }
 
@@ -118,9 +119,7 @@ def score_json(score: Score) -> Json:
     return {
         "output": score.output,
         "samples": score.samples,
-        "agreement": score.agreement,
-        "kl": None if score.kl is None else number_or_null(score.kl),
-        "sqnr_db": None if score.sqnr_db is None else number_or_null(score.sqnr_db),
+        **distance_json(score),
         "noise": number_or_null(score.noise),
         "top1": None if accuracy is None else accuracy.top1,
         "original_top1": None if accuracy is None else accuracy.original_top1,
@@ -134,8 +133,3 @@ def _choice(choice: Choice | None) -> Json:
         "calibrated": said.get("calibrated", False),
         "held": choice.held if isinstance(choice, Recompute) else None,
     }
-
-
-def number_or_null(value: float) -> float | None:
-    """A number; JSON has no infinity, and null stands for a loss without bound."""
-    return value if math.isfinite(value) else None

@@ -90,9 +90,10 @@ def tune(
         chosen = selections.point(selection)
         curve = front([*selections.curve(points), chosen])
         verdicts = tuple(judged(bench, selections, chosen, allowed, to_judge))
+        verdict = bench.verdict(chosen.combination, verdicts[0].scores, to_judge.text)
     plan = _plan(chosen, found, max_macs)
     return TuneResult(
-        plan, chosen, found, curve, verdicts, to_judge.text, allowed, max_loss, max_macs, selections.least
+        plan, chosen, found, curve, verdicts, to_judge.text, verdict, allowed, max_loss, max_macs, selections.least
     )
 
 
