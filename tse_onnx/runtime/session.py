@@ -15,6 +15,7 @@ from tse_onnx.data.feed import Feed
 from tse_onnx.errors import ModelError, TseError
 from tse_onnx.files.encode import encoded
 from tse_onnx.files.external import external_tensors, locate, location
+from tse_onnx.passes.graph.guard import graphs_of
 from tse_onnx.passes.reasons import first_line
 from tse_onnx.runtime.deadline import Deadline
 from tse_onnx.runtime.lent_weights import lent
@@ -67,6 +68,7 @@ class Session:
         outputs = ModelProto()
         outputs.graph.output.extend(ValueInfoProto(name=name) for name in self._extra)
         bare, values = lent(model)
+        _leave_out_biases(bare)
         options.add_external_initializers(list(values), list(values.values()))
         data = b"".join([*encoded(bare), *([outputs.SerializeToString()] if self._extra else [])])
         try:
@@ -98,6 +100,15 @@ class Session:
 
     def _awaited(self, work: Callable[[], T], stop: Callable[[], object]) -> T:
         return work() if self._alone else self._deadline.awaited(work, stop)
+
+
+def _leave_out_biases(model: ModelProto) -> None:
+    """Leave out the bias of a LayerNormalization that is given as "", which means the same: where onnxruntime (1.31,
+    1.32) optimises such a node, it takes the process down."""
+    for nodes in (*(graph.node for graph in graphs_of(model.graph)), *(each.node for each in model.functions)):
+        for node in nodes:
+            if node.op_type == "LayerNormalization" and len(node.input) > 2 and not node.input[2]:
+                del node.input[2:]
 
 
 def _give_up_loading(options: ort.SessionOptions) -> None:
