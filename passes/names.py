@@ -74,6 +74,13 @@ def taken_names(model: ModelProto) -> set[str]:
     return taken
 
 
+def names_of(nodes: Iterable[NodeProto]) -> set[str]:
+    """Every name of the nodes and of what they make, nested graphs included."""
+    taken: set[str] = set()
+    _node_names(nodes, taken)
+    return taken
+
+
 def _graph_names(graph: GraphProto, taken: set[str]) -> None:
     for values in (graph.input, graph.output, graph.value_info, graph.initializer):
         taken.update(value.name for value in values)

@@ -26,6 +26,7 @@ CODES = {
     "channels": "the gate has not one value per channel of the pooled tensor",
     "kind": "the block is a relative of squeeze-and-excite that was not asked for",
     "recompute": "nothing narrower can be held in place of the map",
+    "previous": "the gates of the frame before cannot be an input of the model",
     "opset": "the model's opset has no exact form of the tiles",
 }
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tse_onnx.evaluation.result import Evaluation, ModelScores, StageScores
     from tse_onnx.passes.blocks.block import Block, NodeRef
     from tse_onnx.passes.blocks.frozen import Frozen
+    from tse_onnx.passes.blocks.previous import Previous
     from tse_onnx.passes.blocks.recompute import Recompute
     from tse_onnx.passes.blocks.tiling import Calibration, Tiling
     from tse_onnx.passes.reasons import Refusal
@@ -66,6 +67,7 @@ _HOMES = {
     "tse_onnx.errors": ("CheckFailed", "DataError", "ModelError", "TseError", "UsageError"),
     "tse_onnx.passes.blocks.block": ("Block", "NodeRef"),
     "tse_onnx.passes.blocks.frozen": ("Frozen",),
+    "tse_onnx.passes.blocks.previous": ("Previous",),
     "tse_onnx.passes.blocks.recompute": ("Recompute",),
     "tse_onnx.passes.reasons": ("Refusal",),
     "tse_onnx.passes.blocks.tiling": ("Calibration", "Tiling"),
@@ -89,10 +91,10 @@ __all__ = [
     "Accuracy", "Block", "BlockBuffering", "BlockCheck", "BlockCorrelation", "Buffer", "Buffering", "Calibration",
     "Check", "CheckFailed", "ConvertResult", "Correlations", "Data", "DataError", "Dataflow", "Decision",
     "DistilResult", "Drift", "Evaluation", "Frozen", "Held", "Machine", "Menu", "ModelError", "ModelScores", "NodeRef",
-    "Plan", "Preprocess", "Recompute", "Refusal", "Report", "RestoreResult", "Score", "Selection", "Sensitivity",
-    "StageFlow", "StageScores", "Sums", "TileCorrelation", "Tiling", "Totals", "TseError", "TuneResult", "UsageError",
-    "Verdict", "Verification", "__version__", "buffering", "convert", "correlate", "dataflow", "distil", "evaluate",
-    "exact_plan", "find_blocks", "restore", "sensitivity", "tune",
+    "Plan", "Preprocess", "Previous", "Recompute", "Refusal", "Report", "RestoreResult", "Score", "Selection",
+    "Sensitivity", "StageFlow", "StageScores", "Sums", "TileCorrelation", "Tiling", "Totals", "TseError", "TuneResult",
+    "UsageError", "Verdict", "Verification", "__version__", "buffering", "convert", "correlate", "dataflow", "distil",
+    "evaluate", "exact_plan", "find_blocks", "restore", "sensitivity", "tune",
 ]  # fmt: skip
 
 

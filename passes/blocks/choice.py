@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
@@ -81,6 +81,14 @@ class Site:
 
         pooled = self.scope.index.nodes[block.anatomy.squeeze.nodes[0]].input[0]
         return upstream(pooled, self.scope, self._ranks, self._scales)
+
+    @cached_property
+    def names(self) -> Set[str]:
+        """Every name that is taken in the scope, and in the bodies within it."""
+        from tse_onnx.passes.names import names_of
+
+        index = self.scope.index
+        return {*index.inputs, *index.initializers, *index.sparse_initializers} | names_of(index.nodes)
 
     @cached_property
     def _ranks(self) -> Mapping[int, int]:

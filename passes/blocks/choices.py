@@ -9,10 +9,11 @@ from typing import Any
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.blocks.choice import GLOBAL, Choice, Fields
 from tse_onnx.passes.blocks.frozen import Frozen
+from tse_onnx.passes.blocks.previous import Previous
 from tse_onnx.passes.blocks.recompute import Recompute
 from tse_onnx.passes.blocks.tiling import TILE, Tiling
 
-CHOICES: tuple[type[Choice], ...] = (Tiling, Recompute, Frozen)
+CHOICES: tuple[type[Choice], ...] = (Tiling, Recompute, Previous, Frozen)
 
 SQUEEZES: Mapping[str, type[Choice]] = {name: kind for kind in CHOICES for name in kind.squeezes}
 """The class of the choices that go by each name."""

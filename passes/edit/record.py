@@ -23,7 +23,17 @@ from tse_onnx.passes.blocks.block import Convertible
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.passes.blocks.choices import choice_of
 from tse_onnx.passes.edit.splice import Edit
-from tse_onnx.passes.edit.story import FORMAT, RAW, TYPED, Replaced, Story, Weight, packed_tensor, unpacked_tensor
+from tse_onnx.passes.edit.story import (
+    FORMAT,
+    RAW,
+    TYPED,
+    Added,
+    Replaced,
+    Story,
+    Weight,
+    packed_tensor,
+    unpacked_tensor,
+)
 from tse_onnx.passes.graph.scope import Body, Function, Path
 from tse_onnx.passes.names import MADE_FOR
 from tse_onnx.passes.reasons import quoted
@@ -143,6 +153,7 @@ class Recorder:
             retyped=tuple(sorted(edit.types)),
             weights=tuple(weights),
             dropped=tuple(dropped),
+            added=Added(*(tuple(end.name for end in ends) for ends in (edit.inputs, edit.outputs, edit.defaults))),
         )
         kept.doc_string = story.text()
         return packed(kept.SerializeToString(deterministic=True))

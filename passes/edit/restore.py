@@ -5,8 +5,8 @@ The last step is undone first, and what comes out is compared with a digest of w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
@@ -78,6 +78,7 @@ def _put_back(model: ModelProto, graph: Container, records: Sequence[Record]) ->
         for value in model.graph.input:
             if value.name in inputs:
                 value.CopyFrom(inputs[value.name])
+    take_away(graph, records)
     there = {first_output(node) for node in graph.node}
     if not gone <= there:
         raise _edited(records[0])
@@ -96,6 +97,21 @@ def _put_back(model: ModelProto, graph: Container, records: Sequence[Record]) ->
                 relaid_back(tensor, relaid[tensor.name])
         for place in sorted(old_weights):
             graph.initializer.insert(place, old_weights[place])
+
+
+def take_away(graph: Container, records: Iterable[Record]) -> None:
+    """Take the inputs, outputs and initializers that were added away from a graph again."""
+    if isinstance(graph, GraphProto):
+        for record in records:
+            inputs, outputs, defaults = record.story.added
+            _drop(graph.input, inputs)
+            _drop(graph.output, outputs)
+            _drop(graph.initializer, defaults)
+
+
+def _drop(entries: Any, names: Sequence[str]) -> None:
+    for place in reversed([place for place, entry in enumerate(entries) if entry.name in names]):
+        del entries[place]
 
 
 Entry = TypeVar("Entry")

@@ -17,7 +17,7 @@ from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, 
 
 from tse_onnx.errors import ModelError, TseError
 from tse_onnx.passes.edit.record import Container, Memory, Record, recorded
-from tse_onnx.passes.edit.restore import relaid_back
+from tse_onnx.passes.edit.restore import relaid_back, take_away
 from tse_onnx.passes.edit.story import RAW
 from tse_onnx.passes.graph.index import captured
 from tse_onnx.passes.graph.operators import is_default, opset_of
@@ -90,7 +90,8 @@ def _put_back(model: ModelProto, graph: Container, records: Sequence[Record]) ->
     halved = {record.block: _elem_type(model, graph, record.story.input) == TensorProto.FLOAT16 for record in records}
     opset = opset_of(graph.opset_import if isinstance(graph, FunctionProto) else model.opset_import)
     back = [(record, _as_now(node, halved[record.block])) for record in records for node in _nodes(record, opset)]
-    values = {name for record in records for name in record.outputs}
+    values = {name for record in records for name in (*record.outputs, *record.story.added.outputs)}
+    take_away(graph, records)
     places = {name: place for place, node in enumerate(graph.node) for name in node.output if name}
     inserted: dict[int, list[NodeProto]] = {}
     around = {name: made for record in records for names, made in _made(record) for name in names}

@@ -25,14 +25,18 @@ class Edit:
     """A change of a graph, as data.
 
     `nodes` stand in place of the node at a position (none: it goes); `types` are new types of values, None for values
-    that are gone; `weights` are initializers that lie in another shape. `bearer` is the value whose node bears
-    the record of the edit.
+    that are gone; `weights` are initializers that lie in another shape. `inputs` and `outputs` are added to those of
+    the graph, `defaults` to its initializers: what such an input is where nothing is fed. `bearer` is the value whose
+    node bears the record of the edit.
     """
 
     nodes: Mapping[int, tuple[NodeProto, ...]]
     types: Mapping[str, ValueInfoProto | None] = field(default_factory=dict)
     weights: Mapping[str, Relaid] = field(default_factory=dict)
     dropped_weights: frozenset[str] = frozenset()
+    inputs: tuple[ValueInfoProto, ...] = ()
+    outputs: tuple[ValueInfoProto, ...] = ()
+    defaults: tuple[TensorProto, ...] = ()
     bearer: str = ""
 
 
@@ -70,6 +74,11 @@ def splice(graph: GraphProto | FunctionProto, edits: Iterable[Edit]) -> None:
     dropped = frozenset[str]().union(*(edit.dropped_weights for edit in edits))
     if (weights or dropped) and isinstance(graph, GraphProto):
         _relay(graph, weights, dropped)
+    if isinstance(graph, GraphProto):
+        for edit in edits:
+            graph.input.extend(edit.inputs)
+            graph.output.extend(edit.outputs)
+            graph.initializer.extend(edit.defaults)
 
 
 def _retype(graph: GraphProto, types: Mapping[str, ValueInfoProto | None]) -> None:

@@ -39,6 +39,14 @@ class Weight(NamedTuple):
     field: str
 
 
+class Added(NamedTuple):
+    """What a graph got beside nodes, by name: inputs, outputs, and initializers, the defaults of such inputs."""
+
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    defaults: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Story:
     """What one edit did, as places and names.
@@ -64,10 +72,13 @@ class Story:
     retyped: tuple[str, ...]
     weights: tuple[Weight, ...]
     dropped: tuple[int, ...]
+    added: Added
 
     def text(self) -> str:
-        """The story as JSON; the order of its parts is that of the fields."""
+        """The story as JSON; the order of its parts is that of the fields. What was not added is not told."""
         parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        if not any(self.added):
+            del parts["added"]
         return json.dumps({"format": FORMAT, **parts}, separators=(",", ":"))
 
     @classmethod
@@ -96,6 +107,7 @@ class Story:
             retyped=_all(str, parts["retyped"]),
             weights=tuple(_weight(*weight) for weight in _one(list, parts["weights"])),
             dropped=_places(parts["dropped"]),
+            added=_added(*_one(list, parts.get("added", [[], [], []]))),
         )
 
 
@@ -127,6 +139,10 @@ def _place(value: object) -> int:
 
 def _places(values: object) -> tuple[int, ...]:
     return tuple(map(_place, _one(list, values)))
+
+
+def _added(inputs: object, outputs: object, defaults: object) -> Added:
+    return Added(_all(str, inputs), _all(str, outputs), _all(str, defaults))
 
 
 def _weight(name: object, dims: object, transposed: object, field: object) -> Weight:

@@ -55,7 +55,7 @@ Path = tuple["Body | Function", ...]
 class Scope:
     """A graph of the model: where it is, who makes and reads its values, and what is known of their types.
 
-    `title` tells people where; it is "" for the main graph.
+    `title` tells people where; it is "" for the main graph. `ir` is the version of the format that the model is in.
     """
 
     path: Path
@@ -63,6 +63,7 @@ class Scope:
     index: GraphIndex
     types: Types
     opset: int
+    ir: int
 
     @property
     def is_main(self) -> bool:
@@ -93,7 +94,8 @@ def scopes(model: ModelProto, bound: Mapping[str, tuple[Dim, ...]], evaluate: Ev
     """
     inference = Inference(model, bound, evaluate)
     opset = opset_of(model.opset_import)
-    main = Scope((), "", GraphIndex.of_graph(model.graph), model_types(model, bound, inference), opset)
+    index, types = GraphIndex.of_graph(model.graph), model_types(model, bound, inference)
+    main = Scope((), "", index, types, opset, model.ir_version)
     _, cyclic = in_order(main.index.nodes)
     if cyclic:
         raise ModelError(f"the graph has a cycle: {label(main.index.nodes[cyclic[0]])} depends on itself")
@@ -128,6 +130,7 @@ def _bodies(scope: Scope, inferred_node: Callable[[int], NodeProto]) -> Iterator
                 GraphIndex.of_graph(graph, scope.index),
                 Types(known, stated, infer, scope.types),
                 scope.opset,
+                scope.ir,
             )
             yield inner
             yield from _bodies(inner, inner_node)
@@ -190,7 +193,7 @@ def _function(model: ModelProto, number: int, calls: Sequence[tuple[Scope, NodeP
     index = GraphIndex(function.node, function.input, function.output, constants=constants)
     title = f"function {quoted(function.name)}"
     opset = opset_of(function.opset_import) or opset_of(model.opset_import)
-    return Scope((Function(number),), title, index, Types(types, {}, infer), opset)
+    return Scope((Function(number),), title, index, Types(types, {}, infer), opset, model.ir_version)
 
 
 def _agreed(one: TensorType, other: TensorType) -> TensorType:

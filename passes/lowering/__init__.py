@@ -7,7 +7,7 @@ from tse_onnx.passes.blocks.choice import Form
 from tse_onnx.passes.blocks.tiling import OpenStrips
 from tse_onnx.passes.edit.splice import Edit
 from tse_onnx.passes.graph.scope import Scope
-from tse_onnx.passes.lowering import freeze, recompute, tiles  # noqa: F401 - each registers what it lowers
+from tse_onnx.passes.lowering import freeze, previous, recompute, tiles  # noqa: F401 - each registers what it lowers
 from tse_onnx.passes.lowering.style import Means, Style, Upsample, lowering
 
 __all__ = ["Means", "Style", "Upsample", "lower"]

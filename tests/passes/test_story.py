@@ -13,10 +13,13 @@ from tse_onnx.passes.edit.memory import remembered
 from tse_onnx.passes.edit.record import packed, told, unpacked
 from tse_onnx.passes.edit.story import Story
 
-CONVERTED = tse_onnx.convert(models.load("digits_se"), rows=7, verify=False).model
-RECORDS = [record for records in remembered(CONVERTED).values() for record in records]
+DIGITS = models.load("digits_se")
+CONVERTED = [
+    tse_onnx.convert(DIGITS, tiling=choice, verify=False).model for choice in (tse_onnx.Previous(), tse_onnx.Tiling(7))
+]
+RECORDS = [record for model in CONVERTED for records in remembered(model).values() for record in records]
 PARTS = json.loads(RECORDS[0].story.text())
-MAY_BE_MISSING = {"opset", "sizes", "spare"}
+MAY_BE_MISSING = {"added", "opset", "sizes", "spare"}
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.block)
@@ -29,7 +32,7 @@ def test_a_story_is_read_as_it_was_written(record):
 
 @pytest.mark.parametrize("part", sorted(PARTS.keys() - {"format"}))
 def test_a_part_that_is_missing_or_of_another_type_makes_no_story(part):
-    for value in (None, True, -1, 1.5, [1.5], [-1], [[0, "made"]], [["w", [1], 1, "raw_data"]], {}):
+    for value in (None, True, -1, 1.5, [1.5], [-1], [[0, "made"]], [["w", [1], 1, "raw_data"]], {}, [["x"], [], [1]]):
         with pytest.raises(tse_onnx.ModelError, match="damaged"):
             _told(PARTS | {part: value})
     kept = {name: value for name, value in PARTS.items() if name != part}

@@ -37,7 +37,7 @@ _OPTIONS = (
         "--squeeze", type=click.Choice(TO_ASK_FOR), default=TILE, show_default=True,
         help="What a gate is computed from: its tile; all rows seen so far (running: the same buffer, less loss); the "
         "first or the middle K rows for the whole map; the map made a second time, from a narrower one that is held "
-        "(recompute: nothing is lost).",
+        "(recompute: nothing is lost); the gates of the frame before (previous, for video).",
     ),
     click.option(
         "--step", type=click.IntRange(min=1), default=1, show_default=True, metavar="S",

@@ -11,6 +11,7 @@ from tse_onnx.conversion.report import Report
 from tse_onnx.decision.buffering import BlockBuffering, Totals
 from tse_onnx.passes.blocks.block import Block, NodeRef
 from tse_onnx.passes.blocks.choice import Choice
+from tse_onnx.passes.blocks.previous import Carried
 from tse_onnx.passes.blocks.tiling import RUNNING, TILE, Tiling
 from tse_onnx.version import VERSION
 
@@ -123,7 +124,16 @@ def _figures(figures: BlockBuffering) -> Json:
         "macs_added": figures.macs_added,
         "tiling": None if decision.choice is None else tiling_json(decision.choice),
     }
-    return found if figures.waits is None else found | {"held": figures.waits}
+    if figures.waits is not None:
+        found["held"] = figures.waits
+    if isinstance(form := decision.form, Carried):
+        found["frames"] = {
+            "input": form.gate_in,
+            "output": form.gate_out,
+            "shape": list(form.shape(decision.block)),
+            "first": list(form.first),
+        }
+    return found
 
 
 def tiling_json(choice: Choice) -> Json:

@@ -9,7 +9,7 @@ from tse_onnx.decision.decision import Convert, Decided, Keep, Refuse
 from tse_onnx.decision.plan import Plan
 from tse_onnx.passes.blocks.block import Convertible, Pooling, Refused, Tiled
 from tse_onnx.passes.blocks.choice import Choice, Settled, Site
-from tse_onnx.passes.blocks.recompute import RECOMPUTE, Recompute, Recomputed, settled, whole_map
+from tse_onnx.passes.blocks.recompute import Recompute, Recomputed, settled, whole_map
 from tse_onnx.passes.blocks.tiling import OpenStrips
 from tse_onnx.passes.graph.macs import macs_of
 from tse_onnx.passes.reasons import Refusal
@@ -72,7 +72,8 @@ def decide_block(block: Pooling, choice: Choice | None, site: Site, note: str = 
         return Keep(block, None, None, note=note or "the plan keeps its global mean")
     found = choice.settle(block, site)
     if isinstance(found, Refusal):
-        return Refuse(block, choice if found.code == RECOMPUTE else None, refusal=found)
+        # A reason that is called as the choice is one against this choice alone.
+        return Refuse(block, choice if found.code in choice.squeezes else None, refusal=found)
     return _as(block, choice, found, note)
 
 

@@ -6,7 +6,7 @@ the file has no character in it that does not print.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -16,13 +16,16 @@ from tse_onnx.files.toml import need_keys, parse_toml, read_toml
 from tse_onnx.passes.blocks.choice import GLOBAL, Choice
 from tse_onnx.passes.blocks.choices import CHOICES, SQUEEZES, choice_of, fields_of
 from tse_onnx.passes.blocks.frozen import Frozen
+from tse_onnx.passes.blocks.previous import Previous
 from tse_onnx.passes.blocks.tiling import TILE, Calibration, Tiling
 from tse_onnx.passes.reasons import printable, quoted
 
 SCHEMA = "tse-onnx/plan/1"
-_GATES, _CALIBRATIONS, _CALIBRATED = "gates", "calibrations", "calibrated"
+_GATES, _FIRST, _CALIBRATIONS, _CALIBRATED = "gates", "first", "calibrations", "calibrated"
 # Where the numbers of a measured field stand, and the key of a choice that says that there are some.
-_TABLES: Mapping[str, tuple[str, str]] = {"gate": (_GATES, ""), "calibration": (_CALIBRATIONS, _CALIBRATED)}
+_TABLES: Mapping[str, tuple[str, str]] = {
+    "gate": (_GATES, ""), "first": (_FIRST, ""), "calibration": (_CALIBRATIONS, _CALIBRATED)
+}  # fmt: skip
 _MAX_MACS = "max_macs"
 _TYPES = {"squeeze": str, "held": str, "balanced": bool, "cascade": bool, _CALIBRATED: bool}
 
@@ -76,10 +79,10 @@ def plan_text(plan: _Planned, decisions: Iterable[Decision] = ()) -> str:
         lines.append(f"{_string(name)} = {_choice(tiling, plan.notes.get(name, ''))}  # {_remark(decision)}")
     lines += [f"{_string(name)} = {_choice(tiling, plan.notes.get(name, ''))}" for name, tiling in left.items()]
     said = {name: fields_of(choice) for name, choice in plan.choices.items()}
-    gates = {name: fields["gate"] for name, fields in said.items() if "gate" in fields}
-    if gates:
-        lines += ["", f"[{_GATES}]"]
-        lines += [f"{_string(name)} = {_numbers(gate)}" for name, gate in gates.items()]
+    for field, table in (("gate", _GATES), ("first", _FIRST)):
+        if rows := {name: fields[field] for name, fields in said.items() if field in fields}:
+            lines += ["", f"[{table}]"]
+            lines += [f"{_string(name)} = {_numbers(numbers)}" for name, numbers in rows.items()]
     for name, fields in said.items():
         if (numbers := fields.get("calibration")) is not None:
             lines += ["", f"[{_CALIBRATIONS}.{_string(name)}]", f"slopes = {_numbers(numbers['slopes'])}"]
@@ -145,11 +148,15 @@ def parse_plan(text: str, title: str = "the plan") -> Written:
     if schema != SCHEMA:
         said = "has no schema" if schema is None else f"has the schema {schema!r}"
         raise UsageError(f'{title} {said}; a plan begins with schema = "{SCHEMA}"')
-    need_keys(stated, ("default", _MAX_MACS, "blocks", _GATES, _CALIBRATIONS), title)
+    need_keys(stated, ("default", _MAX_MACS, "blocks", _GATES, _FIRST, _CALIBRATIONS), title)
     measured: Measured = {
         "gate": {
-            name: _frozen(numbers, f"{title}: the gate of block {quoted(name)}")
+            name: _row(numbers, f"{title}: the gate of block {quoted(name)}", Frozen)
             for name, numbers in _table(stated, _GATES, title).items()
+        },
+        "first": {
+            name: _row(numbers, f"{title}: the first gate of block {quoted(name)}", Previous)
+            for name, numbers in _table(stated, _FIRST, title).items()
         },
         "calibration": {
             name: _calibration(numbers, f"{title}: the calibration of block {quoted(name)}")
@@ -183,12 +190,14 @@ def _table(stated: Mapping[str, Any], key: str, title: str) -> Mapping[str, obje
     return found
 
 
-def _frozen(stated: object, where: str) -> tuple[float, ...]:
+def _row(stated: object, where: str, kind: Callable[[tuple[float, ...]], Choice]) -> tuple[float, ...]:
+    """A list of numbers of which a choice can be made."""
     numbers = _read_numbers(stated, where)
     try:
-        return Frozen(numbers).gate
+        kind(numbers)
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
+    return numbers
 
 
 def _calibration(stated: object, where: str) -> Calibration:
@@ -237,10 +246,11 @@ def _read_choice(value: object, where: str, name: str | None, measured: Measured
     taken = ("squeeze",) if squeeze == GLOBAL else given if kind is None else _keys(kind)
     if (strange := next((key for key in given if key not in taken), None)) is not None:
         raise UsageError(f"{where}: squeeze = {_string(squeeze)} takes no {strange}")
-    for field in () if kind is None else kind.measured():
-        flag = _TABLES[field][1]
-        if not flag or given.pop(flag, False):
-            given[field] = _of(measured, field, name, where)
+    if kind is not None:
+        for field in kind.measured():
+            flag = _TABLES[field][1]
+            if given.pop(flag, False) if flag else kind.needs_numbers() or name in measured[field]:
+                given[field] = _of(measured, field, name, where)
     try:
         return choice_of(given), note
     except UsageError as error:

@@ -12,7 +12,7 @@ is meant to be another one, nor of a calibrated squeeze, whose means are.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from tse_onnx.data.feed import Feed
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.blocks.block import Anatomy, Convertible
 from tse_onnx.passes.blocks.choice import Form
+from tse_onnx.passes.blocks.previous import Carried
 from tse_onnx.passes.blocks.recompute import Recomputed
 from tse_onnx.passes.blocks.tiling import Cover, Running, Tile
 from tse_onnx.passes.graph.index import GraphIndex, captured
@@ -30,6 +31,9 @@ from tse_onnx.runtime.shaken import Shaken, rounding_of
 from tse_onnx.verification.comparison import Comparison
 from tse_onnx.verification.oracle import Original, block_alone, is_quantised, size_probes
 from tse_onnx.verification.result import Check, listed
+
+Within = Mapping[str, tuple[int, ...]]
+"""The axes of a value along which its elements are shaken together."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ def check_flat(form: Form, original: Original, converted: Original, block: Conve
     """Compare both models on a map of the size that `values` has, constant along the axes that `form` tiles."""
     if isinstance(form, Recomputed):
         return FlatCheck(block.name, skipped="compared bit for bit from what is held on")
+    if isinstance(form, Carried):
+        return _check_fed_back(form, original, converted, block, values)
     if not isinstance(form, Cover):
         return FlatCheck(block.name, skipped=f"{form} is meant to be another one")
     if isinstance(form, Running) and form.calibration is not None:
@@ -57,25 +63,58 @@ def check_flat(form: Form, original: Original, converted: Original, block: Conve
     if source is None or axes is None:
         return FlatCheck(block.name, skipped="more than the pooled map leads to the output")
     feed = {source: _flat(values[source], axes, _tiled(anatomy, form)), **others}
+    within = {source: tuple(axis for axis, letter in enumerate(axes) if letter not in "NC")}
+
+    def made() -> np.ndarray:
+        return _run(converted, feed, output)
+
+    return _compared(original, block, feed, source, within, made)
+
+
+def _compared(
+    original: Original, block: Convertible, feed: Feed, source: str, within: Within, made: Callable[[], np.ndarray]
+) -> FlatCheck:
+    """What was `made` of a feed, against what the original makes of it."""
+    output = block.scale.output
     part = block_alone(original, feed, output)
     try:
         reference = Session(part, original.folder, threads=1, alone=True).run(feed, [output])[output]
     except ModelError:  # it runs on the data, but not on every map: integers may be divided by zero
         return FlatCheck(block.name, skipped="the original does not run on such a map")
     try:
-        after = Session(block_alone(converted, feed, output), converted.folder, threads=1, alone=True)
-        made = after.run(feed, [output])[output]
+        values = made()
     except ModelError:  # what the original's part does, the converted one has to do as well
         return FlatCheck(block.name, float("inf"))
     compared = Comparison("-" * reference.ndim, reference.dtype, is_quantised(block, original.index))
-    within = {source: tuple(axis for axis, letter in enumerate(axes) if letter not in "NC")}
 
     def again() -> list[np.ndarray]:
         shaken = Shaken(part, original.folder).runs(feed, [output], within)
         return [reference + rounding_of(feed[source]), *(run[output] for run in shaken)]
 
-    compared.add(made, reference, again)
+    compared.add(values, reference, again)
     return FlatCheck(block.name, compared.error, compared.tolerance)
+
+
+def _check_fed_back(
+    form: Carried, original: Original, converted: Original, block: Convertible, values: Feed
+) -> FlatCheck:
+    """The block that takes the gates of the frame before, run twice on one map: what the first run hands on is fed
+    back. There are no tiles, and the map varies along every axis."""
+    output = block.scale.output
+    others = {name: values[name] for name in size_probes(form, block, original.index)}
+    source = common_source(original.index, block.input, output, others)
+    if source is None or source not in values:
+        return FlatCheck(block.name, skipped="more than the pooled map leads to the output")
+    feed = {source: _flat(values[source], "-" * values[source].ndim, set()), **others}
+
+    def made() -> np.ndarray:
+        return _run(converted, {**feed, form.gate_in: _run(converted, feed, form.gate_out)}, output)
+
+    return _compared(original, block, feed, source, {}, made)
+
+
+def _run(model: Original, feed: Feed, output: str) -> np.ndarray:
+    return Session(block_alone(model, feed, output), model.folder, threads=1, alone=True).run(feed, [output])[output]
 
 
 def common_source(index: GraphIndex, pooled: str, output: str, given: Collection[str] = ()) -> str | None:

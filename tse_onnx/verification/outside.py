@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import zip_longest
+from itertools import chain, zip_longest
 
 from google.protobuf.message import Message
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
@@ -57,7 +57,8 @@ def _scope(
     edits: Mapping[Path, Sequence[Edit]],
     bound: Collection[str] = (),
 ) -> list[str]:
-    """Differences of a graph or function outside the edits of its own and of the scopes inside it."""
+    """Differences of a graph or function outside the edits of its own and of the scopes inside it. Behind its own ends
+    it has those that the edits add, and nothing else."""
     own = edits.get(path, ())
     differences = _nodes(original, converted, path, edits)
     exempt: dict[str, Collection[str]] = {
@@ -65,10 +66,16 @@ def _scope(
         "input": frozenset(bound),
         "initializer": {name for edit in own for name in (*edit.weights, *edit.dropped_weights)},
     }
+    added: dict[str, list[Message]] = {
+        "input": [value for edit in own for value in edit.inputs],
+        "output": [value for edit in own for value in edit.outputs],
+        "initializer": [tensor for edit in own for tensor in edit.defaults],
+    }
     for field in original.DESCRIPTOR.fields:
         if field.name != "node":
             before, after = (_entries(part, field.name, exempt.get(field.name, ())) for part in (original, converted))
-            differences += _compared(f"{original.name}.{field.name}", before, after)
+            further = (entry.SerializeToString(deterministic=True) for entry in added.get(field.name, ()))
+            differences += _compared(f"{original.name}.{field.name}", chain(before, further), after)
     return differences
 
 

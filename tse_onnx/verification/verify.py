@@ -42,6 +42,7 @@ from tse_onnx.verification.narrow import NarrowCheck, check_narrow, narrow_means
 from tse_onnx.verification.oracle import Original, check_block, inner_values, probes, size_probes
 from tse_onnx.verification.outside import outside_differences
 from tse_onnx.verification.result import BlockCheck, Check, Drift, Verification
+from tse_onnx.verification.steady import Still
 
 _log = logging.getLogger(__name__)
 
@@ -183,6 +184,8 @@ def _numbers(
     }
     tiled = [(block, forms[block.name]) for block in convertible(analysis.parts[0].blocks) if block.name in forms]
     sizes = _computed(index, (name for block, form in tiled for name in size_probes(form, block, index)))
+    still = Still.of(tiled)
+    taken = _distinct(sizes, _computed(index, still.original.values()))
     original = Original(source, index, folders[0], deadline=deadline)
     written_index = GraphIndex.of_graph(written.graph)
     twin_index = written_index if converted is written else GraphIndex.of_graph(converted.graph)
@@ -191,7 +194,7 @@ def _numbers(
     meter, found, not_finite = Meter(outputs), list[Found](), dict[str, None]()
 
     def before() -> Session:
-        return Session(source, folders[0], sizes, threads, deadline=deadline, large=large)
+        return Session(source, folders[0], taken, threads, deadline=deadline, large=large)
 
     def after(probed: Sequence[str] = ()) -> Session:
         try:
@@ -203,7 +206,7 @@ def _numbers(
     def look(session: Session, group: Group, feed: Feed, reference: Feed, wanted: Iterable[str] = ()) -> Feed:
         """Check the blocks of a group in a run of the converted model, from which `wanted` are needed as well."""
         try:
-            values = session.run(feed, _distinct(wanted, _probed(group, index)))
+            values = still.run(session, feed, reference, _distinct(wanted, _probed(group, index)))
         except ModelError as error:
             raise CheckFailed(str(error)) from error
         known = {**feed, **{name: reference[name] for name in sizes}, **values}
@@ -224,10 +227,12 @@ def _numbers(
     groups = _groups(tiled, index, first)
     large = len(groups) > 1
     _log.info("running both models, blocks looked at in %d groups", len(groups))
-    for number, window in enumerate(_windows(before, chain([first], feeds), _distinct(outputs, sizes))):
+    for number, window in enumerate(_windows(before, chain([first], feeds), _distinct(outputs, taken))):
         compare(window, groups if number == 0 else [()])
     found += _inner(analysis, source, converted, written, forms, folders, threads, deadline)
     remarks = tuple(f"output {quoted(name)} of the original holds what is not finite" for name in not_finite)
+    if still.ends:
+        remarks += ("the drift is that of a scene that stands still; evaluate --frames measures one that moves",)
     return tuple(found), drift_of(meter.result()), remarks
 
 
