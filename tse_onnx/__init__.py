@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tse_onnx.errors import CheckFailed, DataError, ModelError, TseError, UsageError
     from tse_onnx.evaluation.correlation import BlockCorrelation, Correlations, TileCorrelation, correlate
     from tse_onnx.evaluation.evaluate import evaluate
-    from tse_onnx.evaluation.result import Evaluation, ModelScores, StageScores
+    from tse_onnx.evaluation.result import Evaluation, ModelScores, StageScores, StreamScores
     from tse_onnx.passes.blocks.block import Block, NodeRef
     from tse_onnx.passes.blocks.frozen import Frozen
     from tse_onnx.passes.blocks.previous import Previous
@@ -61,7 +61,7 @@ _HOMES = {
     "tse_onnx.distillation.result": ("DistilResult",),
     "tse_onnx.evaluation.correlation": ("BlockCorrelation", "Correlations", "TileCorrelation", "correlate"),
     "tse_onnx.evaluation.evaluate": ("evaluate",),
-    "tse_onnx.evaluation.result": ("Evaluation", "ModelScores", "StageScores"),
+    "tse_onnx.evaluation.result": ("Evaluation", "ModelScores", "StageScores", "StreamScores"),
     "tse_onnx.runtime.scores": ("Accuracy", "Score"),
     "tse_onnx.decision.buffering": ("BlockBuffering", "Buffering", "Totals"),
     "tse_onnx.errors": ("CheckFailed", "DataError", "ModelError", "TseError", "UsageError"),
@@ -92,9 +92,9 @@ __all__ = [
     "Check", "CheckFailed", "ConvertResult", "Correlations", "Data", "DataError", "Dataflow", "Decision",
     "DistilResult", "Drift", "Evaluation", "Frozen", "Held", "Machine", "Menu", "ModelError", "ModelScores", "NodeRef",
     "Plan", "Preprocess", "Previous", "Recompute", "Refusal", "Report", "RestoreResult", "Score", "Selection",
-    "Sensitivity", "StageFlow", "StageScores", "Sums", "TileCorrelation", "Tiling", "Totals", "TseError", "TuneResult",
-    "UsageError", "Verdict", "Verification", "__version__", "buffering", "convert", "correlate", "dataflow", "distil",
-    "evaluate", "exact_plan", "find_blocks", "restore", "sensitivity", "tune",
+    "Sensitivity", "StageFlow", "StageScores", "StreamScores", "Sums", "TileCorrelation", "Tiling", "Totals",
+    "TseError", "TuneResult", "UsageError", "Verdict", "Verification", "__version__", "buffering", "convert",
+    "correlate", "dataflow", "distil", "evaluate", "exact_plan", "find_blocks", "restore", "sensitivity", "tune",
 ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,14 @@ _bound_options = group(_BOUNDS, lambda **bounds: {"bounds": bounds})
 @data_options
 @input_shape_option
 @threads_option
+@click.option(
+    "--frames",
+    is_flag=True,
+    help="--data is a folder of numbered frames for each stream; a model gets what it handed on with the last one.",
+)
+@click.option(
+    "--settle", is_flag=True, help="With --frames: run the first frame of each stream until its gates are its own."
+)
 @click.option("--by-stage", is_flag=True, help="Also convert the blocks of each resolution alone, one after the other.")
 @click.option(
     "--correlation",
@@ -81,6 +90,8 @@ def evaluate(
     data: Data,
     input_shapes: InputShapes,
     threads: int,
+    frames: bool,
+    settle: bool,
     by_stage: bool,
     correlation: bool,
     bounds: Mapping[str, Any],
@@ -102,12 +113,18 @@ def evaluate(
       tse-onnx evaluate model.onnx --squeeze running --rows 3 --data val.npz
       tse-onnx evaluate model.onnx tiled.onnx --data val/ --by-stage
       tse-onnx evaluate model.onnx tiled.onnx --data val/ --correlation --plot correlation.svg
+      tse-onnx evaluate model.onnx previous.onnx --data clips/ --frames --settle
       tse-onnx evaluate model.onnx tiled.onnx --data val/ --min-agreement 0.95 --max-loss 0.5
     """
     if not correlation and (display.plot or display.csv):
         raise click.UsageError(f"{'--plot' if display.plot else '--csv'} goes with --correlation")
     if converted and (tiling := given(ctx, (*OPTION_NAMES, "kinds"))):
         raise click.UsageError(f"{tiling[0]} says how to convert the original; there are converted models already")
+
+    if settle and not frames:
+        raise click.UsageError("--settle goes with --frames")
+    if frames:
+        data = replace(data, frames=True)
 
     from tse_onnx.evaluation.evaluate import evaluate as run
     from tse_onnx.files.source import open_model
@@ -117,8 +134,8 @@ def evaluate(
     how = None if others else plan
     with progress_bar("comparing") as progress:
         found = run(
-            source, others, data=data, plan=how, selection=selection, by_stage=by_stage, input_shapes=input_shapes,
-            kinds=kinds, threads=threads, progress=progress,
+            source, others, data=data, plan=how, selection=selection, by_stage=by_stage, settle=settle,
+            input_shapes=input_shapes, kinds=kinds, threads=threads, progress=progress,
         )  # fmt: skip
     correlations = None
     if correlation:

@@ -22,7 +22,8 @@ class Data:
 
     `labels` is a file with the class of each sample, to which `label_offset` is added. `limit` takes so many samples,
     drawn by `seed`; `batch` is how many go into one run, where the model does not fix that. With `skip_unreadable`
-    images that cannot be read are left out. docs/data.md says more. Raises `UsageError` for what makes no sense.
+    images that cannot be read are left out. With `frames` it is a folder of numbered frames for each stream, which
+    are all taken, in order and one by one. docs/data.md says more. Raises `UsageError` for what makes no sense.
     """
 
     path: PathLike
@@ -33,6 +34,7 @@ class Data:
     seed: int = 0
     batch: int | None = None
     skip_unreadable: bool = False
+    frames: bool = False
 
     def __post_init__(self) -> None:
         for name in ("limit", "batch"):
@@ -41,9 +43,17 @@ class Data:
                 raise UsageError(f"a {name} is one sample or more, not {value}")
         if self.seed < 0:
             raise UsageError(f"a seed is zero or more, not {self.seed}")
+        strange = [name for name in ("labels", "limit", "batch", "skip_unreadable") if getattr(self, name)]
+        if self.frames and strange:
+            option = strange[0].replace("_", "-")
+            raise UsageError(f"frames are all taken, in order and one by one: they go without --{option}")
 
     def samples(self, types: Mapping[str, TensorType]) -> Samples:
         """The samples for a model whose inputs have these types. Raises `DataError`, `UsageError`."""
+        if self.frames:
+            from tse_onnx.data.frames import frames_of
+
+            return frames_of(types, Path(self.path), preprocess_of(self.preprocess))
         found = samples_of(
             types,
             Path(self.path),

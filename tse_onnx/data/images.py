@@ -37,6 +37,26 @@ def image_files(folder: Path) -> tuple[str, ...]:
     return tuple(path.relative_to(folder).as_posix() for path in found)
 
 
+def images_in(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The images in a folder and the folders in it, sorted. Raises `DataError` where it cannot be read."""
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"cannot read the folder {folder}: {error.strerror or error}") from error
+    return _images(entries), [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height of an image, as its header says. Raises `DataError`."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except Exception as error:  # pillow's plug-ins raise whatever a broken file makes them stumble over
+        raise _unreadable(path, error) from error
+
+
 def _images(entries: Iterable[Path]) -> list[Path]:
     # Hidden files are the leavings of file managers, as macOS's ._photo.jpg.
     return [path for path in entries if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")]

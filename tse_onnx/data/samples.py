@@ -24,7 +24,8 @@ class Samples:
 
     `text` tells reports what they are, as "200 images from photos"; `batch` is how many go into one run: the model's
     own batch where that is `fixed`, and at most 8 otherwise; `labels` are class indices [count], or None; `names` has a
-    name for each sample (the file or the index), for messages; `skipped` are the files that could not be read.
+    name for each sample (the file or the index), for messages; `skipped` are the files that could not be read. Where
+    the samples are frames, `starts` are the places at which a stream begins.
     """
 
     text: str
@@ -35,6 +36,7 @@ class Samples:
     _content: Content = field(repr=False)
     _numbers: tuple[int, ...] = field(repr=False)
     skipped: tuple[str, ...] = ()
+    starts: tuple[int, ...] = ()
     _whole: str = field(default="", repr=False)
 
     @property
@@ -63,6 +65,7 @@ class Samples:
             names=tuple(self.names[number] for number in chosen),
             labels=None if self.labels is None else self.labels[list(chosen)],
             _numbers=tuple(self._numbers[number] for number in chosen),
+            starts=(),
             _whole=whole,
         )
 

@@ -17,6 +17,7 @@ from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.preparation import Preparation, in_data_flow, prepare
 from tse_onnx.decision.selection import EVERYTHING, Selection
 from tse_onnx.errors import ModelError, UsageError
+from tse_onnx.evaluation.frames import compare_frames
 from tse_onnx.evaluation.result import Evaluation, ModelScores, StageScores
 from tse_onnx.evaluation.run import Contender, Progress, common_types, compare
 from tse_onnx.files.source import ModelLike, Source, open_model
@@ -37,6 +38,7 @@ def evaluate(
     plan: Plan | None = None,
     selection: Selection = EVERYTHING,
     by_stage: bool = False,
+    settle: bool = False,
     input_shapes: InputShapes | None = None,
     kinds: Collection[str] = DEFAULT_KINDS,
     threads: int = 0,
@@ -48,7 +50,9 @@ def evaluate(
     nothing is written. With `by_stage` one model is compared, and then, one stage at a time, the original with only the
     blocks of that stage converted in the same way: a stage is all blocks with maps of one size, as in Table 3 of the
     paper (Vosco, Shenkler, Grobman, "Tiled Squeeze-and-Excite", 2021). `input_shapes` binds dynamic dimensions that no
-    model fixes, `progress` is called after each batch with the samples done and all samples.
+    model fixes, `progress` is called after each batch with the samples done and all samples. Where the data are frames
+    (`Data.frames`), each model gets what it handed on with the frame before; with `settle` the first frame of a stream
+    is run until its gates are its own.
 
     Raises `ModelError` for models that do not run or do not match, `DataError` for data that do not fit, `UsageError`.
     """
@@ -56,6 +60,10 @@ def evaluate(
     if by_stage and len(subject.others) > 1:
         raise UsageError("stage by stage one conversion is evaluated: one converted model, or a plan")
     chosen = data if isinstance(data, Data) else Data(data)
+    if settle and not chosen.frames:
+        raise UsageError("it is a stream of frames whose first one is run until its gates have settled")
+    if by_stage and chosen.frames:
+        raise UsageError("frames are compared for the whole network, not stage by stage")
     samples = chosen.samples(subject.types)
     reference = Contender.of(subject.source)
     contenders = [Contender.of(other) for other in subject.others]
@@ -69,8 +77,12 @@ def evaluate(
         for number, (_, choices) in enumerate(stages, 1)
         if choices is not None
     ]
+    streams, everyone = None, [*contenders, *partial]
     with phase(_log, f"running {len(contenders) + len(partial) + 1} models on {samples.count} samples"):
-        scores = compare(reference, [*contenders, *partial], samples, threads, progress, chosen.labels is not None)
+        if chosen.frames:
+            scores, streams = compare_frames(reference, everyone, samples, threads, progress, settle)
+        else:
+            scores = compare(reference, everyone, samples, threads, progress, chosen.labels is not None)
     rest = iter(scores[len(contenders) :])
     return Evaluation(
         original=subject.source.title,
@@ -83,6 +95,7 @@ def evaluate(
         stages=tuple(replace(stage, outputs=next(rest) if choices else ()) for stage, choices in stages)
         if by_stage
         else None,
+        streams=streams,
     )
 
 

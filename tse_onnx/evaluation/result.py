@@ -40,11 +40,26 @@ class StageScores:
 
 
 @dataclass(frozen=True)
+class StreamScores:
+    """How far the models are from the original on one stream.
+
+    `frames` are the names of its frames in order; `models` has for each model the scores of its outputs over all of
+    them, `by_frame` for each model those of each frame.
+    """
+
+    stream: str
+    frames: tuple[str, ...]
+    models: tuple[tuple[Score, ...], ...]
+    by_frame: tuple[tuple[tuple[Score, ...], ...], ...]
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Converted models compared with the original on data.
 
     `data` tells what the `samples` are, `preprocess` what was done to them (None for arrays), `labelled` whether they
-    have labels; `skipped` are the files that could not be read. `stages` is None unless it was asked for.
+    have labels; `skipped` are the files that could not be read. `stages` is None unless it was asked for,
+    `streams` unless the samples are frames.
     """
 
     original: str
@@ -55,6 +70,7 @@ class Evaluation:
     skipped: tuple[str, ...]
     models: tuple[ModelScores, ...]
     stages: tuple[StageScores, ...] | None = None
+    streams: tuple[StreamScores, ...] | None = None
 
     def require(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from onnx import ModelProto
@@ -16,6 +17,7 @@ from tse_onnx.decision.analysis import InputShapes, bind, fed_inputs
 from tse_onnx.errors import DataError, ModelError
 from tse_onnx.files.external import check_locations
 from tse_onnx.files.source import Source
+from tse_onnx.passes.edit.feedback import fed_back
 from tse_onnx.passes.graph.types import Dim, TensorType, tensor_type
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.runtime.scores import Meter, Score, looks_like_classes
@@ -52,6 +54,48 @@ class Runner:
     def run(self, feed: Feed, names: Sequence[str]) -> dict[str, np.ndarray]:
         """The values of `names` for one batch."""
         return self._session.run(widened_feed(feed), names)
+
+
+class FrameRunner(Runner):
+    """A runner that feeds the gates that a model hands on back to it with the next frame."""
+
+    def __init__(self, contender: Contender, threads: int) -> None:
+        super().__init__(contender, threads)
+        self._ends, self._gates = fed_back(contender.model), dict[str, np.ndarray]()
+        graph = contender.model.graph
+        there = {value.name for value in (*graph.input, *graph.output)}
+        for name in (*self._ends, *self._ends.values()):
+            if name not in there:
+                raise ModelError(
+                    f"{contender.title} has no {quoted(name)} any more, by which gates go from frame to frame"
+                )
+
+    def begin(self, feed: Feed, settle: bool) -> None:
+        """Start a stream, with what the model has for a first frame; to `settle` is to run that frame until its gates
+        are its own: each run settles those of one block more."""
+        self._gates = {}
+        for _ in self._ends if settle else ():
+            self.run(feed, ())
+
+    def run(self, feed: Feed, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """The values of `names` for the next frame."""
+        values = super().run({**feed, **self._gates}, list(dict.fromkeys((*names, *self._ends.values()))))
+        self._gates = {name: values[gate] for name, gate in self._ends.items()}
+        return {name: values[name] for name in names}
+
+
+Opened = TypeVar("Opened", bound=Runner)
+
+
+def opened(
+    kind: Callable[[Contender, int], Opened], original: Contender, others: Sequence[Contender], threads: int
+) -> tuple[Opened, list[Opened]]:
+    """Runners for all the models. Raises `ModelError` where one lacks an output of the original."""
+    runner, runners = kind(original, threads), [kind(other, threads) for other in others]
+    for one, other in zip(runners, others, strict=True):
+        if missing := [name for name in runner.outputs if name not in one.outputs]:
+            raise ModelError(f"{other.title} has no output {quoted(missing[0])}, as {original.title} has")
+    return runner, runners
 
 
 def common_types(sources: Sequence[Source], input_shapes: InputShapes) -> dict[str, TensorType]:
@@ -118,11 +162,7 @@ def compare(
     Raises `ModelError` where a model does not run or lacks an output, `DataError` where a label is no class, and with
     `needs_classes` where no output looks like classes.
     """
-    runner = Runner(original, threads)
-    runners = [Runner(other, threads) for other in others]
-    for one, other in zip(runners, others, strict=True):
-        if missing := [name for name in runner.outputs if name not in one.outputs]:
-            raise ModelError(f"{other.title} has no output {quoted(missing[0])}, as {original.title} has")
+    runner, runners = opened(Runner, original, others, threads)
     meters = [Meter(runner.outputs) for _ in runners]
     checked = samples.labels is None
     for feed, labels in batches(samples, progress):

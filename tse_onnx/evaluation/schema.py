@@ -8,7 +8,7 @@ import math
 from typing import Any
 
 from tse_onnx.evaluation.correlation import BlockCorrelation, Correlations
-from tse_onnx.evaluation.result import Evaluation, StageScores
+from tse_onnx.evaluation.result import Evaluation, StageScores, StreamScores
 from tse_onnx.runtime.scores import Score
 from tse_onnx.version import VERSION
 
@@ -19,6 +19,7 @@ SCHEMA = "tse-onnx/evaluate/1"
 
 def evaluation_json(found: Evaluation, correlations: Correlations | None = None) -> Json:
     """An evaluation as one JSON object; see docs/report.md."""
+    streams = {} if found.streams is None else {"streams": list(map(_stream, found.streams))}
     return {
         "schema": SCHEMA,
         "tse_onnx": VERSION,
@@ -33,7 +34,7 @@ def evaluation_json(found: Evaluation, correlations: Correlations | None = None)
         "models": [{"model": model.model, "outputs": list(map(_score, model.outputs))} for model in found.models],
         "stages": None if found.stages is None else list(map(_stage, found.stages)),
         "correlations": None if correlations is None else list(map(_block, correlations.blocks)),
-    }
+    } | streams
 
 
 def _score(score: Score) -> Json:
@@ -69,6 +70,17 @@ def _stage(stage: StageScores) -> Json:
         "buffer_before": stage.before,
         "buffer_after": stage.after,
         "outputs": list(map(_score, stage.outputs)),
+    }
+
+
+def _stream(stream: StreamScores) -> Json:
+    return {
+        "stream": stream.stream,
+        "frames": list(stream.frames),
+        "models": [
+            {"outputs": list(map(_score, outputs)), "by_frame": [list(map(_score, frame)) for frame in frames]}
+            for outputs, frames in zip(stream.models, stream.by_frame, strict=True)
+        ],
     }
 
 

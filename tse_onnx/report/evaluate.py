@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tse_onnx.evaluation.result import Evaluation, ModelScores, loss_of, sums_of
+from tse_onnx.evaluation.result import Evaluation, ModelScores, StreamScores, loss_of, sums_of
 from tse_onnx.passes.reasons import printable
 from tse_onnx.report.page import Table, say
 from tse_onnx.report.view import View
@@ -73,10 +73,29 @@ def _print_evaluation(page: Page, found: Evaluation) -> None:
     page.print(Table(headings, rows, right=range(1 + several, len(headings))))
     if found.stages is not None:
         _print_stages(page, found)
+    if found.streams is not None:
+        _print_streams(page, found, found.streams)
     prepared = "" if found.preprocess is None else f": {found.preprocess}"
     say(page, f"{found.data}{prepared}.")
     for skipped in found.skipped:
         say(page, f"Skipped: {skipped} cannot be read.")
+
+
+def _print_streams(page: Page, found: Evaluation, streams: Sequence[StreamScores]) -> None:
+    """Every model on every stream, and on the first frame of it, where the gates are those of no frame yet."""
+    mains = [main for stream in streams for one in stream.models if (main := ModelScores("", one).main) is not None]
+    columns = _columns(mains)
+    rows: list[tuple[Sequence[str], str]] = []
+    for stream in streams:
+        for model, outputs, frames in zip(found.models, stream.models, stream.by_frame, strict=False):
+            main, first = ModelScores("", outputs).main, ModelScores("", frames[0]).main
+            if main is not None and first is not None:
+                name, count = printable(stream.stream), str(len(stream.frames))
+                cells = [cell(main) for _, cell, _ in columns]
+                rows.append(([name, count, printable(model.model), *cells, _ratio(first)], ""))
+    headings = ("stream", "frames", "model", *(heading for heading, _, _ in columns), "first frame")
+    if rows:
+        page.print(Table(headings, rows, right=(1, *range(3, len(headings)))))
 
 
 def _print_stages(page: Page, found: Evaluation) -> None:
