@@ -193,6 +193,17 @@ def test_one_row_becomes_several():
     certified(stream_model("y = Expand(x, s)", (6, 4), {"s": ints(1, 2, 6, 4)}))
 
 
+@pytest.mark.parametrize("told", ["sizes", "scales"])
+def test_a_resize_that_is_told_its_sizes_while_the_model_runs(told):
+    slots, kind, given = (", , s", "int64", ints(1, 2, 12, 4)) if told == "sizes" else (
+        ", s", "float", np.array([1, 1, 2, 1], np.float32)
+    )  # fmt: skip
+    model = stream_model(f"y = Resize(x, {slots})", "", inputs=f"float[1, 2, 6, 4] x, {kind}[4] s")
+    network = network_of(made_as(model, TensorProto.FLOAT, [1, 2, 12, 4]))
+    x = np.random.default_rng(0).standard_normal((1, 2, 6, 4)).astype(np.float32)
+    assert certify(model, network, {"x": x, "s": given}).passed
+
+
 def test_an_output_beside_the_first_is_made_on_a_map_of_one_row_as_well():
     certified(made_as(stream_model("z, y = MaxPool<kernel_shape = [1, 2]>(x)", (1, 2, 1, 4)), TensorProto.INT64))
 

@@ -25,13 +25,13 @@ class Single:
         inputs: Mapping[str, int],
         constants: Mapping[str, np.ndarray | TensorProto],
         output: str,
-        ranks: Mapping[str, int],
+        shapes: Mapping[str, Sequence[int | None]],
     ) -> None:
-        """`inputs` gives ONNX types by name, `ranks` their numbers of dimensions, which stay free."""
+        """`inputs` gives ONNX types by name, `shapes` their dimensions; None leaves one free."""
         graph = helper.make_graph(
             [node],
             "single",
-            [helper.make_tensor_value_info(name, dtype, [None] * ranks[name]) for name, dtype in inputs.items()],
+            [helper.make_tensor_value_info(name, dtype, shapes[name]) for name, dtype in inputs.items()],
             # All of them: an output that nobody sees may be written over an input, and that is a stored row.
             [ValueInfoProto(name=name) for name in node.output if name],
             [value if isinstance(value, TensorProto) else numpy_helper.from_array(np.asarray(value), name)

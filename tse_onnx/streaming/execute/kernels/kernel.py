@@ -97,19 +97,22 @@ class Site:
 
         node = node or self.node
         inputs: dict[str, int] = {}
-        ranks: dict[str, int] = {}
+        shapes: dict[str, Sequence[int | None]] = {}
         constants: dict[str, np.ndarray] = {}
         for name in node.input:
             if not name:
                 continue
             if name in self.network.tensors:
-                inputs[name], ranks[name] = self.network.tensors[name].dtype, len(self.network.tensors[name].dims)
+                tensor = self.network.tensors[name]
+                inputs[name], shapes[name] = tensor.dtype, [None] * len(tensor.dims)
+                if node.op_type == "Resize" and name != node.input[0]:
+                    shapes[name] = tensor.dims  # a length that is not stated is none to onnx's inference
             elif fed is not None and name in fed:
                 inputs[name] = helper.np_dtype_to_tensor_dtype(fed[name].dtype)
-                ranks[name] = fed[name].ndim
+                shapes[name] = [None] * fed[name].ndim
             else:
                 constants[name] = (fixed or {}).get(name, self.weights.get(name, np.zeros(0, np.float32)))
-        return Single(node, self.opsets, inputs, constants, self.stage.output, ranks)
+        return Single(node, self.opsets, inputs, constants, self.stage.output, shapes)
 
 
 Rule = Callable[[Site], Kernel]

@@ -23,6 +23,6 @@ def probed(site: Site, node: NodeProto, feed: Mapping[str, np.ndarray], others: 
         dict.fromkeys(feed, dtype),
         others,
         kept[kept.index(site.stage.output)],
-        {name: array.ndim for name, array in feed.items()},
+        {name: array.shape for name, array in feed.items()},
     )
     return run(feed)

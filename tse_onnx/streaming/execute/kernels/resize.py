@@ -70,8 +70,8 @@ def _along_columns(site: Site, axis: int) -> Single:
     """The node without what it does along the rows."""
     rank = len(site.made.dims)
     node, others = _only_along(site, [each for each in range(rank) if each != axis])
-    data = site.read(0)
-    return Single(node, site.opsets, {node.input[0]: data.dtype}, others, site.stage.output, {node.input[0]: rank})
+    dtypes, shapes = {node.input[0]: site.read(0).dtype}, {node.input[0]: [None] * rank}
+    return Single(node, site.opsets, dtypes, others, site.stage.output, shapes)
 
 
 def _only_along(site: Site, axes: Sequence[int]) -> tuple[NodeProto, dict[str, np.ndarray]]:
