@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tse_onnx.evaluation.correlation import BlockCorrelation, Correlations, TileCorrelation, correlate
     from tse_onnx.evaluation.evaluate import evaluate
     from tse_onnx.evaluation.result import Evaluation, ModelScores, StageScores, StreamScores
+    from tse_onnx.evaluation.verify import Proof, verify
     from tse_onnx.passes.blocks.block import Block, NodeRef
     from tse_onnx.passes.blocks.frozen import Frozen
     from tse_onnx.passes.blocks.previous import Previous
@@ -62,6 +63,7 @@ _HOMES = {
     "tse_onnx.evaluation.correlation": ("BlockCorrelation", "Correlations", "TileCorrelation", "correlate"),
     "tse_onnx.evaluation.evaluate": ("evaluate",),
     "tse_onnx.evaluation.result": ("Evaluation", "ModelScores", "StageScores", "StreamScores"),
+    "tse_onnx.evaluation.verify": ("Proof", "verify"),
     "tse_onnx.runtime.scores": ("Accuracy", "Score"),
     "tse_onnx.decision.buffering": ("BlockBuffering", "Buffering", "Totals"),
     "tse_onnx.errors": ("CheckFailed", "DataError", "ModelError", "TseError", "UsageError"),
@@ -91,10 +93,11 @@ __all__ = [
     "Accuracy", "Block", "BlockBuffering", "BlockCheck", "BlockCorrelation", "Buffer", "Buffering", "Calibration",
     "Check", "CheckFailed", "ConvertResult", "Correlations", "Data", "DataError", "Dataflow", "Decision",
     "DistilResult", "Drift", "Evaluation", "Frozen", "Held", "Machine", "Menu", "ModelError", "ModelScores", "NodeRef",
-    "Plan", "Preprocess", "Previous", "Recompute", "Refusal", "Report", "RestoreResult", "Score", "Selection",
+    "Plan", "Preprocess", "Previous", "Proof", "Recompute", "Refusal", "Report", "RestoreResult", "Score", "Selection",
     "Sensitivity", "StageFlow", "StageScores", "StreamScores", "Sums", "TileCorrelation", "Tiling", "Totals",
     "TseError", "TuneResult", "UsageError", "Verdict", "Verification", "__version__", "buffering", "convert",
     "correlate", "dataflow", "distil", "evaluate", "exact_plan", "find_blocks", "restore", "sensitivity", "tune",
+    "verify",
 ]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 from tests.graphs import network
+from tse_onnx import convert
 
 ROOT = Path(__file__).parents[2]
 NO_SPACE = "No space left on device"
@@ -27,6 +28,7 @@ COMMANDS = {
     "sensitivity": (["net.onnx", *DATA, "--no-cache", "--csv", "out.csv"], "out.csv"),
     "stream": (["net.onnx", "--csv", "out.csv"], "out.csv"),
     "tune": (["net.onnx", *DATA, "--reduce", "30%", "--no-cache", "-o", "out.toml"], "out.toml"),
+    "verify": (["net.onnx", "tiled.onnx"], None),
 }
 # A whole run of each takes a minute in all; two stand for all of them where time is short.
 EACH = [name if name in ("convert", "inspect") else pytest.param(name, marks=pytest.mark.long) for name in COMMANDS]
@@ -36,6 +38,7 @@ ASKING = {"help": ["--help"], "help of a command": ["tune", "--help"], "version"
 @pytest.fixture
 def folder(tmp_path):
     onnx.save(network(28, 14), tmp_path / "net.onnx")
+    convert(tmp_path / "net.onnx", tmp_path / "tiled.onnx", verify=False)
     np.save(tmp_path / "data.npy", np.random.default_rng(0).standard_normal((4, 8, 28, 12)).astype(np.float32))
     return tmp_path
 

@@ -48,7 +48,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("schema", ["inspect", "report", "evaluate"])
+@pytest.mark.parametrize("schema", ["inspect", "report", "evaluate", "verify"])
 def test_the_schemas_are_schemas(schema):
     jsonschema.Draft202012Validator.check_schema(json.loads((DOCS / f"{schema}.schema.json").read_text()))
 

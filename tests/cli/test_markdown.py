@@ -9,6 +9,7 @@ from markdown_it import MarkdownIt
 
 from tests.command import tse_onnx
 from tests.graphs import network
+from tse_onnx import convert
 from tse_onnx.report.markdown import Markdown
 from tse_onnx.report.page import Table, say
 
@@ -49,6 +50,7 @@ def folder(tmp_path):
     for node, name in zip(model.graph.node, itertools.cycle(NAMES), strict=False):
         node.name = f"{name} {node.op_type}"
     onnx.save(model, tmp_path / "net.onnx")
+    convert(tmp_path / "net.onnx", tmp_path / "tiled.onnx", verify=False)
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "x.npz", x=rng.standard_normal((4, 8, 28, 12)).astype(np.float32), labels=rng.integers(0, 3, 4))
     return tmp_path
@@ -65,6 +67,7 @@ def folder(tmp_path):
         ["stream", "net.onnx", "--no-run"],
         ["evaluate", "net.onnx", "--data", "x.npz", "--by-stage", "--correlation"],
         ["sensitivity", "net.onnx", "--data", "x.npz", "--no-cache", "--rows", "3,7"],
+        ["verify", "net.onnx", "tiled.onnx"],
         ["tune", "net.onnx", "--data", "x.npz", "--no-cache", "--rows", "3,7", "--reduce", "30%"],
     ],
     ids=lambda command: command[0],

@@ -70,7 +70,7 @@ def test_every_reason_is_documented_and_no_other():
     assert sorted(rows) == sorted(CODES)
 
 
-@pytest.mark.parametrize("schema", ["inspect", "report", "evaluate", "sensitivity", "tune"])
+@pytest.mark.parametrize("schema", ["inspect", "report", "evaluate", "verify", "sensitivity", "tune"])
 def test_every_field_of_the_schemas_is_documented(schema):
     pages = ("tune",) if schema in ("sensitivity", "tune") else ("report", "dataflow")
     text = "".join((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in pages)

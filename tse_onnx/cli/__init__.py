@@ -1,5 +1,5 @@
 """The command line: `tse-onnx convert`, `distil`, `evaluate`, `explain`, `inspect`, `plan`, `report`, `restore`,
-`sensitivity`, `stream`, `tune`.
+`sensitivity`, `stream`, `tune`, `verify`.
 
 Exit codes: 0 done, 1 a check failed, 2 bad usage or bad input, 70 a fault of the program itself, 74 the output was
 written but standard output could not be, 130 interrupted (143 by SIGTERM, and so on: 128 and the signal's number), 141
@@ -45,6 +45,7 @@ from tse_onnx.cli.restore import restore
 from tse_onnx.cli.stream import stream as stream_command
 from tse_onnx.cli.streams import standard_streams
 from tse_onnx.cli.tune import sensitivity, tune
+from tse_onnx.cli.verify import verify
 from tse_onnx.errors import CheckFailed, TseError
 from tse_onnx.files.written import noting
 from tse_onnx.passes.reasons import printable
@@ -237,6 +238,7 @@ def main() -> None:
       tse-onnx evaluate model.onnx tiled.onnx --data val/   what it costs, on your own data
       tse-onnx tune model.onnx --data val/ --budget 1.2MiB -o plan.toml   tiles for a memory budget
       tse-onnx distil model.onnx --plan plan.toml --data val/ -o better.toml   its numbers trained against the original
+      tse-onnx verify model.onnx tiled.onnx              prove a converted model, also after other tools
       tse-onnx restore tiled.onnx model.onnx             the way back
       tse-onnx stream model.onnx                         what every tensor holds while rows stream in
     """
@@ -254,3 +256,4 @@ main.add_command(restore)
 main.add_command(sensitivity)
 main.add_command(stream_command)
 main.add_command(tune)
+main.add_command(verify)

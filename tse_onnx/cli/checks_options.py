@@ -15,8 +15,7 @@ from tse_onnx.cli.streaming_options import tolerance_option
 if TYPE_CHECKING:
     from tse_onnx.verification.checks import Checks
 
-_OPTIONS = (
-    click.option("--verify/--no-verify", default=True, show_default=True, help="Check the result with onnxruntime."),
+_SAMPLES = (
     click.option(
         "--data",
         type=click.Path(path_type=Path, exists=True),
@@ -24,13 +23,20 @@ _OPTIONS = (
     ),
     preprocess_option,
     seed_option,
+    threads_option,
+)
+samples_options = group(_SAMPLES, lambda **samples: {"samples": samples})
+"""Give a command the options of what models run on; it receives what the library's calls name the same."""
+
+_OPTIONS = (
+    click.option("--verify/--no-verify", default=True, show_default=True, help="Check the result with onnxruntime."),
+    *_SAMPLES,
     click.option(
         "--max-drift",
         type=click.FloatRange(min=0),
         metavar="X",
         help="Fail where an output of the model changes by more than X.",
     ),
-    threads_option,
     time_limit_option,
     click.option(
         "--certify", is_flag=True, help="Run the result row by row in the room that the dataflow model predicts."

@@ -136,15 +136,15 @@ class Subject:
         """What becomes of each block."""
         if self._made is None:
             plan = self._plan or marks_of(self.others[0], self.source)
-            self._made = prepare(self.source, plan, self._bound(), self._kinds, selection=self._selection)
+            self._made = prepare(self.source, plan, self.bound(), self._kinds, selection=self._selection)
         return self._made
 
     def converted(self, reference: Contender, plan: Plan, title: str) -> Contender:
         """The original, converted by another plan."""
-        result = convert(reference.model, plan=plan, input_shapes=self._bound(), kinds=self._kinds, verify=False)
+        result = convert(reference.model, plan=plan, input_shapes=self.bound(), kinds=self._kinds, verify=False)
         return Contender(title, result.model, reference.folder)
 
-    def _bound(self) -> InputShapes:
+    def bound(self) -> InputShapes:
         """What differs from the dimensions that the original states."""
         stated = {value.name: tensor_type(value.type.tensor_type).dims for value in fed_inputs(self.source)}
         return {name: kind.dims for name, kind in self.types.items() if kind.dims and kind.dims != stated[name]}

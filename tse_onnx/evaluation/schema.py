@@ -7,14 +7,17 @@ import io
 import math
 from typing import Any
 
+from tse_onnx.conversion.schema import report_json
 from tse_onnx.evaluation.correlation import BlockCorrelation, Correlations
 from tse_onnx.evaluation.result import Evaluation, StageScores, StreamScores
+from tse_onnx.evaluation.verify import Proof
 from tse_onnx.runtime.scores import Score
 from tse_onnx.version import VERSION
 
 Json = dict[str, Any]
 
 SCHEMA = "tse-onnx/evaluate/1"
+VERIFY_SCHEMA = "tse-onnx/verify/1"
 
 
 def evaluation_json(found: Evaluation, correlations: Correlations | None = None) -> Json:
@@ -35,6 +38,24 @@ def evaluation_json(found: Evaluation, correlations: Correlations | None = None)
         "stages": None if found.stages is None else list(map(_stage, found.stages)),
         "correlations": None if correlations is None else list(map(_block, correlations.blocks)),
     } | streams
+
+
+def proof_json(proof: Proof) -> Json:
+    """What became of a converted model as one JSON object; see docs/report.md."""
+    return {
+        "schema": VERIFY_SCHEMA,
+        "tse_onnx": VERSION,
+        "original": proof.original,
+        "converted": proof.converted,
+        "passed": proof.passed,
+        "identical": proof.identical,
+        "samples": proof.samples,
+        "min_sqnr_db": proof.bound,
+        "outputs": list(map(_score, proof.outputs)),
+        "blocks": [{"block": name} | _score(score) for name, score in proof.blocks],
+        "not_compared": list(proof.hidden),
+        "report": report_json(proof.report),
+    }
 
 
 def _score(score: Score) -> Json:

@@ -149,14 +149,14 @@ def _print_report(page: Page, report: Report) -> None:
         else:
             say(page, f"Input {name} is bound to [{listed}].")
     if report.verification is not None:
-        _print_verification(page, report.verification)
+        print_verification(page, report.verification)
     if report.certificate is not None:
         from tse_onnx.report.stream import print_certificate
 
         print_certificate(page, report.certificate)
 
 
-def _print_verification(page: Page, found: Verification) -> None:
+def print_verification(page: Page, found: Verification) -> None:
     """What was checked, in a line each."""
     for drift in found.drift:
         ratio = "equal" if drift.sqnr_db is None else f"SQNR {drift.sqnr_db:.1f} dB"

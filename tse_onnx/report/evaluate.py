@@ -92,7 +92,7 @@ def _print_streams(page: Page, found: Evaluation, streams: Sequence[StreamScores
             if main is not None and first is not None:
                 name, count = printable(stream.stream), str(len(stream.frames))
                 cells = [cell(main) for _, cell, _ in columns]
-                rows.append(([name, count, printable(model.model), *cells, _ratio(first)], ""))
+                rows.append(([name, count, printable(model.model), *cells, ratio_text(first)], ""))
     headings = ("stream", "frames", "model", *(heading for heading, _, _ in columns), "first frame")
     if rows:
         page.print(Table(headings, rows, right=(1, *range(3, len(headings)))))
@@ -168,7 +168,7 @@ def _columns(scores: Sequence[Score]) -> list[_Column]:
         columns.append(("KL", lambda score: "" if score.kl is None else f"{score.kl:.4f}", lambda score: ""))
     if any(score.differing is not None for score in scores):
         columns.append(("differing", lambda score: _percent(score.differing), lambda score: ""))
-    columns.append(("SQNR", _ratio, lambda score: ""))
+    columns.append(("SQNR", ratio_text, lambda score: ""))
     columns.append(("max", lambda score: f"{score.max_abs:.3g}", lambda score: ""))
     return columns
 
@@ -200,7 +200,8 @@ def _changed(score: Score) -> str:
     return "" if score.accuracy is None else f"{score.accuracy.lost}, {score.accuracy.gained}"
 
 
-def _ratio(score: Score) -> str:
+def ratio_text(score: Score) -> str:
+    """A signal-to-noise ratio as a table has it."""
     if score.sqnr_db is None:
         return "equal"
     return f"{score.sqnr_db:.1f} dB" if math.isfinite(score.sqnr_db) else "none"
