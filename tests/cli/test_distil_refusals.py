@@ -11,7 +11,7 @@ import pytest
 import tse_onnx
 from tests.command import tse_onnx as command
 from tests.graphs import network, some_input
-from tse_onnx import Plan, Tiling
+from tse_onnx import Frozen, Plan, Tiling
 
 
 @pytest.fixture
@@ -71,6 +71,53 @@ def test_a_calibration_for_another_size(folder, with_torch):
     _refused(folder, "--plan", "size.toml", says="the plan calibrates")
 
 
+EXCITE = ("--train", "excite", "--model-output", "trained.onnx")
+
+
+def test_a_weight_that_something_else_reads(folder, with_torch):
+    model = onnx.load(folder / "net.onnx")
+    excite = next(
+        node for node in model.graph.node if node.op_type == "Conv" and "GlobalAveragePool" in _behind(model, node)
+    )
+    model.graph.node.append(onnx.helper.make_node("Abs", [excite.input[1]], ["elsewhere"], name="reader"))
+    model.graph.output.append(onnx.helper.make_empty_tensor_value_info("elsewhere"))
+    onnx.save(model, folder / "net.onnx")
+    _refused(folder, "--plan", "plan.toml", *EXCITE, says=f"{excite.input[1]!r}, a weight of block")
+    _refused(folder, "--plan", "plan.toml", *EXCITE, says="is read by 'reader' as well")
+
+
+def test_a_weight_that_is_an_output(folder, with_torch):
+    model = onnx.load(folder / "net.onnx")
+    excite = next(
+        node for node in model.graph.node if node.op_type == "Conv" and "GlobalAveragePool" in _behind(model, node)
+    )
+    model.graph.output.append(onnx.helper.make_empty_tensor_value_info(excite.input[1]))
+    onnx.save(model, folder / "net.onnx")
+    _refused(folder, "--plan", "plan.toml", *EXCITE, says="is an output of the model as well")
+
+
+def _behind(model, node):
+    """The operators that make what a node reads."""
+    makers = {name: other for other in model.graph.node for name in other.output}
+    return {makers[name].op_type for name in node.input if name in makers}
+
+
+def test_a_plan_that_cuts_nothing_has_no_excite_to_train(folder, with_torch):
+    name = tse_onnx.find_blocks(folder / "net.onnx")[0].name
+    (folder / "frozen.toml").write_text(Plan(None, {name: Frozen((0.5,))}).dumps())
+    _refused(folder, "--plan", "frozen.toml", *EXCITE, says="there is none to train")
+
+
+def test_where_the_model_cannot_go(folder, with_torch):
+    for where, says in (
+        ("net.onnx", "--model-output is MODEL, which is never changed"),
+        ("./net.onnx", "--model-output is MODEL, which is never changed"),
+        ("nowhere/trained.onnx", "there is no directory nowhere"),
+        (".", "is a directory"),
+    ):
+        _refused(folder, "--plan", "plan.toml", "--train", "excite", "--model-output", where, says=says)
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_too_few_samples(folder, with_torch, count):
     _refused(folder, "--plan", "plan.toml", "--limit", count, says="too few")
@@ -85,6 +132,10 @@ def test_too_few_samples(folder, with_torch, count):
         (("--epochs", "0"), "--epochs"),
         (("--checkpoint", "c", "--no-checkpoint"), "exclude each other"),
         (("--held-out", "many"), "no part of a whole"),
+        (("--train", "excite"), "--train excite and --model-output go together"),
+        (("--train", "excite", "--model-output", "new.toml"), "name the same file"),
+        (("--model-output", "trained.onnx"), "--train excite and --model-output go together"),
+        (("--train", "everything", "--model-output", "trained.onnx"), "--train"),
     ],
 )
 def test_options_that_make_no_sense(folder, with_torch, options, says):

@@ -12,6 +12,7 @@ import models
 import tse_onnx
 from tests.command import tse_onnx as command
 from tests.command import validated
+from tests.graphs import text_model
 from tse_onnx import Data, Plan, Tiling
 
 pytest.importorskip("torch")
@@ -50,6 +51,15 @@ def test_the_loss_falls_on_samples_that_are_set_aside(distilled):
 
 def test_the_verdict_is_that_of_evaluate(folder, distilled):
     """Of the plans as they are written, on the very samples that were set aside."""
+    _judge(folder)
+    for plan, scores in ((PLAN, distilled.before), (Plan.loads(distilled.plan.dumps()), distilled.after)):
+        found = tse_onnx.evaluate(folder / "digits.onnx", data=folder / "judge.npz", plan=plan).models[0].outputs
+        assert found[0].kl == pytest.approx(scores[0].kl, rel=1e-4)
+        assert found[0].samples == scores[0].samples
+
+
+def _judge(folder):
+    """The samples of the verdict, as a file."""
     from tse_onnx.decision.analysis import analyse, input_types
     from tse_onnx.files.source import open_model
     from tse_onnx.tuning.search import halves
@@ -58,10 +68,6 @@ def test_the_verdict_is_that_of_evaluate(folder, distilled):
     _, others = halves(samples, 0.5, 0)
     judge, _ = halves(others, 0.3, 0)
     np.savez(folder / "judge.npz", input=np.concatenate([feed["input"] for feed in judge.feeds()]))
-    for plan, scores in ((PLAN, distilled.before), (Plan.loads(distilled.plan.dumps()), distilled.after)):
-        found = tse_onnx.evaluate(folder / "digits.onnx", data=folder / "judge.npz", plan=plan).models[0].outputs
-        assert found[0].kl == pytest.approx(scores[0].kl, rel=1e-4)
-        assert found[0].samples == scores[0].samples
 
 
 def test_the_plan_is_converted_verified_and_undone(folder, distilled):
@@ -156,6 +162,148 @@ def test_the_command_writes_what_the_library_finds(folder, distilled):
     written = Plan.load(folder / "new.toml")
     assert {name: written.choices[name] for name in distilled.trained} == distilled.plan.choices
     assert not (folder / "new.toml.checkpoint").exists()
+
+
+@pytest.fixture(scope="module")
+def with_excites(folder):
+    return _distil(folder, train=["excite"])
+
+
+def _initializers(model):
+    return {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+
+
+def test_excites_are_trained_as_well(folder, distilled, with_excites):
+    """More is won than by slopes and offsets alone, and nothing but weights of excites changes."""
+    assert with_excites.improved
+    assert with_excites.after[0].kl < 0.9 * distilled.after[0].kl
+    assert with_excites.before == distilled.before
+    before, after = _initializers(onnx.load(folder / "digits.onnx")), _initializers(with_excites.model)
+    assert list(before) == list(after)
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    index = {tensor: node for node in with_excites.model.graph.node for tensor in node.input}
+    # By the shapes alone: 1×1 convolutions between C and C / 4 channels of vectors, weights and biases of two in each.
+    assert len(changed) == 4 * 4
+    assert {index[name].op_type for name in changed} == {"Conv"}
+    assert sum(before[name].size for name in changed) == with_excites.numbers - distilled.numbers
+    kept = onnx.ModelProto()
+    kept.CopyFrom(with_excites.model)
+    for tensor in kept.graph.initializer:
+        if tensor.name in changed:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(before[tensor.name], tensor.name))
+    assert kept == onnx.load(folder / "digits.onnx")
+
+
+def test_the_model_with_trained_excites_is_converted_verified_and_undone(folder, with_excites):
+    """Against the original it is what the verdict says of it, on the samples of the verdict."""
+    onnx.save(with_excites.model, folder / "trained.onnx")
+    result = tse_onnx.convert(folder / "trained.onnx", folder / "both.onnx", plan=with_excites.plan)
+    assert result.verification.passed
+    again = tse_onnx.convert(folder / "both.onnx", plan=with_excites.plan, verify=False)
+    assert again.serialized() == (folder / "both.onnx").read_bytes()
+    tse_onnx.restore(folder / "both.onnx", folder / "undone.onnx")
+    assert (folder / "undone.onnx").read_bytes() == (folder / "trained.onnx").read_bytes()
+    _judge(folder)
+    (found,) = tse_onnx.evaluate(folder / "digits.onnx", folder / "both.onnx", data=folder / "judge.npz").models
+    assert found.outputs[0].kl == pytest.approx(with_excites.after[0].kl, rel=1e-4)
+
+
+def test_a_plan_of_tiles_has_excites_to_train(folder):
+    plan = Plan(Tiling(2))
+    found = tse_onnx.distil(folder / "digits.onnx", folder / "digits.npz", plan, train=["excite"], **QUICK)
+    assert found.improved
+    assert (found.plan.default, set(found.plan.choices.values())) == (Tiling(2), {Tiling(2)})
+    assert found.after[0].kl < 0.9 * found.before[0].kl
+
+
+def test_linear_layers_that_become_convolutions_are_trained(folder, tmp_path):
+    """Their weights lie in another shape in the converted model, and transposed: they come back as they were."""
+    random = np.random.default_rng(0)
+    weights = {
+        "w1": random.standard_normal((8, 4)), "b1": random.standard_normal(4), "w2": random.standard_normal((4, 8)),
+        "b2": random.standard_normal(8), "head": random.standard_normal((8, 5)),
+    }  # fmt: skip
+    body = """
+        h = Relu(x)
+        d = GlobalAveragePool(h)
+        f = Flatten(d)
+        r = MatMul(f, w1)
+        s = Add(r, b1)
+        a = Relu(s)
+        e = Gemm(a, w2, b2)
+        g = Sigmoid(e)
+        u = Unsqueeze(g, axes)
+        z = Mul(h, u)
+        p = GlobalAveragePool(z)
+        q = Flatten(p)
+        y = MatMul(q, head)
+    """
+    given = {name: value.astype(np.float32) for name, value in weights.items()} | {"axes": np.array([2, 3])}
+    model = text_model(body, given, outputs="float[N, 5] y")
+    np.savez(
+        tmp_path / "x.npz",
+        x=random.standard_normal((60, 8, 16, 12)).astype(np.float32) + random.random((60, 8, 1, 1)).astype(np.float32),
+    )
+    found = tse_onnx.distil(model, tmp_path / "x.npz", Plan(Tiling(1)), train=["excite"], **QUICK)
+    assert found.numbers == 8 * 4 + 4 + 4 * 8 + 8
+    assert found.after[0].kl < found.before[0].kl
+    after = _initializers(found.model)
+    moved = {name for name, value in given.items() if not np.array_equal(after[name], value)}
+    assert moved == {"w1", "b1", "w2", "b2"}
+    assert all(np.abs(after[name] - given[name]).max() < 0.3 * np.abs(given[name]).max() for name in moved)
+
+
+def test_an_interrupted_training_of_excites_goes_on(folder, with_excites, tmp_path):
+    def stop(what, done, total):
+        if (what, done) == ("training", 5):
+            raise _Enough
+
+    with pytest.raises(_Enough):
+        _distil(folder, checkpoint=tmp_path / "kept", progress=stop, train=["excite"])
+    assert _distil(folder, checkpoint=tmp_path / "kept", train=["excite"]) == with_excites
+
+
+def test_the_command_writes_the_model_that_the_plan_is_for(folder, with_excites):
+    done = command(
+        "distil", "digits.onnx", "--plan", "plan.toml", "--data", "digits.npz", "-o", "new.toml", *OPTIONS,
+        "--train", "excite", "--model-output", "new.onnx", "--report", "report.json", cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"the weights of 4 excites among them" in done.stdout
+    assert onnx.load(folder / "new.onnx") == with_excites.model
+    found = validated((folder / "report.json").read_text(), "distil")
+    assert found["excites"] == list(with_excites.excites) == found["trained"]
+    assert found["verdict"]["kl"] == with_excites.after[0].kl
+
+
+def test_the_model_stays_as_it_was_where_nothing_is_better(folder):
+    (folder / "good.toml").write_text(Plan(Tiling(7, squeeze="running")).dumps())
+    done = command(
+        "distil", "digits.onnx", "--plan", "good.toml", "--data", "digits.npz", "-o", "kept.toml", *OPTIONS[:-4],
+        "--rate", 1, "--threads", 1, "--train", "excite", "--model-output", "kept.onnx", cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"The model was written to kept.onnx as it was." in done.stdout
+    assert b"Training made nothing better: the plan is the one that was given." in done.stdout
+    assert (folder / "kept.onnx").read_bytes() == (folder / "digits.onnx").read_bytes()
+
+
+def test_external_weights_are_trained_and_the_file_is_not_changed(folder, tmp_path, with_excites):
+    home = tmp_path / "home"
+    home.mkdir()
+    onnx.save(
+        onnx.load(folder / "digits.onnx"), home / "digits.onnx", save_as_external_data=True, location="weights.bin",
+        size_threshold=0,
+    )  # fmt: skip
+    kept = (home / "weights.bin").read_bytes()
+    done = command(
+        "distil", home / "digits.onnx", "--plan", folder / "plan.toml", "--data", folder / "digits.npz", *OPTIONS,
+        "--train", "excite", "--model-output", tmp_path / "new.onnx",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()
+    assert (home / "weights.bin").read_bytes() == (tmp_path / "weights.bin").read_bytes() == kept
+    after, expected = _initializers(onnx.load(tmp_path / "new.onnx")), _initializers(with_excites.model)
+    assert all(np.array_equal(after[name], value) for name, value in expected.items())
 
 
 def test_operators_without_a_gradient_are_named(folder, tmp_path):

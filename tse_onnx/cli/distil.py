@@ -11,8 +11,9 @@ from tse_onnx.cli import values
 from tse_onnx.cli.data_options import data_options
 from tse_onnx.cli.display import Display, display_options
 from tse_onnx.cli.interruption import keeping
+from tse_onnx.cli.model_output import model_at
 from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, model_argument, threads_option
-from tse_onnx.cli.output import is_stdout
+from tse_onnx.cli.output import OutputPath, is_stdout
 from tse_onnx.cli.plan_output import plan_output_option, put_found_plan
 from tse_onnx.cli.progress import stages_bar
 
@@ -45,6 +46,14 @@ if TYPE_CHECKING:
     help="How far a number moves in a step at first, as a part of the size of its tensor.",
 )  # fmt: skip
 @click.option(
+    "--train", type=click.Choice(["excite"]), metavar="excite",
+    help="Train the weights of the excites as well; --model-output then has the model that the plan is for.",
+)  # fmt: skip
+@click.option(
+    "--model-output", type=OutputPath(), metavar="FILE",
+    help="Where the model with the trained weights goes, with --train excite.",
+)  # fmt: skip
+@click.option(
     "--held-out", callback=values.part, default="50%", show_default=True, metavar="PART",
     help="Part of the samples that is not trained on: with the same seed, what tune does not choose by.",
 )  # fmt: skip
@@ -71,6 +80,8 @@ def distil(
     views: int,
     step: int,
     rate: float,
+    train: str | None,
+    model_output: Path | None,
     held_out: float,
     stop: float,
     checkpoint: Path | None,
@@ -83,17 +94,25 @@ def distil(
     """Train the slopes and offsets of a plan's running squeezes, so that the outputs of MODEL lose less at the same
     buffer. The original is the teacher: no labels are needed. Needs torch.
 
+    With --train excite the weights of the excites are trained as well. They go into a copy of MODEL, --model-output,
+    under the names that they have, and the plan is for that; MODEL itself is never changed.
+
     Both plans are judged on samples that had no part in it, and where training made nothing better, the plan that was
-    given is written as it was.
+    given, and MODEL, are written as they were.
 
     \b
     Examples:
       tse-onnx tune model.onnx --data calibration/ --reduce 80% -o plan.toml
       tse-onnx distil model.onnx --plan plan.toml --data calibration/ -o distilled.toml
       tse-onnx convert model.onnx tiled.onnx --plan distilled.toml
+      tse-onnx distil model.onnx --plan plan.toml --data images/ -o new.toml --train excite --model-output trained.onnx
     """
     if checkpoint is not None and no_checkpoint:
         raise click.UsageError("--checkpoint and --no-checkpoint exclude each other")
+    if (train is None) != (model_output is None):
+        raise click.UsageError("--train excite and --model-output go together: the trained weights go there")
+    if model_output is not None and model_output == output:
+        raise click.UsageError("--model-output and --output name the same file: one is a model, the other a plan")
     if checkpoint is None and output is not None and not is_stdout(output) and not no_checkpoint:
         checkpoint = output.with_name(f"{output.name}.checkpoint")
 
@@ -102,18 +121,21 @@ def distil(
     from tse_onnx.files.source import open_model
 
     plan, source = Plan.load(plan_path), open_model(given_model(model))
-    with keeping(lambda: _epochs_in(checkpoint)), stages_bar() as progress:
-        found = run(
-            source, data, plan, epochs=epochs, views=views, step=step, rate=rate, held_out=held_out, stop=stop,
-            input_shapes=input_shapes, kinds=kinds, threads=threads, checkpoint=checkpoint, progress=progress,
-        )  # fmt: skip
-    from tse_onnx.report.distil import DistilView
+    with model_at(model_output, source) as put_model:
+        with keeping(lambda: _epochs_in(checkpoint)), stages_bar() as progress:
+            found = run(
+                source, data, plan, epochs=epochs, views=views, step=step, rate=rate,
+                train=() if train is None else (train,), held_out=held_out, stop=stop, input_shapes=input_shapes,
+                kinds=kinds, threads=threads, checkpoint=checkpoint, progress=progress,
+            )  # fmt: skip
+        from tse_onnx.report.distil import DistilView
 
-    display.write(DistilView(found))
-    outcome = put_found_plan(output, found.plan, source, input_shapes, kinds)
+        display.write(DistilView(found))
+        model_put = put_model(found)
+        outcome = put_found_plan(output, found.plan, source, input_shapes, kinds)
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
-    display.show(DistilView(found, outcome), err=is_stdout(output))
+    display.show(DistilView(found, f"{outcome} {model_put}".rstrip()), err=is_stdout(output))
 
 
 def _epochs_in(checkpoint: Path | None) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +16,12 @@ from tse_onnx.decision.analysis import input_types
 from tse_onnx.decision.decide import decide
 from tse_onnx.decision.decision import Convert
 from tse_onnx.decision.plan import Plan
+from tse_onnx.distillation.excites import Excite, excites_of, retrained
 from tse_onnx.distillation.needs import need_torch
 from tse_onnx.distillation.result import DistilResult
 from tse_onnx.distillation.settings import Options, Settings
 from tse_onnx.errors import ModelError, UsageError
-from tse_onnx.files.source import ModelLike, open_model
+from tse_onnx.files.source import ModelLike, Source, open_model
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.passes.blocks.tiling import RUNNING, Tiling
 from tse_onnx.passes.reasons import quoted
@@ -29,7 +30,7 @@ from tse_onnx.timing import phase
 from tse_onnx.tuning.batches import Batches
 from tse_onnx.tuning.choices import Combination, combined
 from tse_onnx.tuning.figures import scales
-from tse_onnx.tuning.network import Network
+from tse_onnx.tuning.network import Network, Stretch
 from tse_onnx.tuning.search import halves
 from tse_onnx.tuning.store import identity, model_identity
 from tse_onnx.version import VERSION
@@ -37,7 +38,6 @@ from tse_onnx.version import VERSION
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from tse_onnx.distillation.knobs import Knob
     from tse_onnx.distillation.pair import Pair
     from tse_onnx.distillation.training import Trained
 
@@ -49,7 +49,8 @@ _SAME = 1e-3
 
 def distil(model: ModelLike, data: PathLike | Data, plan: Plan, **options: Unpack[Options]) -> DistilResult:
     """`plan` with slopes and offsets of its running squeezes trained on `data`, so that the outputs are as near as they
-    can be to those of `model` itself. No labels are used.
+    can be to those of `model` itself. No labels are used. With `train=["excite"]` the weights of the excites are
+    trained as well, and the plan is for the model in the result, which has them.
 
     `model` is a path, an `onnx.ModelProto` or a `gs.Graph`; `data` a path, or a `Data` that says how to read what is
     there; the options are those of `tse_onnx.distillation.settings.Options`. Needs torch, which runs both networks.
@@ -60,8 +61,10 @@ def distil(model: ModelLike, data: PathLike | Data, plan: Plan, **options: Unpac
     settings = Settings(**options)
     need_torch()
     given = data if isinstance(data, Data) else Data(data)
-    network = Network(open_model(model), settings.input_shapes, settings.kinds, settings.threads)
-    combination = _combination(network, plan)
+    source = open_model(model)
+    network = _network(source, settings)
+    combination = _combination(network, plan, settings)
+    excites = excites_of(source.model, network, combination) if settings.excites else ()
     samples = given.samples(input_types(network.analysis))
     # As tune divides them: what a plan was chosen by would call the numbers that it came with the best there are.
     to_train, others = halves(samples, settings.held_out, given.seed)
@@ -70,21 +73,25 @@ def distil(model: ModelLike, data: PathLike | Data, plan: Plan, **options: Unpac
         model=model_identity(network.source), samples=samples.digest(), plan=plan.dumps(), seed=given.seed,
         shapes={key: list(dims) for key, dims in network.analysis.bound.items()}, kinds=sorted(settings.kinds),
         settings=[settings.epochs, settings.views, settings.step, settings.rate, settings.held_out, settings.stop],
+        train=sorted(settings.train),
         version=VERSION,
     )  # fmt: skip
     with phase(_log, "training"):
-        knobs, trained = _trained(network, combination, to_train, to_stop, settings, given.seed, what)
+        pair, trained = _trained(network, combination, excites, to_train, to_stop, settings, given.seed, what)
     choices = dict(combination)
     choices |= {
-        knob.block: dataclasses.replace(knob.tiling, calibration=knob.calibration(trained.state)) for knob in knobs
+        knob.block: dataclasses.replace(knob.tiling, calibration=knob.calibration(trained.state)) for knob in pair.knobs
     }
-    before, after = _judged(network, (combination, combined(choices.items())), to_judge, settings)
+    made = retrained(source.model, pair.weights.arrays(trained.state)) if excites else source.model
+    trained_network = _network(dataclasses.replace(source, model=made), settings) if excites else network
+    opened = network.together(combination), trained_network.together(combined(choices.items()))
+    before, after = _judged(network, opened, to_judge, settings)
     improved = trained.best > 0 and _better(after, before)
     return DistilResult(
         dataclasses.replace(plan, choices={**plan.choices, **choices}) if improved else plan,
         improved,
-        tuple(knob.block for knob in knobs),
-        sum(knob.numbers for knob in knobs),
+        tuple(dict.fromkeys([*(knob.block for knob in pair.knobs), *(excite.block for excite in excites)])),
+        sum(knob.numbers for knob in pair.knobs) + pair.weights.numbers,
         before,
         after,
         trained.start,
@@ -94,10 +101,16 @@ def distil(model: ModelLike, data: PathLike | Data, plan: Plan, **options: Unpac
         to_stop.text,
         to_judge.text,
         scales(network, combination),
+        (made if improved else source.model) if excites else None,
+        tuple(excite.block for excite in excites),
     )
 
 
-def _combination(network: Network, plan: Plan) -> Combination:
+def _network(source: Source, settings: Settings) -> Network:
+    return Network(source, settings.input_shapes, settings.kinds, settings.threads)
+
+
+def _combination(network: Network, plan: Plan, settings: Settings) -> Combination:
     """What the plan says of each block. Raises `UsageError` where it has nothing to train, or fits no block."""
     known = {block.name for block in network.analysis.blocks}
     for name in plan.choices:
@@ -105,7 +118,8 @@ def _combination(network: Network, plan: Plan) -> Combination:
             raise UsageError(f"the plan names {quoted(name)}, which is no block of the model")
     decisions = decide(network.analysis.parts, plan, network.source.opset)
     found = combined((one.block.name, one.choice) for one in decisions if isinstance(one, Convert))
-    if not any(isinstance(choice, Tiling) and choice.squeeze == RUNNING for _, choice in found):
+    running = any(isinstance(choice, Tiling) and choice.squeeze == RUNNING for _, choice in found)
+    if not running and not settings.excites:
         raise UsageError(
             "the plan has no running squeeze, whose slopes and offsets could be trained: "
             'give a block { rows = 3, squeeze = "running" }, or take a plan of tse-onnx tune'
@@ -116,12 +130,13 @@ def _combination(network: Network, plan: Plan) -> Combination:
 def _trained(
     network: Network,
     combination: Combination,
+    excites: Sequence[Excite],
     samples: Samples,
     stop: Samples,
     settings: Settings,
     seed: int,
     what: str,
-) -> tuple[list[Knob], Trained]:
+) -> tuple[Pair, Trained]:
     import torch
 
     from tse_onnx.distillation.checkpoint import Checkpoint
@@ -137,17 +152,17 @@ def _trained(
         for name, choice in combination
         if network.cuttable(name) and (knob := Knob.of(blocks[name], choice)) is not None
     ]
-    if not knobs:
+    if not knobs and not excites:
         raise UsageError(
             "the running squeezes of the plan stand in bodies or functions, or see whole maps: none can be trained"
         )
     turned: dict[str, Choice | None] = {**dict(combination), **{knob.block: knob.plain for knob in knobs}}
     changed = network.changed(combined(turned.items()))
-    pair = Pair(network, changed, knobs, samples.batch if samples.fixed else None)
+    pair = Pair(network, changed, knobs, excites, samples.batch if samples.fixed else None)
     _need_same(network, pair, samples)
     path = settings.checkpoint
     checkpoint = None if path is None else Checkpoint(Path(path), what)
-    return knobs, Trainer(pair, samples, stop, settings, seed).trained(checkpoint)
+    return pair, Trainer(pair, samples, stop, settings, seed).trained(checkpoint)
 
 
 def _need_same(network: Network, pair: Pair, samples: Samples) -> None:
@@ -167,10 +182,9 @@ def _need_same(network: Network, pair: Pair, samples: Samples) -> None:
 
 
 def _judged(
-    network: Network, combinations: Iterable[Combination], samples: Samples, settings: Settings
+    network: Network, opened: Sequence[Stretch], samples: Samples, settings: Settings
 ) -> list[tuple[Score, ...]]:
-    """The scores of each combination on samples that had no part in the training, run by onnxruntime as written."""
-    opened = [network.together(combination) for combination in combinations]
+    """The scores of converted models on samples that had no part in the training, run by onnxruntime as written."""
     meters = [Meter(network.outputs) for _ in opened]
     batches = Batches(samples)
     for batch in batches:

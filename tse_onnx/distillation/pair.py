@@ -10,9 +10,11 @@ import torch
 from onnx import ModelProto
 from torch import Tensor
 
+from tse_onnx.distillation.excites import Excite
 from tse_onnx.distillation.interpreter import Interpreter
 from tse_onnx.distillation.knobs import Knob, Tensors
 from tse_onnx.distillation.objective import Objective
+from tse_onnx.distillation.weights import Weights
 from tse_onnx.errors import ModelError
 from tse_onnx.files.external import check_locations, external_tensors
 from tse_onnx.tuning.network import Network
@@ -24,7 +26,14 @@ class Pair:
     `chunk` is how many samples go into a run where the model fixes it, and torch does not take more.
     """
 
-    def __init__(self, network: Network, changed: ModelProto, knobs: Sequence[Knob], chunk: int | None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        changed: ModelProto,
+        knobs: Sequence[Knob],
+        excites: Sequence[Excite],
+        chunk: int | None,
+    ) -> None:
         self.knobs, self._chunk = tuple(knobs), chunk
         self._outputs, self._layers = network.outputs, _layers(network, changed)
         source = network.source
@@ -32,6 +41,7 @@ class Pair:
         seen = [*self._layers, *(knob.value for knob in knobs)]
         self._original = Interpreter(_loaded(source.model, folder), seen, source.title)
         self._changed = Interpreter(_loaded(changed, folder), self._layers, "the converted model")
+        self.weights = Weights.of(excites, self._original.constants, self._changed.constants)
 
     def objective(self, feed: Tensors) -> Objective:
         """What to make small, for networks that do to all batches what they do to this one."""
@@ -45,7 +55,8 @@ class Pair:
     def changed(self, feed: Tensors, state: Mapping[str, Tensor]) -> Tensors:
         """What the changed network makes of it: outputs and layers."""
         then = {knob.value: knob.turned(state) for knob in self.knobs}
-        return self._in_chunks(feed, lambda part: self._changed(part, then=then))
+        weights = self.weights.laid(state)
+        return self._in_chunks(feed, lambda part: self._changed(part, weights, then))
 
     def widen(self, feed: Tensors) -> None:
         """Run whole batches from now on, if torch makes the same of `feed` as in the model's own batches."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from onnx import ModelProto
 
 from tse_onnx.conversion.verdict import Change
 from tse_onnx.decision.plan import Plan
@@ -23,7 +25,10 @@ class DistilResult:
     """A plan with trained numbers, and what that is worth.
 
     * `plan`: what `convert` takes: the plan that was given, with new calibrations where they are `improved`;
-    * `trained`: the names of the blocks that were trained, `numbers` how many numbers they have;
+    * `model`: the model to convert by the plan, where excites were trained: a copy of the one that was given, with the
+      trained weights under the names that they had where they are `improved`; None where only the plan was trained;
+    * `trained`: the names of the blocks that were trained, `numbers` how many numbers they have; `excites`: the names
+      of those whose weights are among them;
     * `before`, `after`: the scores of each output with the plan that was given, and with the trained numbers, on the
       samples that `held_out` describes and that nothing was trained or stopped by;
     * `start`: the loss of the samples to stop by before anything was trained; `epochs`: how it went on; `best`: the
@@ -45,6 +50,8 @@ class DistilResult:
     stop_samples: str
     held_out: str
     scales: Change
+    model: ModelProto | None = field(default=None, repr=False)
+    excites: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> tuple[Score, ...]:

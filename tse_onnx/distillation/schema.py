@@ -27,6 +27,7 @@ def distil_json(found: DistilResult) -> Json:
             "after": [score_json(score) for score in found.after],
         },
         "trained": list(found.trained),
+        "excites": list(found.excites),
         "numbers": found.numbers,
         "best_epoch": found.best,
         "start_loss": number_or_null(found.start),

@@ -15,12 +15,18 @@ Progress = Callable[[str, float, float], None]
 """Called with what is being done, how much of it is done and how much there is."""
 
 
+EXCITE = "excite"
+TRAINABLE = (EXCITE,)
+"""What is trained where it is asked for; slopes and offsets always are."""
+
+
 class Options(TypedDict, total=False):
     """The options of `distil`.
 
     * `epochs`: how often `views` views of the samples are gone through, `step` of them at a time; no view is shown
       twice;
     * `rate`: how far a number moves in one step at first, relative to the size of its tensor;
+    * `train`: what is trained beside slopes and offsets: "excite", the weights of the excites;
     * `held_out`: the part of the samples that is not trained on, the same that `tune` does not choose by; `stop`: the
       part of these that tells when to stop, where the others are for the verdict;
     * `input_shapes`, `kinds`: those of `find_blocks`;
@@ -33,6 +39,7 @@ class Options(TypedDict, total=False):
     views: int
     step: int
     rate: float
+    train: Collection[str]
     held_out: float
     stop: float
     input_shapes: InputShapes | None
@@ -50,6 +57,7 @@ class Settings:
     views: int = 1000
     step: int = 32
     rate: float = 0.02
+    train: Collection[str] = ()
     held_out: float = 0.5
     stop: float = 0.3
     input_shapes: InputShapes | None = None
@@ -64,9 +72,17 @@ class Settings:
                 raise UsageError(f"{name} is {least} or more, not {getattr(self, name)}")
         if not 0 < self.rate <= 1:
             raise UsageError(f"a rate is above 0 and at most 1, not {self.rate}")
+        for name in self.train:
+            if name not in TRAINABLE:
+                raise UsageError(f"there is no {name!r} to be trained; there is {', '.join(TRAINABLE)}")
         for name in ("held_out", "stop"):
             if not 0 < getattr(self, name) < 1:
                 raise UsageError(f"{name} is a fraction between 0 and 1, not {getattr(self, name)}")
+
+    @property
+    def excites(self) -> bool:
+        """Whether the weights of excites are trained."""
+        return EXCITE in self.train
 
     @property
     def steps(self) -> int:

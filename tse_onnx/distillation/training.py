@@ -73,6 +73,7 @@ class Trainer:
 
     def _begun(self) -> Progress:
         state = {name: one for knob in self._pair.knobs for name, one in knob.start().items()}
+        state |= self._pair.weights.begun()
         return Progress(state, {}, _copied(state), 0, self._stop_loss(state), [])
 
     def _epoch(self, number: int, state: Tensors, optimiser: torch.optim.Optimizer) -> float:
@@ -100,7 +101,7 @@ class Trainer:
 
 
 def _sizes(pair: Pair, feed: Tensors) -> dict[str, float]:
-    seen, sizes = pair.original(feed), dict[str, float]()
+    seen, sizes = pair.original(feed), pair.weights.sizes()
     for knob in pair.knobs:
         sizes |= knob.sizes(float(seen[knob.value].std(0).square().mean().sqrt()))
     return sizes

@@ -36,6 +36,8 @@ class DistilView(View):
 def _print_distillation(page: Page, found: DistilResult) -> None:
     """How the training went, and the verdict on samples that had no part in it."""
     blocks = f"{len(found.trained)} block" + "s" * (len(found.trained) != 1)
+    if found.excites:
+        blocks += f", the weights of {len(found.excites)} excite{'s' * (len(found.excites) != 1)} among them,"
     say(page, f"Trained {found.numbers:,} numbers of {blocks} on views of {found.samples}.")
     rows: list[tuple[Sequence[str], str]] = [(("0", "", loss_text(found.start)), "bold" if found.best == 0 else "")]
     rows += [
