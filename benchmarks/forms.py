@@ -88,8 +88,8 @@ def convert(model: ModelProto) -> int:
     from tse_onnx.files.source import Source
     from tse_onnx.passes.blocks.tiling import Tiling
     from tse_onnx.passes.edit.splice import Change, apply
+    from tse_onnx.passes.graph.nested import taken_names
     from tse_onnx.passes.lowering import lower
-    from tse_onnx.passes.names import taken_names
 
     source = Source(model)
     analysis = analyse(source)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
+from onnx import NodeProto
 
 # The key of a node's metadata under which it bears the name of the block that it was made for.
 MADE_FOR = "tse_onnx.block"
@@ -62,39 +62,3 @@ def fresh(wanted: str, taken: set[str]) -> str:
         name = f"{wanted}_{high}"
     taken.add(name)
     return name
-
-
-def taken_names(model: ModelProto) -> set[str]:
-    """Every name of a node or value in the model, nested graphs and functions included."""
-    taken: set[str] = set()
-    _graph_names(model.graph, taken)
-    for function in model.functions:
-        taken.update(function.input)
-        _node_names(function.node, taken)
-    return taken
-
-
-def names_of(nodes: Iterable[NodeProto]) -> set[str]:
-    """Every name of the nodes and of what they make, nested graphs included."""
-    taken: set[str] = set()
-    _node_names(nodes, taken)
-    return taken
-
-
-def _graph_names(graph: GraphProto, taken: set[str]) -> None:
-    for values in (graph.input, graph.output, graph.value_info, graph.initializer):
-        taken.update(value.name for value in values)
-    taken.update(sparse.values.name for sparse in graph.sparse_initializer)
-    _node_names(graph.node, taken)
-
-
-def _node_names(nodes: Iterable[NodeProto], taken: set[str]) -> None:
-    for node in nodes:
-        taken.add(node.name)
-        taken.update(node.output)
-        for attribute in node.attribute:
-            if attribute.type == AttributeProto.GRAPH:
-                _graph_names(attribute.g, taken)
-            elif attribute.type == AttributeProto.GRAPHS:
-                for graph in attribute.graphs:
-                    _graph_names(graph, taken)

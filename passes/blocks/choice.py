@@ -85,7 +85,7 @@ class Site:
     @cached_property
     def names(self) -> Set[str]:
         """Every name that is taken in the scope, and in the bodies within it."""
-        from tse_onnx.passes.names import names_of
+        from tse_onnx.passes.graph.nested import names_of
 
         index = self.scope.index
         return {*index.inputs, *index.initializers, *index.sparse_initializers} | names_of(index.nodes)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from google.protobuf.message import DecodeError
-from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from tse_onnx.errors import ModelError, UsageError
 from tse_onnx.passes.blocks.block import Convertible
@@ -34,7 +34,7 @@ from tse_onnx.passes.edit.story import (
     packed_tensor,
     unpacked_tensor,
 )
-from tse_onnx.passes.graph.scope import Body, Function, Path
+from tse_onnx.passes.graph.nested import Container, Path, graphs_of
 from tse_onnx.passes.names import MADE_FOR
 from tse_onnx.passes.reasons import quoted
 
@@ -43,8 +43,6 @@ BLOCK, TILING, UNDO = MADE_FOR, "tse_onnx.tiling", "tse_onnx.undo"
 # Records are nodes, which pack to some tenth. One that unpacks to much more was not made here.
 _LARGEST, _RATIO = 2**20, 64
 _SHORT = 256  # bytes of a constant that says where or how much
-
-Container = GraphProto | FunctionProto
 
 Memory = Mapping[str, Sequence["Record"]]
 """Records by the value whose node bears them, or bore them until some tool dropped the metadata of nodes."""
@@ -262,22 +260,10 @@ def recalled(node: NodeProto, memory: Memory, nodes: Iterable[NodeProto]) -> Rec
 
 def recorded(model: ModelProto, memory: Memory) -> Iterator[tuple[Path, list[Record]]]:
     """Every graph of the model that has records, with the path to it."""
-    waiting: list[tuple[Path, Container]] = [((), model.graph)]
-    waiting += [((Function(number),), function) for number, function in enumerate(model.functions)]
-    while waiting:
-        path, graph = waiting.pop()
+    for path, graph in graphs_of(model):
         records = [record for node in graph.node if (record := recalled(node, memory, graph.node)) is not None]
         if records:
             yield path, records
-        for position, node in enumerate(graph.node):
-            for attribute in node.attribute:
-                if attribute.type == AttributeProto.GRAPH:
-                    waiting.append(((*path, Body(position, attribute.name)), attribute.g))
-                elif attribute.type == AttributeProto.GRAPHS:
-                    waiting += [
-                        ((*path, Body(position, attribute.name, number)), inner)
-                        for number, inner in enumerate(attribute.graphs)
-                    ]
 
 
 def _choice(text: str) -> Choice:

@@ -12,10 +12,10 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from tse_onnx.errors import ModelError, TseError
-from tse_onnx.passes.edit.record import Container, Memory, Record, digest, first_output, recorded
+from tse_onnx.passes.edit.record import Memory, Record, digest, first_output, recorded
 from tse_onnx.passes.edit.splice import Relaid, relay
 from tse_onnx.passes.edit.story import RAW, TYPED, Weight
-from tse_onnx.passes.graph.scope import container
+from tse_onnx.passes.graph.nested import Container, container
 from tse_onnx.passes.reasons import quoted
 
 

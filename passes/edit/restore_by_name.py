@@ -16,13 +16,13 @@ import onnx.version_converter
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from tse_onnx.errors import ModelError, TseError
-from tse_onnx.passes.edit.record import Container, Memory, Record, recorded
+from tse_onnx.passes.edit.record import Memory, Record, recorded
 from tse_onnx.passes.edit.restore import relaid_back, take_away
 from tse_onnx.passes.edit.story import RAW
 from tse_onnx.passes.graph.index import captured
+from tse_onnx.passes.graph.nested import Container, container
 from tse_onnx.passes.graph.operators import is_default, opset_of
 from tse_onnx.passes.graph.order import sort_nodes
-from tse_onnx.passes.graph.scope import container
 from tse_onnx.passes.reasons import quoted
 
 WAY_OUT = (

@@ -9,7 +9,7 @@ import numpy as np
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, numpy_helper
 
 from tse_onnx.passes.graph.index import NUMBERS
-from tse_onnx.passes.graph.scope import Path, container
+from tse_onnx.passes.graph.nested import Path, container
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from onnx import (
 )
 
 from tse_onnx.errors import ModelError
-from tse_onnx.passes.graph.index import bodies, element_count, int_attribute, ints_attribute
+from tse_onnx.passes.graph.index import element_count, int_attribute, ints_attribute
+from tse_onnx.passes.graph.nested import bodies, within
 from tse_onnx.passes.graph.operators import is_default
 from tse_onnx.passes.reasons import quoted
 
@@ -256,16 +257,8 @@ class _Plan:
                 self._axes[name] = tensor
 
 
-def graphs_of(graph: GraphProto) -> Iterable[GraphProto]:
-    """A graph and the bodies in it, at any depth."""
-    yield graph
-    for node in graph.node:
-        for body in bodies(node):
-            yield from graphs_of(body)
-
-
 def _values(graph: GraphProto) -> Iterable[ValueInfoProto]:
-    for part in graphs_of(graph):
+    for _, part in within(graph):
         yield from (*part.input, *part.value_info, *part.output)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto, numpy_helper
 
+from tse_onnx.passes.graph.nested import bodies
 from tse_onnx.passes.graph.operators import is_default
 
 # A constant that steers a shape (axes, pads, a Reshape target) is short. Longer ones are weights: never read.
@@ -171,19 +172,6 @@ def element_count(dims: Iterable[int]) -> int:
     for dim in dims:
         count *= dim
     return count
-
-
-def graphs_in(attribute: AttributeProto) -> Sequence[GraphProto]:
-    """The graphs that an attribute holds: one, a list of them, or none."""
-    if attribute.type == AttributeProto.GRAPH:
-        return (attribute.g,)
-    return attribute.graphs if attribute.type == AttributeProto.GRAPHS else ()
-
-
-def bodies(node: NodeProto) -> Iterator[GraphProto]:
-    """The graphs within a node, not those within these."""
-    for attribute in node.attribute:
-        yield from graphs_in(attribute)
 
 
 def captured(node: NodeProto) -> Iterator[str]:

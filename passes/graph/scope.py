@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto
+from onnx import ModelProto, NodeProto
 
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.graph.index import GraphIndex
+from tse_onnx.passes.graph.nested import Body, Function, Path, body, steps
 from tse_onnx.passes.graph.operators import opset_of
 from tse_onnx.passes.graph.order import in_order, sort_nodes
 from tse_onnx.passes.graph.sizes import Evaluate
@@ -33,25 +34,6 @@ _DEEPEST = 16
 
 
 @dataclass(frozen=True)
-class Body:
-    """One way down: the graph in an attribute of the node at `position`; `number` counts within a list of graphs."""
-
-    position: int
-    attribute: str
-    number: int = 0
-
-
-@dataclass(frozen=True)
-class Function:
-    """One way down: the model's local function with this number."""
-
-    number: int
-
-
-Path = tuple["Body | Function", ...]
-
-
-@dataclass(frozen=True)
 class Scope:
     """A graph of the model: where it is, who makes and reads its values, and what is known of their types.
 
@@ -69,20 +51,6 @@ class Scope:
     def is_main(self) -> bool:
         """Whether this is the model's main graph."""
         return not self.path
-
-
-def container(model: ModelProto, path: Path) -> GraphProto | FunctionProto:
-    """The graph or function at the end of `path`."""
-    found: GraphProto | FunctionProto = model.graph
-    for step in path:
-        found = model.functions[step.number] if isinstance(step, Function) else body(found.node[step.position], step)
-    return found
-
-
-def body(node: NodeProto, step: Body) -> GraphProto:
-    """The graph that `step` leads to from its node."""
-    attribute = next(attribute for attribute in node.attribute if attribute.name == step.attribute)
-    return attribute.g if attribute.type == AttributeProto.GRAPH else attribute.graphs[step.number]
 
 
 def scopes(model: ModelProto, bound: Mapping[str, tuple[Dim, ...]], evaluate: Evaluate) -> tuple[Scope, ...]:
@@ -112,7 +80,7 @@ def _bodies(scope: Scope, inferred_node: Callable[[int], NodeProto]) -> Iterator
         return
     for position in scope.index.nesting:
         node = scope.index.nodes[position]
-        for step, graph in _graphs(node, position):
+        for step, graph in steps(node, position):
 
             def infer(step: Body = step, position: int = position) -> Mapping[str, TensorType]:
                 found = body(inferred_node(position), step)
@@ -134,15 +102,6 @@ def _bodies(scope: Scope, inferred_node: Callable[[int], NodeProto]) -> Iterator
             )
             yield inner
             yield from _bodies(inner, inner_node)
-
-
-def _graphs(node: NodeProto, position: int) -> Iterator[tuple[Body, GraphProto]]:
-    for attribute in node.attribute:
-        if attribute.type == AttributeProto.GRAPH:
-            yield Body(position, attribute.name), attribute.g
-        elif attribute.type == AttributeProto.GRAPHS:
-            for number, graph in enumerate(attribute.graphs):
-                yield Body(position, attribute.name, number), graph
 
 
 def _functions(model: ModelProto, callers: Sequence[Scope]) -> list[Scope]:

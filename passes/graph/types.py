@@ -14,8 +14,9 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto
 
 from tse_onnx.errors import ModelError
-from tse_onnx.passes.graph.guard import HIDDEN, graphs_of, guarded, sound
+from tse_onnx.passes.graph.guard import HIDDEN, guarded, sound
 from tse_onnx.passes.graph.index import attribute, element_count
+from tse_onnx.passes.graph.nested import within
 from tse_onnx.passes.graph.order import sort_nodes
 from tse_onnx.passes.graph.sizes import Evaluate, fold_sizes
 from tse_onnx.passes.graph.stand_ins import stand_in
@@ -265,7 +266,7 @@ def _hide_external(bare: ModelProto) -> None:
     """Let Constants whose data lie in other files be operators that nobody knows, whose types are stated: native code
     would look for the files, and in whatever folder it runs."""
     found = False
-    for graph in graphs_of(bare.graph):
+    for _, graph in within(bare.graph):
         for node in graph.node:
             value = attribute(node, "value") if node.op_type == "Constant" else None
             if value is not None and value.t.data_location == TensorProto.EXTERNAL:

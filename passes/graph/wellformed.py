@@ -16,7 +16,8 @@ from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProt
 from onnx.defs import OpSchema
 
 from tse_onnx.errors import ModelError
-from tse_onnx.passes.graph.index import NUMBERS, bodies, element_count, graphs_in
+from tse_onnx.passes.graph.index import NUMBERS, element_count
+from tse_onnx.passes.graph.nested import Container, graphs_in, within
 from tse_onnx.passes.graph.operators import is_default
 from tse_onnx.passes.graph.types import BITS
 from tse_onnx.passes.reasons import label, quoted
@@ -228,7 +229,7 @@ def _number(kind: OpSchema.AttrType) -> int:
 
 def _check_calls(model: ModelProto, functions: Mapping[tuple[str, str], FunctionProto]) -> None:
     """Refuse functions that call themselves, and those whose calls multiply beyond measure."""
-    called = {key: [call for call in _calls(function.node) if call in functions] for key, function in functions.items()}
+    called = {key: [call for call in _calls(function) if call in functions] for key, function in functions.items()}
     sizes: dict[tuple[str, str], int] = {}
     opened = set[tuple[str, str]]()
     stack = list(functions)
@@ -247,16 +248,15 @@ def _check_calls(model: ModelProto, functions: Mapping[tuple[str, str], Function
                     raise ModelError(f"function {quoted(call[1])} calls itself")
                 if call not in sizes:
                     stack.append(call)
-    total = sum(sizes[call] for call in _calls(model.graph.node) if call in sizes)
+    total = sum(sizes[call] for call in _calls(model.graph) if call in sizes)
     if max(total, *sizes.values()) > _MOST_EXPANDED:
         raise ModelError(f"the calls of its functions come to more than {_MOST_EXPANDED:,} nodes")
 
 
-def _calls(nodes: Iterable[NodeProto]) -> Iterator[tuple[str, str]]:
-    for node in nodes:
-        yield node.domain, node.op_type
-        for graph in bodies(node):
-            yield from _calls(graph.node)
+def _calls(graph: Container) -> Iterator[tuple[str, str]]:
+    for _, inner in within(graph):
+        for node in inner.node:
+            yield node.domain, node.op_type
 
 
 # Tensors, types and names.

@@ -10,8 +10,9 @@ from tse_onnx.errors import ModelError
 from tse_onnx.files.external import locate
 from tse_onnx.passes.edit.splice import Edit, splice
 from tse_onnx.passes.graph.index import GraphIndex
+from tse_onnx.passes.graph.nested import taken_names
 from tse_onnx.passes.graph.types import Inference, model_types, tensor_type, weightless
-from tse_onnx.passes.names import fresh, module_of, taken_names
+from tse_onnx.passes.names import fresh, module_of
 from tse_onnx.passes.reasons import printable
 from tse_onnx.runtime.evaluate import evaluate
 from tse_onnx.runtime.scores import Meter

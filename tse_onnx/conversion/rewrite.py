@@ -51,7 +51,7 @@ def rewrite(made: Preparation, style: Style, *, owned: bool) -> tuple[ModelProto
         from tse_onnx.passes.edit.memory import remember, remembered
         from tse_onnx.passes.edit.record import next_step
         from tse_onnx.passes.edit.splice import Change, apply
-        from tse_onnx.passes.names import taken_names
+        from tse_onnx.passes.graph.nested import taken_names
 
         taken = taken_names(source.model)
         tiled = any(isinstance(block, Tiled) for block in made.written.blocks)
@@ -130,7 +130,7 @@ def _edits(
     inputs: list[ValueInfoProto],
 ) -> tuple[Edit, ...]:
     from tse_onnx.passes.edit.record import Recorder
-    from tse_onnx.passes.graph.scope import container
+    from tse_onnx.passes.graph.nested import container
     from tse_onnx.passes.lowering import lower
 
     edits = []

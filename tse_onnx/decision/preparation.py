@@ -14,8 +14,8 @@ from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.selection import EVERYTHING, Selection, resolve
 from tse_onnx.files.source import Source
 from tse_onnx.passes.blocks.block import Convertible, Pooling, Refused
+from tse_onnx.passes.graph.nested import Body, Path
 from tse_onnx.passes.graph.order import in_order
-from tse_onnx.passes.graph.scope import Body, Path
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.search.match import DEFAULT_KINDS
 

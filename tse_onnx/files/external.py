@@ -2,51 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from onnx import AttributeProto, GraphProto, ModelProto, TensorProto
+from onnx import AttributeProto, GraphProto, ModelProto, SparseTensorProto, TensorProto
 
 from tse_onnx.errors import ModelError
+from tse_onnx.passes.graph.nested import Container, graphs_of
 from tse_onnx.passes.graph.wellformed import bytes_of
 from tse_onnx.passes.reasons import quoted
+
+_SEVERAL = (AttributeProto.TENSORS, AttributeProto.SPARSE_TENSOR, AttributeProto.SPARSE_TENSORS)
 
 
 def external_tensors(model: ModelProto) -> Iterator[TensorProto]:
     """Every tensor of the model whose data lie in another file."""
-    yield from _graph_tensors(model.graph)
-    for function in model.functions:
-        for node in function.node:
-            for attribute in node.attribute:
-                yield from _attribute_tensors(attribute)
+    for _, graph in graphs_of(model):
+        yield from (tensor for tensor in _tensors(graph) if tensor.data_location == TensorProto.EXTERNAL)
 
 
-def _graph_tensors(graph: GraphProto) -> Iterator[TensorProto]:
-    for tensor in graph.initializer:
-        if tensor.data_location == TensorProto.EXTERNAL:
-            yield tensor
-    for sparse in graph.sparse_initializer:
-        for tensor in (sparse.values, sparse.indices):
-            if tensor.data_location == TensorProto.EXTERNAL:
-                yield tensor
+def _tensors(graph: Container) -> Iterator[TensorProto]:
+    """The tensors of a graph, not those of the bodies in it."""
+    if isinstance(graph, GraphProto):
+        yield from graph.initializer
+        yield from _parts(graph.sparse_initializer)
     for node in graph.node:
         for attribute in node.attribute:
-            yield from _attribute_tensors(attribute)
+            if attribute.type == AttributeProto.TENSOR:
+                yield attribute.t
+            elif attribute.type in _SEVERAL:
+                yield from attribute.tensors
+                yield from _parts((attribute.sparse_tensor, *attribute.sparse_tensors))
 
 
-def _attribute_tensors(attribute: AttributeProto) -> Iterator[TensorProto]:
-    if attribute.type == AttributeProto.TENSOR and attribute.t.data_location == TensorProto.EXTERNAL:
-        yield attribute.t
-    elif attribute.type in (AttributeProto.TENSORS, AttributeProto.SPARSE_TENSOR, AttributeProto.SPARSE_TENSORS):
-        tensors = [*attribute.tensors]
-        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-            tensors += (sparse.values, sparse.indices)
-        yield from (tensor for tensor in tensors if tensor.data_location == TensorProto.EXTERNAL)
-    elif attribute.type == AttributeProto.GRAPH:
-        yield from _graph_tensors(attribute.g)
-    elif attribute.type == AttributeProto.GRAPHS:
-        for graph in attribute.graphs:
-            yield from _graph_tensors(graph)
+def _parts(tensors: Iterable[SparseTensorProto]) -> Iterator[TensorProto]:
+    for sparse in tensors:
+        yield from (sparse.values, sparse.indices)
 
 
 def location(tensor: TensorProto) -> str:

@@ -13,6 +13,7 @@ import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 from tse_onnx.data.feed import Feed
+from tse_onnx.passes.graph.nested import graphs_of
 
 _NARROW, _WIDE = TensorProto.BFLOAT16, TensorProto.FLOAT
 # Attributes that name an element type.
@@ -34,9 +35,10 @@ def widened(model: ModelProto) -> ModelProto:
         return model
     twin = ModelProto()
     twin.CopyFrom(model)
-    _widen_graph(twin.graph)
-    for function in twin.functions:
-        _widen_nodes(function.node)
+    for _, graph in graphs_of(twin):
+        if isinstance(graph, GraphProto):
+            _widen_values(graph)
+        _widen_nodes(graph.node)
     return twin
 
 
@@ -46,13 +48,12 @@ def widened_feed(feed: Feed) -> Feed:
     return {name: array.astype(np.float32) if array.dtype == narrow else array for name, array in feed.items()}
 
 
-def _widen_graph(graph: GraphProto) -> None:
+def _widen_values(graph: GraphProto) -> None:
     for value in (*graph.input, *graph.output, *graph.value_info):
         if value.type.tensor_type.elem_type == _NARROW:
             value.type.tensor_type.elem_type = _WIDE
     for tensor in graph.initializer:
         _widen_tensor(tensor)
-    _widen_nodes(graph.node)
 
 
 def _widen_nodes(nodes: Iterable[NodeProto]) -> None:
@@ -60,11 +61,6 @@ def _widen_nodes(nodes: Iterable[NodeProto]) -> None:
         for attribute in node.attribute:
             if attribute.type == AttributeProto.TENSOR:
                 _widen_tensor(attribute.t)
-            elif attribute.type == AttributeProto.GRAPH:
-                _widen_graph(attribute.g)
-            elif attribute.type == AttributeProto.GRAPHS:
-                for graph in attribute.graphs:
-                    _widen_graph(graph)
             elif attribute.name in _TYPE_ATTRIBUTES and attribute.i == _NARROW:
                 attribute.i = _WIDE
 

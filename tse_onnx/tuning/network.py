@@ -24,10 +24,10 @@ from tse_onnx.passes.blocks.choice import Choice, Site
 from tse_onnx.passes.edit.excerpt import excerpt
 from tse_onnx.passes.edit.splice import Edit
 from tse_onnx.passes.graph.index import captured
+from tse_onnx.passes.graph.nested import taken_names
 from tse_onnx.passes.graph.order import in_order
 from tse_onnx.passes.graph.types import TensorType
 from tse_onnx.passes.lowering import Style, lower
-from tse_onnx.passes.names import taken_names
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.search.match import DEFAULT_KINDS
 from tse_onnx.runtime.session import Session

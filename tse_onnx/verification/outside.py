@@ -11,7 +11,7 @@ from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
 from tse_onnx.files.external import external_tensors
 from tse_onnx.passes.edit.record import UNDO
 from tse_onnx.passes.edit.splice import Change, Edit
-from tse_onnx.passes.graph.scope import Body, Function, Path, body
+from tse_onnx.passes.graph.nested import Body, Function, Path, body
 from tse_onnx.passes.reasons import label, quoted
 
 
