@@ -43,8 +43,8 @@ def complaint(
 ) -> str | None:
     """What onnx's checker says against a model, its stated shapes included, or None.
 
-    It wants a shape for every output; those without get theirs from `types`. `trusted` are values of Slices that onnx
-    can infer for sure.
+    It wants a shape for every output; those without get theirs from `types`. `trusted` are values whose sizes are known
+    to be sound.
     """
     error = _checked(weightless(model), types or {}, trusted)
     return None if error is None else first_line(error)

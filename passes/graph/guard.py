@@ -61,12 +61,14 @@ _PASSING = frozenset({"Cast", "Gather", "Identity", "Reshape", "Slice", "Squeeze
 Infer = Callable[[ModelProto, bool], ModelProto]
 
 
-def guarded(model: ModelProto, infer: Infer) -> ModelProto:
+def guarded(model: ModelProto, infer: Infer, trusted: Collection[str] = ()) -> ModelProto:
     """What `infer` makes of the model, in as many runs as it takes to be safe; its nodes are in topological order.
+
+    `trusted` are values whose sizes are known to be sound: each Slice among them or behind them is a run less.
 
     Raises `ModelError` where a value comes out with a negative size.
     """
-    plan = _planned(model)
+    plan = _planned(model, trusted)
     with _without(plan.doubling):
         hidden = _unshown(model, plan, infer)
         with _without(hidden):
@@ -76,8 +78,7 @@ def guarded(model: ModelProto, infer: Infer) -> ModelProto:
 def sound(model: ModelProto, infer: Infer, trusted: Collection[str] = ()) -> bool:
     """Whether every Slice of the model is safe to infer, as it has to be for onnx's checker.
 
-    `trusted` are values of Slices that are known to be: each of them is a run less. Raises `ModelError` where a value
-    comes out with a negative size.
+    `trusted` are as for `guarded`. Raises `ModelError` where a value comes out with a negative size.
     """
     plan = _planned(model, trusted)
     with _without(plan.doubling):
@@ -165,9 +166,9 @@ class _Plan:
         numbers: dict[str, int] | None = None,
         trusted: Collection[str] = (),
     ) -> None:
-        """`phases` of inputs, the most `numbers` that inference knows of them, and values of Slices that are `trusted`
-        to read what is sound."""
-        self.phases, self._numbers, self._trusted = phases or {}, numbers or {}, trusted
+        """`phases` of inputs, the most `numbers` that inference knows of them, and values that are `trusted` to be of
+        sound sizes."""
+        self.phases, self._numbers, self._trusted = phases or {}, numbers or {}, frozenset(trusted)
         self._axes: dict[str, TensorProto] = {}
         self.slices: list[tuple[int, NodeProto]] = []
         self.unsafe: list[NodeProto] = []
@@ -197,6 +198,8 @@ class _Plan:
                     else:
                         numbers[node.output[0]] = max(len(attribute.ints), len(attribute.floats), 1)
                 continue
+            elif self._trusted.intersection(node.output):
+                phase, count = phase - phase % _PHASES, self._count(node, operator)
             else:
                 phase = self._phase(node, operator, phase)
                 count = self._count(node, operator)
@@ -216,8 +219,6 @@ class _Plan:
     def _phase(self, node: NodeProto, operator: str, phase: int) -> int:
         runs, negative = divmod(phase, _PHASES)
         if operator == "Slice":
-            if node.output[0] in self._trusted:
-                return runs * _PHASES
             if negative == _ANY or (negative == _SPATIAL and not self._leads(node)):
                 self.slices.append((runs + 1, node))
                 return (runs + 1) * _PHASES

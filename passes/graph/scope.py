@@ -53,14 +53,17 @@ class Scope:
         return not self.path
 
 
-def scopes(model: ModelProto, bound: Mapping[str, tuple[Dim, ...]], evaluate: Evaluate) -> tuple[Scope, ...]:
+def scopes(
+    model: ModelProto, bound: Mapping[str, tuple[Dim, ...]], inference: Inference | Evaluate
+) -> tuple[Scope, ...]:
     """Every scope of the model: the main graph, then bodies and functions as they are met.
 
-    `evaluate` computes the sizes that the graph computes from its shapes.
+    `inference` is that of the model so bound, or what computes the sizes that the graph computes from its shapes.
 
     Raises `ModelError` where the main graph has a cycle.
     """
-    inference = Inference(model, bound, evaluate)
+    if not isinstance(inference, Inference):
+        inference = Inference(model, bound, inference)
     opset = opset_of(model.opset_import)
     index, types = GraphIndex.of_graph(model.graph), model_types(model, bound, inference)
     main = Scope((), "", index, types, opset, model.ir_version)

@@ -14,7 +14,7 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto
 
 from tse_onnx.errors import ModelError
-from tse_onnx.passes.graph.guard import HIDDEN, guarded, sound
+from tse_onnx.passes.graph.guard import HIDDEN, guarded, refuse_negative, sound
 from tse_onnx.passes.graph.index import attribute, element_count
 from tse_onnx.passes.graph.nested import within
 from tse_onnx.passes.graph.order import sort_nodes
@@ -101,8 +101,16 @@ class Types:
 class Inference:
     """onnx's shape inference over a weightless copy of a model, run when first asked for."""
 
-    def __init__(self, model: ModelProto, bound: Mapping[str, tuple[Dim, ...]], evaluate: Evaluate) -> None:
-        self._model, self._bound, self._evaluate = model, bound, evaluate
+    def __init__(
+        self,
+        model: ModelProto,
+        bound: Mapping[str, tuple[Dim, ...]],
+        evaluate: Evaluate,
+        trusted: Collection[str] = (),
+    ) -> None:
+        """`evaluate` computes the sizes that the graph computes from its shapes; `trusted` are values whose sizes are
+        known to be sound."""
+        self._model, self._bound, self._evaluate, self._trusted = model, bound, evaluate, trusted
         self._done: ModelProto | None = None
         self._places: Sequence[int] = ()
 
@@ -110,6 +118,15 @@ class Inference:
     def graph(self) -> GraphProto:
         """The graph with the types of all its values, nested graphs included."""
         return self._result().graph
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether no value comes out with a negative size."""
+        try:
+            refuse_negative(self.graph)
+        except ModelError:
+            return False
+        return True
 
     def node(self, position: int) -> NodeProto:
         """The inferred copy of the model's node at `position`."""
@@ -126,26 +143,27 @@ class Inference:
                 for output in bare.graph.output:
                     output.type.tensor_type.ClearField("shape")
             stand_in(bare.graph)
-            self._done = inferred(bare)
+            self._done = inferred(bare, self._trusted)
             # What is behind one folded size may be another, to be found in the next run.
             runs = _BUDGET // (len(bare.graph.node) + 1)
             while runs > 0 and fold_sizes(bare, self._done.graph, self._evaluate):
-                self._done = inferred(bare)
+                self._done = inferred(bare, self._trusted)
                 runs -= 1
         return self._done
 
 
-def inferred(model: ModelProto) -> ModelProto:
-    """The model with what onnx infers of its values' types; its nodes are in topological order.
+def inferred(model: ModelProto, trusted: Collection[str] = ()) -> ModelProto:
+    """The model with what onnx infers of its values' types; its nodes are in topological order. `trusted` are values
+    whose sizes are known to be sound.
 
     Raises `ModelError` where onnx gives up.
     """
-    return guarded(model, _inferred)
+    return guarded(model, _inferred, trusted)
 
 
 def inferable(model: ModelProto, trusted: Collection[str] = ()) -> bool:
-    """Whether onnx can infer a model without the guard, as its checker does; `trusted` are values of Slices that it
-    can. Raises what `inferred` raises."""
+    """Whether onnx can infer a model without the guard, as its checker does; `trusted` are as for `inferred`, and so is
+    what is raised."""
     return sound(model, _inferred, trusted)
 
 

@@ -87,6 +87,12 @@ def test_onnxruntime_has_one_door():
             assert "import_module" not in file.read_text() or module == "tse_onnx", f"{file} imports by name"
 
 
+def test_one_file_knows_where_a_node_has_graphs():
+    """What walks over nested graphs of its own forgets a list of them, or a function."""
+    knows = {module for module, file in MODULES.items() if re.search(r"AttributeProto\.GRAPHS?\b", file.read_text())}
+    assert knows == {"tse_onnx.passes.graph.nested"}
+
+
 def test_the_passes_stand_alone():
     for module, file in MODULES.items():
         if module.startswith("tse_onnx.passes"):

@@ -67,7 +67,14 @@ def report(
 
         try:
             types = drafted.made.analysis.main.types
-            comparison = compare(source, drafted.converted(), input_shapes=input_shapes, machine=machine, types=types)
+            comparison = compare(
+                source,
+                drafted.converted(),
+                input_shapes=input_shapes,
+                machine=machine,
+                types=types,
+                trusted=drafted.trusted(),
+            )
         except ModelError as error:
             # The blocks' own figures need less than the network's. Asked for a file of these, say why there is none.
             if display.csv or display.plot:

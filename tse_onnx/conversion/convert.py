@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
@@ -15,7 +16,7 @@ from onnx import ModelProto
 from tse_onnx.conversion.report import Report
 from tse_onnx.conversion.rewrite import rewrite, style_of
 from tse_onnx.data.presets import Preprocessing
-from tse_onnx.decision.analysis import InputShapes, analyse, need_sizes
+from tse_onnx.decision.analysis import InputShapes, analyse, need_sizes, trusted_values
 from tse_onnx.decision.buffering import Buffering, measure
 from tse_onnx.decision.decision import Decision
 from tse_onnx.decision.plan import Plan
@@ -120,9 +121,17 @@ class Draft:
         """What would be said of it."""
         return _report(self.made)
 
+    @cached_property
+    def _rewritten(self) -> tuple[ModelProto, tuple[Change, ...]]:
+        return rewrite(self.made, style_of("resize", "matmul"), owned=False)
+
     def converted(self) -> ModelProto:
         """The model that it would come to, unverified."""
-        return rewrite(self.made, style_of("resize", "matmul"), owned=False)[0]
+        return self._rewritten[0]
+
+    def trusted(self) -> frozenset[str]:
+        """The values of that model whose sizes are sound because those of the original are."""
+        return trusted_values(self.made.analysis, self._rewritten[1])
 
 
 def draft(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from onnx import TensorProto, ValueInfoProto
 
@@ -13,8 +13,10 @@ from tse_onnx.files.source import Source
 from tse_onnx.passes.blocks.block import KINDS, Pooling, Refused, Tiled
 from tse_onnx.passes.edit.memory import remembered
 from tse_onnx.passes.edit.record import Memory
+from tse_onnx.passes.edit.splice import Change
+from tse_onnx.passes.graph.checker import has_sound_sizes
 from tse_onnx.passes.graph.scope import Scope, scopes
-from tse_onnx.passes.graph.types import Dim, TensorType, tensor_type
+from tse_onnx.passes.graph.types import Dim, Inference, TensorType, tensor_type
 from tse_onnx.passes.reasons import printable, quoted
 from tse_onnx.passes.search.match import DEFAULT_KINDS, find
 from tse_onnx.runtime.evaluate import evaluate
@@ -40,6 +42,7 @@ class Analysis:
     source: Source
     parts: tuple[Part, ...]
     bound: InputShapes
+    inference: Inference = field(repr=False)
 
     @property
     def blocks(self) -> tuple[Pooling, ...]:
@@ -65,13 +68,32 @@ def analyse(
     bound = bind(source, input_shapes or {})
     taken: set[str] = set()
     with phase(_log, "indexing and inferring types"):
-        found = scopes(source.model, bound, evaluate)
+        inference = Inference(source.model, bound, evaluate)
+        found = scopes(source.model, bound, inference)
     with phase(_log, "matching"):
         memory = _memory(source)
         parts = tuple(Part(scope, find(scope, kinds, taken, memory)) for scope in found)
-    analysis = Analysis(source, parts, bound)
+    analysis = Analysis(source, parts, bound, inference)
     _log_found(analysis)
     return analysis
+
+
+def trusted_values(analysis: Analysis, changes: Iterable[Change]) -> frozenset[str]:
+    """The new values of changes, whose sizes are sound where those of the original are: they are cut and spread to the
+    sizes of its maps. None where they are not, or a size of the original is not known to be."""
+    bound = analysis.bound
+    if not (has_sound_sizes(analysis.source.model) if bound else analysis.inference.is_sound):
+        return frozenset()
+    indexes = {part.scope.path: part.scope.index for part in analysis.parts}
+    return frozenset(
+        name
+        for change in changes
+        for edit in change.edits
+        for nodes in edit.nodes.values()
+        for node in nodes
+        for name in node.output
+        if name and indexes[change.path].producer(name) is None
+    )
 
 
 def _memory(source: Source) -> Memory:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from onnx import ModelProto
@@ -42,14 +42,16 @@ def compare(
     input_shapes: Mapping[str, tuple[Dim, ...]] | None = None,
     machine: Machine | None = None,
     types: Types | None = None,
+    trusted: Collection[str] = (),
 ) -> Comparison:
     """The figures of `model` and of what became of it; `types` are those of the model's main graph with these input
-    shapes, where somebody has asked for them before. Raises what `tse_onnx.dataflow` raises."""
+    shapes, where somebody has asked for them before, `trusted` values of `converted` whose sizes are known to be sound.
+    Raises what `tse_onnx.dataflow` raises."""
     machine = machine or Machine()
     source, result = open_model(model), open_model(converted)
     networks = (
         network_of(source.model, bind(source, input_shapes or {}), types=types),
-        network_of(result.model, bind(result, input_shapes or {})),
+        network_of(result.model, bind(result, input_shapes or {}), trusted=trusted),
     )
     before, after = (measured(network, machine, source.title) for network in networks)
     return Comparison(before, after, networks)

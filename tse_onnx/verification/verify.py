@@ -15,7 +15,7 @@ from onnx import ModelProto
 
 from tse_onnx.data.feed import Feed
 from tse_onnx.data.samples import Samples
-from tse_onnx.decision.analysis import Analysis, input_types
+from tse_onnx.decision.analysis import Analysis, input_types, trusted_values
 from tse_onnx.decision.decide import decide
 from tse_onnx.decision.decision import Convert, Decided
 from tse_onnx.decision.plan import Plan
@@ -25,8 +25,9 @@ from tse_onnx.passes.blocks.block import Convertible, convertible
 from tse_onnx.passes.blocks.choice import Form
 from tse_onnx.passes.blocks.tiling import Tiling
 from tse_onnx.passes.edit.splice import Change
-from tse_onnx.passes.graph.checker import Standard, complaint, has_sound_sizes
+from tse_onnx.passes.graph.checker import Standard, complaint
 from tse_onnx.passes.graph.index import GraphIndex
+from tse_onnx.passes.graph.nested import graphs_of
 from tse_onnx.passes.graph.scope import scopes
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.runtime.deadline import Deadline
@@ -137,11 +138,8 @@ def _full_rows(analysis: Analysis) -> Check:
 
 def _valid(analysis: Analysis, converted: ModelProto, changes: Sequence[Change]) -> tuple[Check, str | None]:
     """Whether onnx accepts the output as it accepts the input, and what it has against the latter."""
-    # The Slices of an edit cut what has the sizes of the original's maps.
-    made = (node for change in changes for edit in change.edits for nodes in edit.nodes.values() for node in nodes)
-    trusted = {node.output[0] for node in made if node.op_type == "Slice"}
-    if trusted and not has_sound_sizes(analysis.source.model):
-        trusted = set()
+    slices = any(node.op_type == "Slice" for _, graph in graphs_of(converted) for node in graph.node)
+    trusted = trusted_values(analysis, changes) if slices else frozenset()  # without a Slice nothing has to be trusted
     said = complaint(converted, trusted=trusted)
     if said is None:
         return Check("checker", True, "onnx.checker accepts the output, shapes included"), None

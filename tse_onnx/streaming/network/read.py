@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NoReturn
 
 from onnx import GraphProto, ModelProto, NodeProto
@@ -34,10 +34,11 @@ def network_of(
     bound: Mapping[str, tuple[Dim, ...]] | None = None,
     most_rows: int = 0,
     types: Types | None = None,
+    trusted: Collection[str] = (),
 ) -> Network:
     """Read a model as a pipeline; `bound` gives inputs other dimensions, by name. More than `most_rows` rows of all
     tensors together, and more than four million, are taken for a mistake. `types` are those of the main graph so bound,
-    where they are known.
+    where they are known, `trusted` values whose sizes are known to be sound.
 
     Raises `ModelError` where a tensor's size is not known, a map has no elements, or the graph has loops.
     """
@@ -45,10 +46,10 @@ def network_of(
     index = _sorted_index(model.graph)
     opset = opset_of(model.opset_import)
     _refuse_loops(index.nodes)
-    dims, dtypes, said = _sized(model, index, dict(bound or {}), types if model is given else None)
+    dims, dtypes, said = _sized(model, index, dict(bound or {}), types if model is given else None, trusted)
     if said is not None:
         # What a model states of its values may be stale, and runtimes go by what they infer.
-        dims, dtypes, other = _sized(unstated(model, bound or {}), index, dict(bound or {}))
+        dims, dtypes, other = _sized(unstated(model, bound or {}), index, dict(bound or {}), trusted=trusted)
         if other is not None:
             raise ModelError(f"the model is not valid: {said.rstrip('.')}")
     constants = Constants(index, dims, dtypes, opset)
@@ -56,16 +57,20 @@ def network_of(
 
 
 def _sized(
-    model: ModelProto, index: GraphIndex, bound: dict[str, tuple[Dim, ...]], types: Types | None = None
+    model: ModelProto,
+    index: GraphIndex,
+    bound: dict[str, tuple[Dim, ...]],
+    types: Types | None = None,
+    trusted: Collection[str] = (),
 ) -> tuple[dict[str, tuple[int, ...]], dict[str, int], str | None]:
     """Dimensions and element types of every value, and what onnx's checker says of them.
 
     The rows that an operator needs follow from its attributes and shapes, which have to fit each other.
     """
-    dims, dtypes = _types(model, index, bound, types)
+    dims, dtypes = _types(model, index, bound, types, trusted)
     kinds = {name: TensorType(dtypes[name], dims[name]) for name in dims}
     sized = all(output.name in kinds for output in model.graph.output)  # else that is what the builder says
-    return dims, dtypes, complaint(model, kinds) if sized else None
+    return dims, dtypes, complaint(model, kinds, trusted) if sized else None
 
 
 def inlined(model: ModelProto) -> ModelProto:
@@ -100,10 +105,14 @@ def _refuse_loops(nodes: Iterable[NodeProto]) -> None:
 
 
 def _types(
-    model: ModelProto, index: GraphIndex, bound: dict[str, tuple[Dim, ...]], types: Types | None
+    model: ModelProto,
+    index: GraphIndex,
+    bound: dict[str, tuple[Dim, ...]],
+    types: Types | None,
+    trusted: Collection[str],
 ) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
     """Dimensions and element types of every value, for one image where the batch is dynamic."""
-    types = types or model_types(model, bound, Inference(model, bound, evaluate))
+    types = types or model_types(model, bound, Inference(model, bound, evaluate, trusted))
     batched = {}
     for value in model.graph.input:
         if value.name in index.initializers:
@@ -123,7 +132,7 @@ def _types(
             batched[value.name] = (1, *sizes[1:])
     names = [name for node in index.nodes for name in node.output if name]
     if batched and any(_open(types, name) for name in names):
-        types = model_types(model, bound | batched, Inference(model, bound | batched, evaluate))
+        types = model_types(model, bound | batched, Inference(model, bound | batched, evaluate, trusted))
     dims: dict[str, tuple[int, ...]] = {}
     dtypes: dict[str, int] = {}
     names.extend(value.name for value in model.graph.input)
