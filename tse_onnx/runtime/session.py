@@ -15,7 +15,7 @@ from tse_onnx.data.feed import Feed
 from tse_onnx.errors import ModelError, TseError
 from tse_onnx.files.encode import encoded
 from tse_onnx.files.external import external_tensors, locate, location
-from tse_onnx.passes.graph.guard import graphs_of
+from tse_onnx.passes.graph.nested import graphs_of
 from tse_onnx.passes.reasons import first_line
 from tse_onnx.runtime.deadline import Deadline
 from tse_onnx.runtime.lent_weights import lent
@@ -105,8 +105,8 @@ class Session:
 def _leave_out_biases(model: ModelProto) -> None:
     """Leave out the bias of a LayerNormalization that is given as "", which means the same: where onnxruntime (1.31,
     1.32) optimises such a node, it takes the process down."""
-    for nodes in (*(graph.node for graph in graphs_of(model.graph)), *(each.node for each in model.functions)):
-        for node in nodes:
+    for _, graph in graphs_of(model):
+        for node in graph.node:
             if node.op_type == "LayerNormalization" and len(node.input) > 2 and not node.input[2]:
                 del node.input[2:]
 
