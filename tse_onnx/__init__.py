@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from tse_onnx.passes.blocks.tiling import Calibration, Tiling
     from tse_onnx.passes.reasons import Refusal
     from tse_onnx.runtime.scores import Accuracy, Score
-    from tse_onnx.streaming.depths.model import dataflow
-    from tse_onnx.streaming.depths.result import Buffer, Dataflow, Held, StageFlow, Sums
+    from tse_onnx.streaming.depths.dataflow import dataflow
+    from tse_onnx.streaming.depths.result import Buffer, Dataflow, Held, Payoff, StageFlow, Sums
     from tse_onnx.streaming.network.machine import Machine
     from tse_onnx.tuning.choices import Menu
     from tse_onnx.tuning.result import Sensitivity, TuneResult
@@ -80,8 +80,8 @@ _HOMES = {
     "tse_onnx.conversion.verdict": ("Verdict",),
     "tse_onnx.decision.selection": ("Selection",),
     "tse_onnx.streaming.network.machine": ("Machine",),
-    "tse_onnx.streaming.depths.model": ("dataflow",),
-    "tse_onnx.streaming.depths.result": ("Buffer", "Dataflow", "Held", "StageFlow", "Sums"),
+    "tse_onnx.streaming.depths.dataflow": ("dataflow",),
+    "tse_onnx.streaming.depths.result": ("Buffer", "Dataflow", "Held", "Payoff", "StageFlow", "Sums"),
     "tse_onnx.tuning.choices": ("Menu",),
     "tse_onnx.tuning.result": ("Sensitivity", "TuneResult"),
     "tse_onnx.tuning.search": ("sensitivity", "tune"),
@@ -93,9 +93,9 @@ __all__ = [
     "Accuracy", "Block", "BlockBuffering", "BlockCheck", "BlockCorrelation", "Buffer", "Buffering", "Calibration",
     "Check", "CheckFailed", "ConvertResult", "Correlations", "Data", "DataError", "Dataflow", "Decision",
     "DistilResult", "Drift", "Evaluation", "Frozen", "Held", "Machine", "Menu", "ModelError", "ModelScores", "NodeRef",
-    "Plan", "Preprocess", "Previous", "Proof", "Recompute", "Refusal", "Report", "RestoreResult", "Score", "Selection",
-    "Sensitivity", "StageFlow", "StageScores", "StreamScores", "Sums", "TileCorrelation", "Tiling", "Totals",
-    "TseError", "TuneResult", "UsageError", "Verdict", "Verification", "__version__", "buffering", "convert",
+    "Payoff", "Plan", "Preprocess", "Previous", "Proof", "Recompute", "Refusal", "Report", "RestoreResult", "Score",
+    "Selection", "Sensitivity", "StageFlow", "StageScores", "StreamScores", "Sums", "TileCorrelation", "Tiling",
+    "Totals", "TseError", "TuneResult", "UsageError", "Verdict", "Verification", "__version__", "buffering", "convert",
     "correlate", "dataflow", "distil", "evaluate", "exact_plan", "find_blocks", "restore", "sensitivity", "tune",
     "verify",
 ]  # fmt: skip

@@ -21,6 +21,11 @@ _OPTIONS = (
         "--storage", type=click.Choice(["shared", "per-reader"]), default="shared", show_default=True,
         help="A tensor with several readers is stored once, or in a FIFO for each of them.",
     ),
+    click.option(
+        "--replay", type=click.Choice(["shared", "separate"]), default="separate", show_default=True,
+        help="Where a recomputed block makes its map twice: the same stages and buffers are used again, or the copy "
+        "has its own.",
+    ),
     click.option("--power-of-two", is_flag=True, help="Round depths up to powers of two."),
     click.option(
         "--bits", type=click.IntRange(1, 1024), metavar="N", help="Bits of an element; the tensor's own type otherwise."

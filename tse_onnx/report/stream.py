@@ -11,7 +11,7 @@ from tse_onnx.passes.reasons import printable
 from tse_onnx.report.page import Table, say
 from tse_onnx.report.view import View
 from tse_onnx.streaming.depths.result import BOUND, GATE, LINE, SKIP, STREAM, Buffer, Dataflow, Sums
-from tse_onnx.streaming.network.machine import PIXEL
+from tse_onnx.streaming.network.machine import PIXEL, SHARED
 
 if TYPE_CHECKING:
     from tse_onnx.report.page import Page
@@ -78,6 +78,7 @@ def _print_dataflow(page: Page, found: Dataflow, top: int) -> None:
     say(page, _least(found))
     for output, rows_in in found.fill.items():
         say(page, f"The first row of {output} leaves after {rows_in} of {found.height} input rows.")
+    _print_payoffs(page, found)
     for stage in found.barriers:
         say(page, f"Barrier: {stage.label}: {stage.barrier}.")
 
@@ -96,9 +97,26 @@ def print_change(page: Page, before: Dataflow, after: Dataflow) -> None:
         was = before.fill.get(name, count)
         if was != count:
             say(page, f"The first row of {name} leaves after {count} input rows instead of {was}.")
+    _print_payoffs(page, after)
     named = dict.fromkeys((*before.unknown, *after.unknown))
     for label in named:
         say(page, f"Not known to the dataflow model, and taken for a barrier: {label}.")
+
+
+def _print_payoffs(page: Page, found: Dataflow) -> None:
+    """What each recomputed block is worth in the whole network, on this machine."""
+    if not found.payoffs:
+        return
+    how = "the same stages go over it again" if found.machine.replay == SHARED else "the copy has stages of its own"
+    rows = [
+        ([printable(each.block), printable(each.held), f"{each.before.elements:,}", f"{each.after.elements:,}",
+          "yes" if each.pays else "no"], "")
+        for each in found.payoffs
+    ]  # fmt: skip
+    heads = ("made twice", "held instead", "network with its map held", "as it is", "pays")
+    page.print(Table(heads, rows, right=(2, 3)))
+    weights = f"{found.weights.elements:,} elements, {size(found.weights.bytes)}"
+    say(page, f"On this machine {how} (--replay {found.machine.replay}); the weights of all stages are {weights}.")
 
 
 def print_certificate(page: Page, found: Certificate) -> None:

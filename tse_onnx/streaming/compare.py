@@ -12,6 +12,7 @@ from tse_onnx.files.source import ModelLike, open_model
 from tse_onnx.passes.graph.types import Dim, Types
 from tse_onnx.streaming.depths.model import measured
 from tse_onnx.streaming.depths.occupancy import Occupancy, occupancy, settled
+from tse_onnx.streaming.depths.payoff import weighed
 from tse_onnx.streaming.depths.result import Dataflow
 from tse_onnx.streaming.network.machine import Machine
 from tse_onnx.streaming.network.network import Network
@@ -53,5 +54,5 @@ def compare(
         network_of(source.model, bind(source, input_shapes or {}), types=types),
         network_of(result.model, bind(result, input_shapes or {}), trusted=trusted),
     )
-    before, after = (measured(network, machine, source.title) for network in networks)
+    before, after = (weighed(network, measured(network, machine, source.title)) for network in networks)
     return Comparison(before, after, networks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from tse_onnx.streaming.depths.result import BOUND, FIGURES, Buffer, Dataflow, Held, Sums
@@ -31,21 +32,22 @@ def stream_json(dataflow: Dataflow, certificate: Certificate | None) -> Json:
 
 def dataflow_json(dataflow: Dataflow) -> Json:
     """What a network holds, per tensor and in total."""
-    machine = dataflow.machine
     return {
         "height": dataflow.height,
-        "machine": {
-            "grain": machine.grain,
-            "storage": machine.storage,
-            "power_of_two": machine.power_of_two,
-            "bits": machine.bits,
-            "back_to_back": machine.back_to_back,
-            "latency": machine.latency,
-            "latencies": dict(machine.latencies),
-        },
+        "machine": asdict(dataflow.machine),
         "totals": {figure: _sums(dataflow.totals[figure]) for figure in (*FIGURES, BOUND)},
         "kinds": {kind: {figure: _sums(sums[figure]) for figure in FIGURES} for kind, sums in dataflow.kinds.items()},
         "accumulators": _sums(dataflow.accumulators),
+        "weights": _sums(dataflow.weights),
+        "recomputed": [
+            {
+                "block": payoff.block,
+                "held": payoff.held,
+                "before": _sums(payoff.before),
+                "after": _sums(payoff.after),
+            }
+            for payoff in dataflow.payoffs
+        ],
         "fill": dict(dataflow.fill),
         "unknown_operators": list(dataflow.unknown),
         "tensors": [_buffer(buffer) for buffer in dataflow.buffers],

@@ -17,6 +17,7 @@ from tse_onnx.passes.graph.types import Dim, TensorType
 from tse_onnx.runtime.deadline import Deadline
 from tse_onnx.streaming.depths.model import measured
 from tse_onnx.streaming.depths.occupancy import Occupancy, occupancy
+from tse_onnx.streaming.depths.payoff import weighed
 from tse_onnx.streaming.depths.result import Dataflow
 from tse_onnx.streaming.network.machine import ROW, Machine
 from tse_onnx.streaming.network.network import Network
@@ -83,7 +84,7 @@ def stream(
         )
     if progress is not None:
         progress("counting rows", 0, rows)
-    figures = measured(network, machine, source.title)
+    figures = weighed(network, measured(network, machine, source.title))
     certificate = None
     if execute:
         from tse_onnx.data.noise import samples_or_noise

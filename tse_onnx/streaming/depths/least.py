@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from tse_onnx.streaming.depths.floors import floors
@@ -25,16 +25,19 @@ class Least:
     pieces: tuple[tuple[tuple[int, ...], int], ...]
 
 
-def least(pipeline: Pipeline, start: Sequence[int], width: Sequence[int]) -> Least:
+def least(pipeline: Pipeline, start: Sequence[int], width: Sequence[int], among: Container[int] | None = None) -> Least:
     """The least capacities that are found: those of the floors, where the pipeline completes with them. Where not,
     `start` shrunk, the widest store first (`width` elements a token), or what ends lower from elsewhere.
 
     They are minimal and not unique: where two branches meet, either may wait. A pipeline is worked on piece by piece,
-    cut where a single tensor carries everything: whether it halts is then decided in each piece alone.
+    cut where a single tensor carries everything: whether it halts is then decided in each piece alone. Pieces with none
+    of the stages `among` are left as they are.
     """
     found, floor = list(start), [1] * len(start)
     pieces = []
     for stages in segments(pipeline):
+        if among is not None and not any(stage in among for stage in stages):
+            continue
         if (lone := _alone(pipeline, stages)) is not None:
             store, need = lone
             found[store] = floor[store] = max(1, need.window)

@@ -1,15 +1,14 @@
-"""The row-streaming model of a network: from a model to what its tensors hold."""
+"""What the tensors of a network hold on a machine, in all figures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Container, Iterable, Sequence
 
 from onnx import TensorProto
 
-from tse_onnx.decision.analysis import bind
 from tse_onnx.errors import ModelError
-from tse_onnx.files.source import ModelLike, open_model
-from tse_onnx.passes.graph.types import Dim, bits_of
+from tse_onnx.passes.graph.types import bits_of
 from tse_onnx.streaming.depths.gates import Gate, gates_of
 from tse_onnx.streaming.depths.least import Least, least
 from tse_onnx.streaming.depths.pipeline import Pipeline, pipeline_of
@@ -31,29 +30,7 @@ from tse_onnx.streaming.depths.schedule import depths
 from tse_onnx.streaming.depths.simulate import Run, simulate
 from tse_onnx.streaming.depths.stall import reasons
 from tse_onnx.streaming.network.machine import PIXEL, Machine
-from tse_onnx.streaming.network.network import Network, Tensor
-from tse_onnx.streaming.network.read import network_of
-
-
-def dataflow(
-    model: ModelLike,
-    *,
-    input_shapes: Mapping[str, tuple[Dim, ...]] | None = None,
-    machine: Machine | None = None,
-) -> Dataflow:
-    """What every tensor of `model` holds while its inputs stream in row by row.
-
-    `model` is a path, an `onnx.ModelProto` or a `gs.Graph`; `input_shapes` gives inputs with dynamic dimensions a size,
-    as `{"images": (1, 3, 224, 224)}`; `machine` says how rows are stored and paced. One image is counted: a batch
-    streams one image after another.
-
-    The figures, their definitions and the operators that are known are in docs/dataflow.md.
-
-    Raises `ModelError` where a size is not known, a map is empty or the graph has loops, `UsageError` for a bad option.
-    """
-    source = open_model(model)
-    network = network_of(source.model, bind(source, input_shapes or {}))
-    return measured(network, machine or Machine(), source.title)
+from tse_onnx.streaming.network.network import Network, Stage, Tensor
 
 
 def measured(network: Network, machine: Machine, title: str) -> Dataflow:
@@ -80,22 +57,37 @@ def measured(network: Network, machine: Machine, title: str) -> Dataflow:
         machine,
         network.height,
         buffers,
-        _stages(network, fills),
+        _stages(network, pipeline, fills),
         {figure: _sums(buffers, figure) for figure in FIGURES} | {BOUND: _bound(tensors, machine, found)},
         {kind: {figure: _sums((each for each in buffers if each.kind == kind), figure) for figure in FIGURES}
          for kind in KINDS},
-        _accumulators(network, machine),
+        _accumulators(network, machine, pipeline),
         network.unknown,
-        {stage.output: fill for stage, fill in zip(network.stages, fills, strict=True)
+        {stage.output: fill for stage, fill in zip(_built(network, pipeline), fills, strict=True)
          if network.tensors[stage.output].leaves},
+        _weights(network, machine, pipeline),
     )  # fmt: skip
+
+
+def held_for(network: Network, machine: Machine, names: Container[str]) -> Sums:
+    """What the tensors hold at `min` that the stages of these tensors read, in whole pieces of the network."""
+    pipeline = pipeline_of(network, machine)
+    tensors = [network.tensors[store.tensor] for store in pipeline.stores]
+    among = {number for number, stage in enumerate(_built(network, pipeline)) if stage.output in names}
+    width = [_token_elements(tensor, machine) for tensor in tensors]
+    found = least(pipeline, simulate(pipeline).peaks, width, among)
+    held = [
+        _held(tensor, machine, depth)
+        for tensor, depth, links in zip(tensors, found.capacities, pipeline.links, strict=True)
+        if any(stage in among for stage, _ in links)
+    ]
+    return Sums(sum(each.elements for each in held), sum(each.bytes for each in held))
 
 
 def windows_of(pipeline: Pipeline) -> tuple[int, ...]:
     """For each store the tokens that its readers need by themselves."""
     return tuple(
-        max([1, *(link.need.window for stage, link in links if not pipeline.absorbs[stage])])
-        for links in pipeline.links
+        max([1, *(link.window for stage, link in links if not pipeline.absorbs[stage])]) for links in pipeline.links
     )
 
 
@@ -115,9 +107,9 @@ def _buffer(
 ) -> Buffer:
     tensor = network.tensors[pipeline.stores[store].tensor]
     node = pipeline.stores[store].reader
-    readers = tuple(dict.fromkeys(network.stages[stage].label for stage in network.readers[tensor.name]))
-    reader = next((network.stages[stage].label for stage in network.readers[tensor.name]
-                   if network.stages[stage].position == node), None)  # fmt: skip
+    reading = [network.stages[pipeline.stages[stage]] for stage in pipeline.readers[tensor.name]]
+    readers = tuple(dict.fromkeys(stage.label for stage in reading))
+    reader = next((stage.label for stage in reading if stage.position == node), None)
     maker = network.producer.get(tensor.name)
     mine = gate is not None and (reader is None or reader == gate.scale)
     asap, least, calm = (_held(tensor, machine, depth) for depth in found)
@@ -183,26 +175,45 @@ def _fills(network: Network, machine: Machine, pipeline: Pipeline, run: Run) -> 
     return [-(-first // columns) if first >= 0 else first for first in run.first]
 
 
-def _stages(network: Network, fills: Sequence[int]) -> tuple[StageFlow, ...]:
+def _stages(network: Network, pipeline: Pipeline, fills: Sequence[int]) -> tuple[StageFlow, ...]:
     return tuple(
         StageFlow(
             stage.label,
             stage.output,
             fill,
-            network.tensors[stage.output].row_count / network.height,
+            runs * network.tensors[stage.output].row_count / network.height,
             network.tensors[stage.output].row_elements if stage.absorbs or stage.accumulates else 0,
             stage.barrier,
         )
-        for stage, fill in zip(network.stages, fills, strict=True)
+        for stage, runs, fill in zip(_built(network, pipeline), pipeline.runs, fills, strict=True)
     )
 
 
-def _accumulators(network: Network, machine: Machine) -> Sums:
-    made = [network.tensors[stage.output] for stage in network.stages if stage.absorbs or stage.accumulates]
+def _built(network: Network, pipeline: Pipeline) -> list[Stage]:
+    """The stages of a network that its pipeline has."""
+    return [network.stages[stage] for stage in pipeline.stages]
+
+
+def _accumulators(network: Network, machine: Machine, pipeline: Pipeline) -> Sums:
+    stages = _built(network, pipeline)
+    made = [network.tensors[stage.output] for stage in stages if stage.absorbs or stage.accumulates]
     return Sums(
         sum(tensor.row_elements for tensor in made),
         sum(bytes_of(tensor.row_elements, tensor.dtype, machine) for tensor in made),
     )
+
+
+def _weights(network: Network, machine: Machine, pipeline: Pipeline) -> Sums:
+    """The constants that each node reads. Those that say a shape or a place are none."""
+    nodes = {stage.position: stage.node for stage in _built(network, pipeline)}
+    read = [
+        network.constants.kind(name)
+        for node in nodes.values()
+        for name in node.input
+        if name in network.constants.names
+    ]
+    sizes = [(math.prod(dims), dtype) for dims, dtype in read if dtype != TensorProto.INT64]
+    return Sums(sum(size for size, _ in sizes), sum(bytes_of(size, dtype, machine) for size, dtype in sizes))
 
 
 def _sums(buffers: Iterable[Buffer], figure: str) -> Sums:

@@ -10,14 +10,23 @@ from itertools import accumulate
 from tse_onnx.streaming.network.machine import PER_READER, PIXEL, Machine
 from tse_onnx.streaming.network.needs.rows import Need
 from tse_onnx.streaming.network.network import Network, Stage, Tensor
+from tse_onnx.streaming.network.replay import sharing_of
 
 
 @dataclass(frozen=True, eq=False)
 class Link:
-    """What one stage reads from one store, in tokens: see `Need`. `row` counts the tokens of one output row."""
+    """What one stage reads from one store, in tokens: see `Need`. `row` counts the tokens of one output row; `runs` are
+    the needs of each time that the stage goes over the store, where it does so more than once or the store is filled
+    more than once."""
 
     need: Need
     row: int = 1
+    runs: tuple[Need, ...] = ()
+
+    @property
+    def window(self) -> int:
+        """The most tokens that one run needs at once."""
+        return max(need.window for need in self.runs or (self.need,))
 
     @cached_property
     def absorbed_by(self) -> tuple[int, ...]:
@@ -39,11 +48,13 @@ class Link:
 
 @dataclass(frozen=True)
 class Store:
-    """Where the tokens of a tensor wait: for all of its readers, or for those of one node."""
+    """Where the tokens of a tensor wait: for all of its readers, or for those of one node. With two `runs` half of the
+    tokens are those of a copy, which the same stage makes first."""
 
     tensor: str
     tokens: int
     reader: int | None = None
+    runs: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +82,19 @@ class Pipeline:
             for store, link in reads:
                 found[store].append((stage, link))
         return tuple(map(tuple, found))
+
+    @cached_property
+    def readers(self) -> dict[str, tuple[int, ...]]:
+        """The stages that read each tensor, from whichever of its stores."""
+        found: dict[str, set[int]] = {store.tensor: set() for store in self.stores}
+        for store, links in zip(self.stores, self.links, strict=True):
+            found[store.tensor].update(stage for stage, _ in links)
+        return {name: tuple(sorted(stages)) for name, stages in found.items()}
+
+    @cached_property
+    def runs(self) -> tuple[int, ...]:
+        """How often each stage goes over an image."""
+        return tuple(max([1, *(self.stores[store].runs for store in writes)]) for writes in self.writes)
 
     @cached_property
     def makers(self) -> tuple[int, ...]:
@@ -135,47 +159,125 @@ def tokens_of(tensor: Tensor, grain: str) -> int:
 
 def pipeline_of(network: Network, machine: Machine) -> Pipeline:
     """The pipeline of a network on a machine."""
-    stores: list[Store] = []
-    homes: dict[str, dict[int | None, int]] = {}
-    for name, tensor in network.tensors.items():
-        nodes: Iterable[int | None] = (None,)
-        if machine.storage == PER_READER:
-            nodes = dict.fromkeys(network.stages[stage].position for stage in network.readers[name]) or (None,)
-        homes[name] = {}
-        for node in nodes:
-            homes[name][node] = len(stores)
-            stores.append(Store(name, tokens_of(tensor, machine.grain), node))
-    reads = []
-    for stage in network.stages:
+    return _Builder(network, machine).build()
+
+
+class _Builder:
+    """Numbers the stages and stores of a network on a machine.
+
+    A stage that is used twice makes the tokens of its copy first, then its own: two runs, in one store.
+    """
+
+    def __init__(self, network: Network, machine: Machine) -> None:
+        self._network, self._machine = network, machine
+        self._sharing = sharing_of(network, machine)
+        self._copies = {stage: copy for copy, stage in self._sharing.original.items()}
+        self._stages = [number for number in range(len(network.stages)) if number not in self._sharing.original]
+        self._stores: list[Store] = []
+        self._homes: dict[str, dict[int | None, int]] = {}
+
+    def build(self) -> Pipeline:
+        network = self._network
+        self._add_stores()
+        return Pipeline(
+            tuple(self._stores),
+            tuple(tuple(self._reads(stage)) for stage in self._stages),
+            tuple(tuple(self._homes[network.stages[stage].output].values()) for stage in self._stages),
+            tuple(self._made(network.stages[stage].output) for stage in self._stages),
+            tuple(self._absorbs(network.stages[stage]) for stage in self._stages),
+            tuple((tuple(self._homes[each.name].values()), self._tokens(each.name)) for each in network.sources),
+            tuple(self._stages),
+            tuple(network.stages[stage].depth for stage in self._stages),
+        )
+
+    def _add_stores(self) -> None:
+        sharing = self._sharing
+        readers: dict[str, dict[int | None, None]] = {}
+        for name, stages in self._network.readers.items():
+            readers.setdefault(sharing.home(name), {}).update(dict.fromkeys(map(sharing.node, stages)))
+        for name in self._network.tensors:
+            if sharing.home(name) != name:
+                continue
+            nodes: Iterable[int | None] = (None,)
+            if self._machine.storage == PER_READER:
+                nodes = readers[name] or (None,)
+            self._homes[name] = {}
+            for node in nodes:
+                self._homes[name][node] = len(self._stores)
+                self._stores.append(Store(name, self._made(name), node, 1 + (name in sharing.twice)))
+
+    def _tokens(self, name: str) -> int:
+        return tokens_of(self._network.tensors[name], self._machine.grain)
+
+    def _made(self, name: str) -> int:
+        return self._tokens(name) * (1 + (name in self._sharing.twice))
+
+    def _reads(self, number: int) -> list[tuple[int, Link]]:
+        """What a stage reads, in one run or in two."""
+        network, sharing = self._network, self._sharing
+        runs = [network.stages[each] for each in (self._copies.get(number), number) if each is not None]
+        count = self._tokens(runs[0].output)
+        row = network.tensors[runs[0].output].column_count if self._machine.grain == PIXEL else 1
         links = []
-        for number, name in enumerate(stage.inputs):
-            home = homes[name]
-            links.append((home.get(stage.position, home.get(None, -1)), _link(network, stage, number, machine.grain)))
-        reads.append(tuple(links))
-    return Pipeline(
-        tuple(stores),
-        tuple(reads),
-        tuple(tuple(homes[stage.output].values()) for stage in network.stages),
-        tuple(tokens_of(network.tensors[stage.output], machine.grain) for stage in network.stages),
-        tuple(
-            stage.absorbs and (machine.grain != PIXEL or _columns_absorb(network, stage)) for stage in network.stages
-        ),
-        tuple((tuple(homes[each.name].values()), tokens_of(each, machine.grain)) for each in network.sources),
-        tuple(range(len(network.stages))),
-        tuple(stage.depth for stage in network.stages),
-    )
+        for slot in range(len(runs[0].inputs)):
+            parts: dict[int, list[_Part]] = {}
+            for run, stage in enumerate(runs):
+                name = stage.inputs[slot]
+                home = self._homes[sharing.home(name)]
+                store = home.get(sharing.node(number), home.get(None, -1))
+                read = self._tokens(name) if name in sharing.twice else 0
+                parts.setdefault(store, []).append(_Part(self._need(stage, slot), read, count * run))
+            for store, each in parts.items():
+                if len(runs) == 1 and self._stores[store].runs == 1:
+                    links.append((store, Link(each[0].need, row)))
+                else:
+                    need = _Replayed(self._stores[store].tokens, (), tuple(each), count * len(runs))
+                    links.append((store, Link(need, row, tuple(part.need for part in each))))
+        return links
+
+    def _need(self, stage: Stage, slot: int) -> Need:
+        if self._machine.grain != PIXEL:
+            return stage.needs[slot]
+        return _raster(stage.needs[slot], self._network.column_need(stage, slot))
+
+    def _absorbs(self, stage: Stage) -> bool:
+        if not stage.absorbs or self._machine.grain != PIXEL:
+            return stage.absorbs
+        need = self._network.column_need(stage, 0)
+        return need.disjoint or len(need.rows) == 1
 
 
-def _link(network: Network, stage: Stage, number: int, grain: str) -> Link:
-    if grain != PIXEL:
-        return Link(stage.needs[number])
-    made = network.tensors[stage.output]
-    return Link(_raster(stage.needs[number], network.column_need(stage, number)), made.column_count)
+@dataclass(frozen=True)
+class _Part:
+    """What one run of a stage needs: its tokens begin at `made`, those of the store that it reads at `read`."""
+
+    need: Need
+    read: int
+    made: int
 
 
-def _columns_absorb(network: Network, stage: Stage) -> bool:
-    need = network.column_need(stage, 0)
-    return need.disjoint or len(need.rows) == 1
+@dataclass(frozen=True, eq=False)
+class _Replayed(Need):
+    """The needs of `count` tokens that are made in several runs, or that read one of two runs."""
+
+    parts: tuple[_Part, ...]
+    count: int
+
+    @cached_property
+    def ready(self) -> tuple[int, ...]:
+        found = [-1] * self.count
+        for part in self.parts:
+            for token, upto in enumerate(part.need.ready, part.made):
+                found[token] = upto + part.read if upto >= 0 else -1
+        return tuple(accumulate(found, max))
+
+    @cached_property
+    def last_use(self) -> tuple[int, ...]:
+        found = [-1] * self.size
+        for part in self.parts:
+            for token, use in enumerate(part.need.last_use, part.read):
+                found[token] = max(found[token], use + part.made if use >= 0 else -1)
+        return tuple(found)
 
 
 @lru_cache(maxsize=1024)

@@ -85,14 +85,31 @@ class Sums:
 
 
 @dataclass(frozen=True)
+class Payoff:
+    """A block whose map is made twice: what the network holds at `min` with all of the map held instead of the value
+    `held` (`before`), and as it is (`after`)."""
+
+    block: str
+    held: str
+    before: Sums
+    after: Sums
+
+    @property
+    def pays(self) -> bool:
+        """Whether the network holds less for it."""
+        return self.after.elements < self.before.elements
+
+
+@dataclass(frozen=True)
 class Dataflow:
     """The rows that a network holds while its input streams in, row by row.
 
     `buffers` are in the order of the graph; `totals` has a sum per figure, and as `bound` what no schedule goes below
     (`min` is the least wherever the two meet); `kinds` per kind of buffer and figure (of
-    which `gate` is the paper's metric and is counted in no other sum); `accumulators` are beside all of them. `unknown`
-    names the operators that the model does not know and takes for barriers; `fill` the input rows before the first
-    row of each output of the graph.
+    which `gate` is the paper's metric and is counted in no other sum); `accumulators` and `weights`, the
+    constants of every stage, are beside all of them. `unknown` names the operators that the model does not know and
+    takes for barriers; `fill` the input rows before the first row of each output of the graph; `payoffs` say what each
+    recomputed block is worth.
     """
 
     model: str
@@ -105,6 +122,8 @@ class Dataflow:
     accumulators: Sums
     unknown: tuple[str, ...]
     fill: Mapping[str, int]
+    weights: Sums
+    payoffs: tuple[Payoff, ...] = ()
 
     @property
     def contributors(self) -> tuple[Buffer, ...]:

@@ -38,7 +38,7 @@ def reasons(network: Network, pipeline: Pipeline, capacities: Sequence[int], win
 def _sentence(network: Network, part: Pipeline, run: Run, store: int) -> str:
     """How the pipeline halted when `store` was full."""
     name = quoted(part.stores[store].tensor)
-    unit = "row" if part.stores[store].tokens == network.tensors[part.stores[store].tensor].row_count else "pixel"
+    unit = "row" if _run(part, store) == network.tensors[part.stores[store].tensor].row_count else "pixel"
     oldest = next((token for token in range(run.came[store]) if run.waits[store][token]), None)
     holder = None if oldest is None else _holder(part, run, store, oldest)
     if oldest is None or holder is None:
@@ -54,20 +54,30 @@ def _sentence(network: Network, part: Pipeline, run: Run, store: int) -> str:
         target = _missing(part, run, maker) or _blocked(part, run, maker)
     labels = [network.stages[part.stages[stage]].label for stage in (holder, *way)]
     if first is None:
-        return f"{labels[0]} still needs {unit} {oldest}"
-    text = f"{labels[0]} needs {unit} {oldest} together with {unit} {first[1]} of {_named(part, first[0], store)}"
+        return f"{labels[0]} still needs {unit} {oldest % _run(part, store)}"
+    text = f"{labels[0]} needs {unit} {oldest % _run(part, store)} together with {unit} {_token(part, first, store)}"
+    if first[0] == store:
+        return f"{text}, which it goes over twice"
     if target is not None and target[0] == store and target[1] >= next_token:
-        text += f", which depends on {unit} {target[1]} of this tensor"
+        text += f", which depends on {unit} {_token(part, target, store)}"
     elif target is not None and first != target:
-        text += f", which waits for {unit} {target[1]} of {_named(part, target[0], store)}"
+        text += f", which waits for {unit} {_token(part, target, store)}"
     through = labels[1:]
     if len(through) > 3:
         through = [through[0], "…", through[-1]]
     return text + (f" (by way of {', '.join(through)})" if through else "")
 
 
-def _named(part: Pipeline, store: int, this: int) -> str:
-    return "this tensor" if store == this else quoted(part.stores[store].tensor)
+def _run(part: Pipeline, store: int) -> int:
+    """The tokens of a store in one run."""
+    return part.stores[store].tokens // part.stores[store].runs
+
+
+def _token(part: Pipeline, token: tuple[int, int], this: int) -> str:
+    """A token of a store, by its number in its run."""
+    store, number = token
+    name = "this tensor" if store == this else quoted(part.stores[store].tensor)
+    return f"{number % _run(part, store)} of {name}"
 
 
 def _holder(part: Pipeline, run: Run, store: int, token: int) -> int | None:

@@ -28,6 +28,7 @@ from tse_onnx.streaming.network.constants import RANDOM, Constants
 from tse_onnx.streaming.network.machine import PER_READER, ROW, Machine
 from tse_onnx.streaming.network.network import Network, Stage
 from tse_onnx.streaming.network.read import inlined
+from tse_onnx.streaming.network.replay import sharing_of
 
 Progress = Callable[[str, int, int], None]
 _OFTEN = 0.1
@@ -128,7 +129,7 @@ def certify(
             told = time.monotonic()
             progress(what, done, of)
 
-    streamer = streamer_of(model, network, private=machine.storage == PER_READER, folder=folder)
+    streamer = streamer_of(model, network, machine, folder)
     peaks, least = predicted(network, machine)
     whole, errors, seconds = inlined(model), dict[str, float](), 0.0
     runs = list[Streamed]()
@@ -175,8 +176,11 @@ def certify(
     )  # fmt: skip
 
 
-def streamer_of(model: ModelProto, network: Network, *, private: bool = False, folder: Path | None = None) -> Streamer:
-    """The executor of a network."""
+def streamer_of(
+    model: ModelProto, network: Network, machine: Machine | None = None, folder: Path | None = None
+) -> Streamer:
+    """The executor of a network on a machine."""
+    machine = machine or Machine()
     model = inlined(model)
     weights = weights_of(model, network, folder)
     kernels: list[Kernel | None] = []
@@ -187,7 +191,8 @@ def streamer_of(model: ModelProto, network: Network, *, private: bool = False, f
         site = Site(known, network, list(model.opset_import), {**weights, **shape} if shape else weights)
         absorbers.append(absorber_of(site) if stage.absorbs else None)
         kernels.append(None if stage.absorbs else kernel_of(site))
-    return Streamer(network, kernels, absorbers, private=private)
+    private = machine.storage == PER_READER
+    return Streamer(network, kernels, absorbers, private=private, sharing=sharing_of(network, machine))
 
 
 def _refuse_chance(stage: Stage, constants: Constants) -> None:

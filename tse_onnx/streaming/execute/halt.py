@@ -27,15 +27,16 @@ def waits(actors: Sequence[Actor], stores: Sequence[Store]) -> tuple[str, ...]:
                 said.append(f"{step.label} waits for row {row} of {quoted(name)}")
         elif full:
             said.append(
-                f"{step.label} cannot store row {actor.made} of {quoted(step.output)}: all {full[0].capacity} of its "
-                "rows are still to be read"
+                f"{step.label} cannot store row {actor.made} of {quoted(step.output)}: all {full[0].room.capacity} of "
+                "its rows are still to be read"
             )
     inputs: dict[str, Store] = {}
     for store in stores:
-        if store.full and store.place.maker is None:
-            inputs.setdefault(store.place.key[0], store)
+        if store.full and not store.place.makers:
+            inputs.setdefault(store.place.tensor, store)
     said.extend(
-        f"row {store.came} of input {quoted(name)} cannot come: all {store.capacity} of its rows are still to be read"
+        f"row {store.came} of input {quoted(name)} cannot come: all {store.room.capacity} of its rows are still to be "
+        "read"
         for name, store in inputs.items()
     )
     return tuple(said)

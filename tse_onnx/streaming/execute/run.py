@@ -43,10 +43,12 @@ class Streamed:
 @dataclass(frozen=True, eq=False)
 class Place:
     """Where the rows of a tensor are stored: by number of a reading stage the `last` firing that takes each row, −1 for
-    none, and how many of the `readers` have a row `awaited`. `maker` is the stage that makes them."""
+    none, and how many of the `readers` have a row `awaited`. `key` says in which room, which the rows of a copy share
+    with those of its original; `makers` are the stages that fill it."""
 
+    tensor: str
     key: Key
-    maker: int | None
+    makers: tuple[int, ...]
     readers: tuple[int, ...]
     awaited: Sequence[int]
     last: Mapping[int, Sequence[int]]
@@ -55,7 +57,8 @@ class Place:
 @dataclass(frozen=True, eq=False)
 class Step:
     """A stage, and its places by number: for each row of its output what it `takes`, and what it `drops` afterwards;
-    where it absorbs, the row that each row of its input `serves`, and how many are `wanted` for each."""
+    where it absorbs, the row that each row of its input `serves`, and how many are `wanted` for each. Of a stage
+    that is used twice the `copy` has to be done first, and what comes `again` follows."""
 
     label: str
     output: str
@@ -69,6 +72,17 @@ class Step:
     drops: Sequence[Sequence[tuple[int, int]]]
     serves: Sequence[int | None]
     wanted: Sequence[int]
+    copy: int | None = None
+    again: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class Room:
+    """What places with one key have together during a run, in rows."""
+
+    capacity: int
+    held: int = 0
+    peak: int = 0
 
 
 @dataclass(slots=True)
@@ -76,16 +90,15 @@ class Store:
     """A place during a run: the rows that are there, and how many stages wait for each."""
 
     place: Place
-    capacity: int
+    room: Room
     rows: dict[int, np.ndarray] = field(default_factory=dict)
     waiting: dict[int, int] = field(default_factory=dict)
     came: int = 0
-    peak: int = 0
 
     @property
     def full(self) -> bool:
         """Whether no further row fits."""
-        return len(self.rows) >= self.capacity
+        return self.room.held >= self.room.capacity
 
 
 @dataclass(slots=True)
@@ -107,16 +120,15 @@ class Run:
         capacities: Mapping[Key, int] | None, feed: Feed | None, progress: Progress | None, seen: Seen | None,
     ) -> None:  # fmt: skip
         self._network, self._feed, self._progress, self._seen = network, feed, progress, seen
-        self._stores = [
-            Store(place, _UNBOUNDED if capacities is None else capacities[place.key]) for place in places
-        ]  # fmt: skip
+        self._rooms = {place.key: Room(_UNBOUNDED if capacities is None else capacities[place.key]) for place in places}
+        self._stores = [Store(place, self._rooms[place.key]) for place in places]
         self._actors = [
             Actor(step, {name: self._stores[place].rows for name, place in step.reads.items()}, list(step.wanted))
             for step in steps
         ]
         self._places: dict[str, list[Store]] = {}
         for store in self._stores:
-            self._places.setdefault(store.place.key[0], []).append(store)
+            self._places.setdefault(store.place.tensor, []).append(store)
         self._parts = {tensor.name: cut(feed[tensor.name], tensor.rows) for tensor in network.sources} if feed else {}
         self._given = {tensor.name: 0 for tensor in network.sources}
         self._heights = {tensor.name: tensor.row_count for tensor in network.sources}
@@ -145,7 +157,7 @@ class Run:
 
     def _able(self, actor: Actor) -> bool:
         step = actor.step
-        if actor.made >= step.height:
+        if actor.made >= step.height or (step.copy is not None and not self._done(step.copy)):
             return False
         if step.absorber is not None:
             if self._absorbs(actor):
@@ -159,10 +171,13 @@ class Run:
                     if row not in held:
                         return False
         for place in step.writes:
-            store = self._stores[place]
-            if len(store.rows) >= store.capacity:
+            room = self._stores[place].room
+            if room.held >= room.capacity:
                 return False
         return True
+
+    def _done(self, number: int) -> bool:
+        return self._actors[number].made == self._actors[number].step.height
 
     def _absorbs(self, actor: Actor) -> bool:
         """Whether the next row is there, or is not wanted, and belongs to the row that is being accumulated."""
@@ -190,7 +205,7 @@ class Run:
                 else:
                     self._make(actor)
                 self._fired += 1
-                self._ask((number,))
+                self._ask((number, *actor.step.again))
 
     def _absorb(self, actor: Actor) -> None:
         """Take one row into the accumulator."""
@@ -224,14 +239,16 @@ class Run:
             number = store.came
             store.came += 1
             store.rows[number] = row
-            store.peak = max(store.peak, len(store.rows))
+            room = store.room
+            room.held += 1
+            room.peak = max(room.peak, room.held)
             self._bytes += row.nbytes
             self._peak_bytes = max(self._peak_bytes, self._bytes)
             awaited = store.place.awaited[number]
             if awaited:
                 store.waiting[number] = awaited
             else:
-                self._bytes -= store.rows.pop(number).nbytes
+                self._forget(store, number)
             self._ask(store.place.readers)
 
     def _drop(self, store: Store, row: int) -> None:
@@ -239,9 +256,12 @@ class Run:
         store.waiting[row] -= 1
         if not store.waiting[row]:
             del store.waiting[row]
-            self._bytes -= store.rows.pop(row).nbytes
-            if store.place.maker is not None:
-                self._ask((store.place.maker,))
+            self._forget(store, row)
+            self._ask(store.place.makers)
+
+    def _forget(self, store: Store, row: int) -> None:
+        store.room.held -= 1
+        self._bytes -= store.rows.pop(row).nbytes
 
     def _next_input(self) -> str | None:
         """The input that is farthest behind of those whose next row fits; None where none does."""
@@ -268,7 +288,7 @@ class Run:
             outputs = {name: joined(rows, tensors[name].rows) for name, rows in self._leaving.items()}
         return Streamed(
             None if finished else Halt(waits(self._actors, self._stores)),
-            {store.place.key: store.peak for store in self._stores}, self._peak_bytes, outputs, self._fired,
+            {key: room.peak for key, room in self._rooms.items()}, self._peak_bytes, outputs, self._fired,
         )  # fmt: skip
 
 

@@ -11,15 +11,17 @@ from collections.abc import Mapping, Sequence
 from tse_onnx.streaming.execute.kernels.kernel import Absorber, Kernel
 from tse_onnx.streaming.execute.run import Feed, Key, Place, Progress, Run, Seen, Step, Streamed
 from tse_onnx.streaming.network.network import Network
+from tse_onnx.streaming.network.replay import Sharing
 
 
 class Streamer:
     """A network that can be run row by row, any number of times."""
 
     def __init__(
-        self, network: Network, kernels: Sequence[Kernel | None], absorbers: Sequence[Absorber | None], *, private: bool
-    ) -> None:
-        """`private`: every reading node has a store of its own."""
+        self, network: Network, kernels: Sequence[Kernel | None], absorbers: Sequence[Absorber | None], *,
+        private: bool, sharing: Sharing,
+    ) -> None:  # fmt: skip
+        """`private`: every reading node has a store of its own; `sharing` says which stages are used twice."""
         self._network = network
         takes = [
             [kernel.takes(row) for row in range(network.tensors[stage.output].row_count)] if kernel is not None else []
@@ -30,8 +32,9 @@ class Streamer:
             if absorber is not None else []
             for stage, absorber in zip(network.stages, absorbers, strict=True)
         ]  # fmt: skip
-        self._places = _places(network, takes, serves, private=private)
-        self._steps = _steps(network, self._places, takes, serves, kernels, absorbers, private=private)
+        nodes = [sharing.node(number) if private else None for number in range(len(network.stages))]
+        self._places = _places(network, takes, serves, nodes, sharing)
+        self._steps = _steps(network, self._places, takes, serves, nodes, sharing, kernels, absorbers)
 
     def at_once(self) -> dict[Key, int]:
         """The most rows of a store that one firing takes together: fewer can never do."""
@@ -61,12 +64,14 @@ Serves = Sequence[Sequence[int | None]]
 """By stage and row of its input, the row of its output that it is absorbed for."""
 
 
-def _places(network: Network, takes: Takes, serves: Serves, *, private: bool) -> list[Place]:
-    """The stores of every tensor, with the last firing that takes each of their rows."""
+def _places(
+    network: Network, takes: Takes, serves: Serves, nodes: Sequence[int | None], sharing: Sharing
+) -> list[Place]:
+    """The stores of every tensor, with the last firing that takes each of their rows; by stage the node that it reads
+    for, where every one has a store of its own."""
     last: dict[Key, dict[int, list[int]]] = {}
     for name in network.tensors:
-        nodes: list[int | None] = [network.stages[each].position for each in network.readers[name]]
-        for node in nodes if private and nodes else [None]:
+        for node in [nodes[each] for each in network.readers[name]] or [None]:
             last[name, node] = {}
     for number, stage in enumerate(network.stages):
         for name in stage.inputs:
@@ -76,33 +81,38 @@ def _places(network: Network, takes: Takes, serves: Serves, *, private: bool) ->
             for made, taken in enumerate(takes[number]):
                 for row in taken.get(name, ()):
                     rows[row] = made
-            last[name, stage.position if private else None][number] = rows
+            last[name, nodes[number]][number] = rows
+    makers: dict[str, list[int]] = {}
+    for number, stage in enumerate(network.stages):
+        makers.setdefault(sharing.home(stage.output), []).append(number)
     return [
         Place(
-            key, network.producer.get(key[0]), tuple(readers),
-            [sum(rows[row] >= 0 for rows in readers.values()) for row in range(network.tensors[key[0]].row_count)],
+            name, (sharing.home(name), node), tuple(makers.get(sharing.home(name), ())), tuple(readers),
+            [sum(rows[row] >= 0 for rows in readers.values()) for row in range(network.tensors[name].row_count)],
             readers,
         )
-        for key, readers in last.items()
+        for (name, node), readers in last.items()
     ]  # fmt: skip
 
 
 def _steps(
-    network: Network, places: Sequence[Place], takes: Takes, serves: Serves, kernels: Sequence[Kernel | None],
-    absorbers: Sequence[Absorber | None], *, private: bool,
+    network: Network, places: Sequence[Place], takes: Takes, serves: Serves, nodes: Sequence[int | None],
+    sharing: Sharing, kernels: Sequence[Kernel | None], absorbers: Sequence[Absorber | None],
 ) -> list[Step]:  # fmt: skip
-    number_of = {place.key: number for number, place in enumerate(places)}
+    number_of = {(place.tensor, place.key[1]): number for number, place in enumerate(places)}
     writes: dict[str, list[int]] = {}
     for number, place in enumerate(places):
-        writes.setdefault(place.key[0], []).append(number)
+        writes.setdefault(place.tensor, []).append(number)
+    copies = {stage: copy for copy, stage in sharing.original.items()}
     made = []
     for number, stage in enumerate(network.stages):
-        reads = {name: number_of[name, stage.position if private else None] for name in stage.inputs}
+        reads = {name: number_of[name, nodes[number]] for name in stage.inputs}
         height = network.tensors[stage.output].row_count
+        used = sharing.original.get(number, number)
         made.append(
             Step(
-                stage.label, stage.output, height, (-stage.depth, -number), kernels[number], absorbers[number], reads,
-                tuple(writes[stage.output]),
+                stage.label, stage.output, height, (-network.stages[used].depth, -used), kernels[number],
+                absorbers[number], reads, tuple(writes[stage.output]),
                 [tuple((reads[name], rows) for name, rows in taken.items()) for taken in takes[number]],
                 [
                     tuple((reads[name], each) for name, rows in taken.items() for each in set(rows)
@@ -111,6 +121,7 @@ def _steps(
                 ],
                 serves[number],
                 _counts(serves[number], height) if absorbers[number] is not None else [],
+                copies.get(number), (used,) if used != number else (),
             )
         )  # fmt: skip
     return made

@@ -35,6 +35,10 @@ class Constants:
             if node.op_type in ("Shape", "Size") or all(name in self.names for name in needed if name):
                 self.names.update(name for name in node.output if name)
 
+    def kind(self, name: str) -> tuple[tuple[int, ...], int]:
+        """The dimensions and the element type of a constant; of one whose size is not known, none."""
+        return self._dims.get(name, (0,)), self._dtypes[name]
+
     def value(self, name: str) -> np.ndarray | None:
         """The numbers of a short constant; None for weights, for values in other files and for what is no constant."""
         stack = [name]

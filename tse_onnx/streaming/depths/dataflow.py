@@ -1,0 +1,35 @@
+"""The row-streaming model of a network: from a model to what its tensors hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tse_onnx.decision.analysis import bind
+from tse_onnx.files.source import ModelLike, open_model
+from tse_onnx.passes.graph.types import Dim
+from tse_onnx.streaming.depths.model import measured
+from tse_onnx.streaming.depths.payoff import weighed
+from tse_onnx.streaming.depths.result import Dataflow
+from tse_onnx.streaming.network.machine import Machine
+from tse_onnx.streaming.network.read import network_of
+
+
+def dataflow(
+    model: ModelLike,
+    *,
+    input_shapes: Mapping[str, tuple[Dim, ...]] | None = None,
+    machine: Machine | None = None,
+) -> Dataflow:
+    """What every tensor of `model` holds while its inputs stream in row by row.
+
+    `model` is a path, an `onnx.ModelProto` or a `gs.Graph`; `input_shapes` gives inputs with dynamic dimensions a size,
+    as `{"images": (1, 3, 224, 224)}`; `machine` says how rows are stored and paced. One image is counted: a batch
+    streams one image after another.
+
+    The figures, their definitions and the operators that are known are in docs/dataflow.md.
+
+    Raises `ModelError` where a size is not known, a map is empty or the graph has loops, `UsageError` for a bad option.
+    """
+    source = open_model(model)
+    network = network_of(source.model, bind(source, input_shapes or {}))
+    return weighed(network, measured(network, machine or Machine(), source.title))
