@@ -51,14 +51,16 @@ class RowWise:
         feed = {name: rows[name][row if tokens == self._height else 0] for name, tokens in self._tokens.items()}
         for name, slot in self._whole.items():
             if row == 0 or name not in self._cut:
-                self._cut[name] = varying(self._site, slot, feed[name]) or [feed[name]] * self._height
-        for name, parts in self._cut.items():
-            feed[name] = parts[row]
+                parts = varying(self._site, slot, feed[name])
+                assert parts is not None
+                self._cut[name] = parts
+        for name, cuts in self._cut.items():
+            feed[name] = cuts[row]
         return self._run(feed)
 
 
 def varying(site: Site, slot: int, value: np.ndarray) -> list[np.ndarray] | None:
-    """What a constant is for each row, where it differs from row to row: one number for each place of an axis along
+    """What an operand is for each row, where it differs from row to row: one number for each place of an axis along
     which the rows lie, or a block of them."""
     axis, rank, op = site.made.rows, len(site.made.dims), site.node.op_type
     if axis is None or not value.ndim:
