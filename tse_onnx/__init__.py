@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tse_onnx.errors import CheckFailed, DataError, ModelError, TseError, UsageError
     from tse_onnx.evaluation.correlation import BlockCorrelation, Correlations, TileCorrelation, correlate
     from tse_onnx.evaluation.evaluate import evaluate
+    from tse_onnx.evaluation.first import first_gates
     from tse_onnx.evaluation.result import Evaluation, ModelScores, StageScores, StreamScores
     from tse_onnx.evaluation.verify import Proof, verify
     from tse_onnx.passes.blocks.block import Block, NodeRef
@@ -62,6 +63,7 @@ _HOMES = {
     "tse_onnx.distillation.result": ("DistilResult",),
     "tse_onnx.evaluation.correlation": ("BlockCorrelation", "Correlations", "TileCorrelation", "correlate"),
     "tse_onnx.evaluation.evaluate": ("evaluate",),
+    "tse_onnx.evaluation.first": ("first_gates",),
     "tse_onnx.evaluation.result": ("Evaluation", "ModelScores", "StageScores", "StreamScores"),
     "tse_onnx.evaluation.verify": ("Proof", "verify"),
     "tse_onnx.runtime.scores": ("Accuracy", "Score"),
@@ -96,8 +98,8 @@ __all__ = [
     "Payoff", "Plan", "Preprocess", "Previous", "Proof", "Recompute", "Refusal", "Report", "RestoreResult", "Score",
     "Selection", "Sensitivity", "StageFlow", "StageScores", "StreamScores", "Sums", "TileCorrelation", "Tiling",
     "Totals", "TseError", "TuneResult", "UsageError", "Verdict", "Verification", "__version__", "buffering", "convert",
-    "correlate", "dataflow", "distil", "evaluate", "exact_plan", "find_blocks", "restore", "sensitivity", "tune",
-    "verify",
+    "correlate", "dataflow", "distil", "evaluate", "exact_plan", "find_blocks", "first_gates", "restore",
+    "sensitivity", "tune", "verify",
 ]  # fmt: skip
 
 

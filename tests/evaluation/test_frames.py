@@ -212,3 +212,44 @@ def test_a_bound_holds_for_all_frames(folder):
     assert done.returncode == 1
     assert json.loads(done.stdout)["streams"]
     assert command("evaluate", "net.onnx", "same.onnx", *options, cwd=folder).returncode == 0
+
+
+# What a first frame is scaled by.
+
+
+def test_the_first_gates_are_the_means_of_the_originals_own(folder, tmp_path):
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    model = onnx.load(folder / "net.onnx")
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in ("g", "g2"))
+    session = ort.InferenceSession(model.SerializeToString(), options)
+    frames = np.random.default_rng(5).random((11, 3, 18, 14)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", x=frames)
+    wanted = [gates.mean(axis=(0, 2, 3)) for gates in session.run(["g", "g2"], {"x": frames})]
+    plan = tse_onnx.first_gates(folder / "net.onnx", data=tmp_path / "x.npz")
+    for name, numbers in zip(("d", "d2"), wanted, strict=True):
+        assert plan.choices[name].first == pytest.approx(numbers, rel=1e-4)
+    done = command("plan", folder / "net.onnx", "--squeeze", "previous", "--data", tmp_path / "x.npz")
+    assert Plan.loads(done.stdout.decode()) == plan
+    mixed = Plan(Tiling(3), {"d2": Previous((0.5,))})
+    found = tse_onnx.first_gates(folder / "net.onnx", data=tmp_path / "x.npz", plan=mixed)
+    assert found == Plan(Tiling(3), {"d2": plan.choices["d2"]})
+    result = tse_onnx.convert(folder / "net.onnx", plan=plan)
+    assert result.verification.passed
+    assert np.array_equal(onnx.numpy_helper.to_array(result.model.graph.initializer[-1]).ravel(),
+                          np.array(plan.choices["d2"].first, np.float32))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--rows", "3", "--data", "clips"], "no block takes the gates of the frame before"),
+        (["--exact", "--reduce", "50%", "--data", "clips"], "it takes no --data"),
+        (["--squeeze", "previous", "--preprocess", "imagenet"], "--preprocess goes with --data"),
+        (["--squeeze", "previous", "--data", "net.onnx"], "cannot read net.onnx"),
+    ],
+)
+def test_nothing_to_measure_is_one_line(folder, options, said):
+    done = command("plan", "net.onnx", *options, "-o", "plan.toml", cwd=folder)
+    assert said in refused(done)
+    assert not (folder / "plan.toml").exists()

@@ -61,6 +61,21 @@ def test_a_qdq_model_is_converted_with_its_own_scales(quantised, tiling):
     assert accuracy(result.model) > accuracy(model) - 0.05
 
 
+def test_the_gates_of_the_frame_before_go_through_their_quantiser(quantised):
+    model = quantised(QuantFormat.QDQ)
+    result = tse_onnx.convert(model, tiling=tse_onnx.Previous(), expect=4)
+    assert result.verification.passed
+    assert all(check.exact for check in result.verification.blocks)
+    assert [drift.max_abs for drift in result.verification.drift] == [0.0]
+    made = {name: node for node in result.model.graph.node for name in node.output}
+    for end in result.model.graph.input[1:]:
+        (quantise,) = (node for node in result.model.graph.node if end.name in node.input)
+        assert quantise.op_type == "QuantizeLinear"
+        handed_on = made[end.name.replace("gate_in", "gate_out")].input[0]
+        assert made[handed_on].op_type == "DequantizeLinear"
+        assert list(made[handed_on].input[1:]) == list(quantise.input[1:])
+
+
 def test_the_spread_gate_stands_between_the_quantisers_of_the_gate(quantised):
     model = quantised(QuantFormat.QDQ)
     result = tse_onnx.convert(model, rows=7)

@@ -10,16 +10,19 @@ import click
 from tse_onnx.cli import values
 from tse_onnx.cli.display import Display, display_options
 from tse_onnx.cli.groups import given
-from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, model_argument
+from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, model_argument, preprocess_option
 from tse_onnx.cli.output import OutputPath, is_stdout
 from tse_onnx.cli.plan_output import put_plan
+from tse_onnx.cli.progress import progress_bar
 from tse_onnx.cli.tiling import tiling_options
 from tse_onnx.passes.blocks.recompute import Recompute
 
 if TYPE_CHECKING:
+    from tse_onnx.data.presets import Preprocessing
     from tse_onnx.decision.analysis import InputShapes
     from tse_onnx.decision.plan import Plan
     from tse_onnx.decision.selection import Selection
+    from tse_onnx.files.source import Source
 
 # What says how blocks are tiled: no business of a plan of exact choices alone. The squeeze may be recompute.
 _TILES = ("rows", "cols", "patch", "tile", "step", "balanced", "axis", "plan_path")
@@ -36,6 +39,12 @@ _TILES = ("rows", "cols", "patch", "tile", "step", "balanced", "axis", "plan_pat
     "--reduce", callback=values.part, metavar="PART",
     help="With --exact: the part to be saved of what the gates hold back, as 60% or 0.6.",
 )  # fmt: skip
+@click.option(
+    "--data", type=click.Path(path_type=Path, exists=True),
+    help="With --squeeze previous: what a first frame is scaled by is the mean of the gates on these data, a folder of "
+    "images, an .npz or an .npy.",
+)  # fmt: skip
+@preprocess_option
 @tiling_options
 @input_shape_option
 @kinds_option
@@ -50,6 +59,8 @@ def write_plan(
     model: Path,
     exact: bool,
     reduce: float | None,
+    data: Path | None,
+    preprocess: Preprocessing,
     plan: Plan,
     selection: Selection,
     input_shapes: InputShapes,
@@ -66,10 +77,15 @@ def write_plan(
       tse-onnx plan model.onnx --rows 7 > plan.toml
       tse-onnx plan model.onnx --plan plan.toml --exclude '*stage4*' > other.toml
       tse-onnx plan model.onnx --reduce 60% --exact -o plan.toml
+      tse-onnx plan model.onnx --squeeze previous --data images/ -o plan.toml
     """
     if exact != (reduce is not None):
         tune = "--reduce goes with --exact; for tiles tse-onnx tune takes it, which chooses on data"
         raise click.UsageError("--exact needs --reduce, the part to be saved, as 60%" if exact else tune)
+    if exact and data is not None:
+        raise click.UsageError("--exact keeps blocks or recomputes them; it takes no --data")
+    if data is None and given(ctx, ["preprocess"]):
+        raise click.UsageError("--preprocess goes with --data")
     if exact:
         _refuse_tiles(ctx, plan)
     if reduce is not None:
@@ -82,13 +98,43 @@ def write_plan(
         )  # fmt: skip
     else:
         from tse_onnx.conversion.convert import draft
+        from tse_onnx.files.source import open_model
 
-        made = draft(given_model(model), plan=plan, selection=selection, input_shapes=input_shapes, kinds=kinds).report
+        source = open_model(given_model(model))
+        if data is not None:
+            plan = _measured(source, data, preprocess, plan, selection, input_shapes, kinds)
+        made = draft(source, plan=plan, selection=selection, input_shapes=input_shapes, kinds=kinds).report
     outcome = put_plan(output, made)
     if display.asked or not is_stdout(output):  # a plan that is printed says enough
         from tse_onnx.report.convert import ReportView
 
         display.show(ReportView(made, outcome), err=is_stdout(output))
+
+
+def _measured(
+    source: Source,
+    data: Path,
+    preprocess: Preprocessing,
+    plan: Plan,
+    selection: Selection,
+    input_shapes: InputShapes,
+    kinds: frozenset[str],
+) -> Plan:
+    """The plan with what a first frame is scaled by, as measured."""
+    from tse_onnx.data.choice import Data
+    from tse_onnx.evaluation.first import first_gates
+
+    shown = Data(data, preprocess)
+    with progress_bar("watching gates") as progress:
+        return first_gates(
+            source,
+            data=shown,
+            plan=plan,
+            selection=selection,
+            input_shapes=input_shapes,
+            kinds=kinds,
+            progress=progress,
+        )
 
 
 def _refuse_tiles(ctx: click.Context, plan: Plan) -> None:
