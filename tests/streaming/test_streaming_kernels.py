@@ -134,11 +134,18 @@ def test_an_operator_that_absorbs_its_rows(name):
     assert (operator(stage.node), stage.absorbs) == (name, True)
 
 
-def test_a_quantised_mean_of_channels_that_lie_last():
-    body = "t = Transpose<perm = [0, 2, 3, 1]>(x)\n"
-    body += "y = com.microsoft.QLinearGlobalAveragePool<channels_last = 1>(t, s, z, r, z)"
-    model = stream_model(body, "", _SCALES | {"z": np.int8(-3)}, inputs="int8[1, 2, 6, 4] x", imports=MICROSOFT)
-    assert certified(made_as(model, TensorProto.INT8, [1, 1, 1, 2])).stages[-1].absorbs
+@pytest.mark.parametrize("last", [0, 1])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_quantised_mean_is_rounded_as_onnxruntime_does(last, seed):
+    """To the last step, with channels in axis 1 and behind the columns."""
+    body = f"t = Transpose<perm = {[0, 2, 3, 1] if last else [0, 1, 2, 3]}>(x)\n"
+    body += f"y = com.microsoft.QLinearGlobalAveragePool<channels_last = {last}>(t, s, z, r, z)"
+    model = stream_model(body, "", _SCALES | {"z": np.int8(-3)}, inputs="int8[1, 8, 6, 4] x", imports=MICROSOFT)
+    network = network_of(made_as(model, TensorProto.INT8, [1, 1, 1, 8] if last else [1, 8, 1, 1]))
+    x = np.random.default_rng(seed).integers(-20, 20, (1, 8, 6, 4), np.int8)
+    found = certify(model, network, {"x": x}, tolerance=0)
+    assert found.passed, [proof.text for proof in found.proofs if not proof.passed]
+    assert network.stages[-1].absorbs
 
 
 @pytest.mark.parametrize(
