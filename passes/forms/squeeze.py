@@ -1,4 +1,16 @@
-"""The squeeze: every spelling of a global mean, as a table from operator to reader."""
+"""The squeeze: every spelling of a global mean, as a table from operator to reader.
+
+A map has its channels first or last, and is read so. The cases, to which the readers refer:
+
+1. GlobalAveragePool.
+2. ReduceMean over the spatial axes, which are an attribute or an input.
+3. Two such ReduceMeans, one of what the other makes, over the spatial axes together.
+4. ReduceSum over the spatial axes, then Div by the map's size or Mul with one over it.
+5. AveragePool whose kernel is the map; a tentative one where the map's size is not known.
+
+A view of the map in between, as in `x.view(N, C, -1).mean(2)`, is read in `flat.py`. What pools a map otherwise, by a
+maximum or a norm, or is quantised as a whole, is refused with the reason.
+"""
 
 from __future__ import annotations
 
@@ -50,6 +62,7 @@ def squeeze_at(position: int, index: GraphIndex, types: Types) -> Found:
 
 
 def _global_average_pool(position: int, node: NodeProto, index: GraphIndex, types: Types) -> Found:
+    """Case 1."""
     sizes = types[node.input[0]].sizes
     if sizes is None:
         return refuse("shape", f"pools {quoted(node.input[0])}, whose rank is not known", node)
@@ -59,6 +72,7 @@ def _global_average_pool(position: int, node: NodeProto, index: GraphIndex, type
 
 
 def _reduce_mean(position: int, node: NodeProto, index: GraphIndex, types: Types) -> Found:
+    """Cases 2 and 3."""
     if index.is_constant(node.input[0]):
         return None  # a mean of weights
     nodes, source, axes, keeps = [position], node.input[0], reduced_axes(node, index), _keeps(node)
@@ -73,7 +87,7 @@ def _reduce_mean(position: int, node: NodeProto, index: GraphIndex, types: Types
         return None  # a mean over a matrix: of features, not of a map
     reduced = {axis % len(sizes) for axis in axes or range(len(sizes))}
     first = _chained(index, node)
-    if first is not None:  # the second of two means: over the axes of both
+    if first is not None:  # case 3, the second of two means: over the axes of both
         inner = index.nodes[first]
         outer_sizes, inner_axes = types[inner.input[0]].sizes, reduced_axes(inner, index)
         if outer_sizes is not None and inner_axes:
@@ -84,7 +98,7 @@ def _reduce_mean(position: int, node: NodeProto, index: GraphIndex, types: Types
                 return refuse("axes", "keeps the axes it reduces in one of two steps only", node)
             nodes, source, sizes = [first, position], inner.input[0], outer_sizes
     elif _continued(index, node):
-        return None  # the first of two means: read together with the second
+        return None  # case 3, the first of two means: read together with the second
     if not 3 <= len(sizes) <= 5:
         return refuse("rank", f"pools a tensor of rank {len(sizes)}; maps have one to three spatial axes", node)
     spatial = _spatial(reduced, source, len(sizes), index)
@@ -97,7 +111,7 @@ def _reduce_mean(position: int, node: NodeProto, index: GraphIndex, types: Types
 
 
 def _reduce_sum(position: int, node: NodeProto, index: GraphIndex, types: Types) -> Found:
-    """A sum over the map, divided by its size in the next node."""
+    """Case 4: a sum over the map, divided by its size in the next node."""
     sizes, axes = types[node.input[0]].sizes, reduced_axes(node, index)
     if index.is_constant(node.input[0]) or sizes is None or axes is None or not 3 <= len(sizes) <= 5:
         return None
@@ -123,7 +137,7 @@ def _reduce_sum(position: int, node: NodeProto, index: GraphIndex, types: Types)
 
 
 def _average_pool(position: int, node: NodeProto, index: GraphIndex, types: Types) -> Found:
-    """A pool whose kernel is the map."""
+    """Case 5."""
     kernel, sizes = ints_attribute(node, "kernel_shape"), types[node.input[0]].sizes
     if kernel is None or sizes is None or len(sizes) != 2 + len(kernel):
         return None
