@@ -21,7 +21,14 @@ import numpy as np
 from onnx import NodeProto
 
 from tse_onnx.passes.forms.descriptor import Descriptor
-from tse_onnx.passes.graph.index import GraphIndex, element_count, int_attribute, ints_attribute, takes_references
+from tse_onnx.passes.graph.index import (
+    GraphIndex,
+    attribute,
+    element_count,
+    int_attribute,
+    ints_attribute,
+    takes_references,
+)
 from tse_onnx.passes.graph.operators import Rules
 from tse_onnx.passes.graph.types import Types
 from tse_onnx.passes.reasons import Refusal, quoted, refuse
@@ -143,6 +150,9 @@ def _average_pool(position: int, node: NodeProto, index: GraphIndex, types: Type
         return None
     if any(ints_attribute(node, "pads") or ()) or any(step != 1 for step in ints_attribute(node, "dilations") or ()):
         return None
+    padding, steps = attribute(node, "auto_pad"), ints_attribute(node, "strides") or (1,) * len(kernel)
+    if padding is not None and padding.s.startswith(b"SAME") and any(map(int.__lt__, steps, kernel)):
+        return None  # a mean around each pixel
     spatial = tuple(range(2, len(sizes)))
     known = [(sizes[axis], size) for axis, size in zip(spatial, kernel, strict=True)]
     if any(extent is not None and extent != size for extent, size in known):
