@@ -7,6 +7,7 @@ A map has its channels first or last, and is read so. The cases, to which the re
 3. Two such ReduceMeans, one of what the other makes, over the spatial axes together.
 4. ReduceSum over the spatial axes, then Div by the map's size or Mul with one over it.
 5. AveragePool whose kernel is the map; a tentative one where the map's size is not known.
+6. Einsum that leaves the spatial axes out, as `nchw->nc`, then as in 4.
 
 A view of the map in between, as in `x.view(N, C, -1).mean(2)`, is read in `flat.py`. What pools a map otherwise, by a
 maximum or a norm, or is quantised as a whole, is refused with the reason.
@@ -117,9 +118,10 @@ def _reduce_mean(position: int, node: NodeProto, index: GraphIndex, types: Types
     return _mean(tuple(nodes), source, node.output[0], sizes, spatial, keeps)
 
 
-def _reduce_sum(position: int, node: NodeProto, index: GraphIndex, types: Types) -> Found:
-    """Case 4: a sum over the map, divided by its size in the next node."""
-    sizes, axes = types[node.input[0]].sizes, reduced_axes(node, index)
+def _sum(position: int, node: NodeProto, index: GraphIndex, types: Types) -> Found:
+    """Cases 4 and 6: a sum over the map, divided by its size in the next node."""
+    sizes, keeps = types[node.input[0]].sizes, node.op_type == "ReduceSum" and _keeps(node)
+    axes = reduced_axes(node, index) if node.op_type == "ReduceSum" else _left_out(node)
     if index.is_constant(node.input[0]) or sizes is None or axes is None or not 3 <= len(sizes) <= 5:
         return None
     spatial = _spatial({axis % len(sizes) for axis in axes or range(len(sizes))}, node.input[0], len(sizes), index)
@@ -140,7 +142,7 @@ def _reduce_sum(position: int, node: NodeProto, index: GraphIndex, types: Types)
     divisor = float(number.reshape(-1)[0]) if after.op_type == "Div" else 1 / (float(number.reshape(-1)[0]) or np.inf)
     if not np.isclose(divisor, area, rtol=1e-3):
         return refuse("axes", f"adds up {area} values per channel and is divided by {divisor:g}: not their mean", node)
-    return _mean((position, uses[0].node), node.input[0], after.output[0], sizes, spatial, _keeps(node))
+    return _mean((position, uses[0].node), node.input[0], after.output[0], sizes, spatial, keeps)
 
 
 def _average_pool(position: int, node: NodeProto, index: GraphIndex, types: Types) -> Found:
@@ -248,6 +250,16 @@ def _keeps(node: NodeProto) -> bool:
     return bool(int_attribute(node, "keepdims", 1))
 
 
+def _left_out(node: NodeProto) -> tuple[int, ...] | None:
+    """The axes that an Einsum of one operand adds up, where it leaves the others in their order; None where not."""
+    equation = attribute(node, "equation")
+    before, _, after = (b"" if equation is None else equation.s).replace(b" ", b"").partition(b"->")
+    kept = bytes(letter for letter in before if letter in after)
+    if len(node.input) != 1 or kept == before or kept != after or len(set(before)) < len(before):
+        return None
+    return tuple(axis for axis, letter in enumerate(before) if letter not in after)
+
+
 def reduced_axes(node: NodeProto, index: GraphIndex) -> tuple[int, ...] | None:
     """The axes of a Reduce operator, an attribute or an input by opset; () for all; None if computed."""
     if len(node.input) > 1 and node.input[1]:
@@ -262,7 +274,8 @@ READERS: Rules[Reader] = Rules(
     {
         "GlobalAveragePool": _global_average_pool,
         "ReduceMean": _reduce_mean,
-        "ReduceSum": _reduce_sum,
+        "ReduceSum": _sum,
+        "Einsum": _sum,
         "AveragePool": _average_pool,
         "com.microsoft::QLinearGlobalAveragePool": _quantised_pool,
         "GlobalMaxPool": _not_a_mean("the maximum"),
