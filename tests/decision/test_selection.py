@@ -2,10 +2,11 @@
 
 import pytest
 
+import models
 import tse_onnx
 from tests.command import refused, validated
 from tests.command import tse_onnx as command
-from tests.graphs import network
+from tests.graphs import network, se_model
 from tse_onnx.decision.selection import Selection, resolve
 from tse_onnx.errors import UsageError
 
@@ -31,6 +32,10 @@ def _rows(selection, plan=None, model=None):
         (Selection(exclude=("block[01]*",)), [None, None, 7, 7]),
         (Selection(include=("block[012]*",), exclude=("block1*",), first=1), [7, None, None, None]),
         (Selection(exclude=("block0*",), first=1), [None, 7, None, None]),
+        (Selection(min_height=14), [7, 7, 7, 7]),
+        (Selection(min_height=15), [7, 7, None, None]),
+        (Selection(min_height=28, first=1), [7, None, None, None]),
+        (Selection(min_height=15, stages=((14, 3), (28, 2))), [2, 2, None, None]),
         (Selection(stages=((28, 3),)), [3, 3, 7, 7]),
         (Selection(stages=((28, 3), (14, 2), (28, 4))), [4, 4, 2, 2]),
         (Selection(rows=(("block2_squeeze", 5),)), [7, 7, 5, 7]),
@@ -70,6 +75,7 @@ def test_the_first_blocks_are_the_first_in_data_flow_and_not_in_node_order():
         (Selection(include=("block3_squeeze_",)), "block3_squeeze"),
         (Selection(exclude=("blocc1*",)), "block1_squeeze"),
         (Selection(stages=((27, 3),)), "28, 14"),
+        (Selection(min_height=29), "--min-height 29 fits no block; there are maps of height 28, 14"),
         (Selection(rows=(("head_pool", 3),)), "head"),
         (Selection(include=("head*",)), "matches no block"),
     ],
@@ -77,6 +83,28 @@ def test_the_first_blocks_are_the_first_in_data_flow_and_not_in_node_order():
 def test_what_is_not_there_is_an_error_with_the_nearest(selection, near):
     with pytest.raises(UsageError, match=near):
         _rows(selection)
+
+
+def test_a_height_is_the_size_along_the_axis_that_is_streamed():
+    """The maps are 16 high and 12 wide."""
+    model = se_model()
+    assert _rows(Selection(min_height=16), model=model) == [7]
+    across = tse_onnx.Plan(tse_onnx.Tiling(7, axis=1))
+    assert _rows(Selection(min_height=12), across, model) == [7]
+    with pytest.raises(UsageError, match="there are maps of height 12"):
+        _rows(Selection(min_height=13), across, model)
+
+
+def test_the_tallest_maps_alone_are_recomputed(tmp_path):
+    """As a compiler wants it whose memory is that of the tallest map."""
+    path = tmp_path / "b0.onnx"
+    models.save("efficientnet_b0_torchscript_17", path)
+    done = command("report", path, "--squeeze", "recompute", "--min-height", 28, "--format", "json", "--no-dataflow")
+    blocks = [block for block in validated(done.stdout, "report")["blocks"] if block["status"] != "refused"]
+    tall = [block["status"] == "converted" for block in blocks]
+    assert tall == [block["shape"][2] >= 28 for block in blocks]
+    assert tall.count(True) == 5
+    assert blocks[-1]["reason"] == "left out: its map has 7 rows, fewer than --min-height 28"
 
 
 def test_a_plan_that_names_another_model_s_block_is_refused():
@@ -108,7 +136,7 @@ def test_the_command_line_says_the_same(model, tmp_path):
     "options",
     [
         ("--rows", 0), ("--rows", "14:0"), ("--rows", "=3"), ("--rows", "block0_squeeze="), ("--rows", "1.5"),
-        ("--rows", 3, "--rows", 4), ("--first", -1), ("--rows", "15:3"), ("--rows", "nobody=3"),
+        ("--rows", 3, "--rows", 4), ("--first", -1), ("--min-height", 0), ("--min-height", 29), ("--rows", "15:3"), ("--rows", "nobody=3"),
         ("--include", "nobody"), ("--exclude", "no*"), ("--rows", "9" * 5000),
     ],
 )  # fmt: skip

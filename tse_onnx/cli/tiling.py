@@ -65,6 +65,10 @@ _OPTIONS = (
         "--exclude", multiple=True, metavar="PATTERN", help="Leave blocks alone whose name matches. May be repeated."
     ),
     click.option(
+        "--min-height", type=click.IntRange(min=1), metavar="H",
+        help="Leave blocks alone whose map is less than H high (along the axis that is streamed).",
+    ),
+    click.option(
         "--max-macs", type=click.FloatRange(min=0), metavar="PCT",
         help="Recompute only as many blocks as take PCT per cent of the network's multiply-accumulates: those that "
         "save most.",
@@ -83,6 +87,7 @@ def _chosen(
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     first: int | None,
+    min_height: int | None,
     max_macs: float | None,
     **tiling: Any,
 ) -> Mapping[str, Plan | Selection]:
@@ -109,7 +114,7 @@ def _chosen(
         plan = Plan.load(plan_path)
     if max_macs is not None:
         plan = replace(plan, max_macs=max_macs)
-    return {"plan": plan, "selection": Selection(tuple(named), tuple(stages), include, exclude, first)}
+    return {"plan": plan, "selection": Selection(tuple(named), tuple(stages), include, exclude, first, min_height)}
 
 
 tiling_options = group(_OPTIONS, _chosen)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tse_onnx.decision.plan import Plan
@@ -24,8 +24,8 @@ class Selection:
     """What differs from one tiling for all blocks.
 
     `rows` are rows by block name or pattern, `stages` rows by the map's size along the streamed axis (56: 3 for maps of
-    height 56). Only blocks that match a pattern of `include` (if there is one) and none of `exclude` are tiled, and of
-    these only the `first` ones in data-flow order.
+    height 56). Only blocks that match a pattern of `include` (if there is one) and none of `exclude`, and whose maps
+    have `min_height` rows or more along that axis, are tiled, and of these only the `first` ones in data-flow order.
     """
 
     rows: tuple[tuple[str, int], ...] = ()
@@ -33,13 +33,16 @@ class Selection:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     first: int | None = None
+    min_height: int | None = None
 
     def __post_init__(self) -> None:
         if self.first is not None and self.first < 0:
             raise UsageError(f"the first blocks are zero or more, not {self.first}")
+        if self.min_height is not None and self.min_height < 1:
+            raise UsageError(f"the least height of a map is 1 or more, not {self.min_height}")
 
     def __bool__(self) -> bool:
-        return any((self.rows, self.stages, self.include, self.exclude)) or self.first is not None
+        return any((self.rows, self.stages, self.include, self.exclude, self.first is not None, self.min_height))
 
 
 EVERYTHING = Selection()
@@ -86,6 +89,10 @@ def _left_out(
     for pattern in selection.exclude:
         for block in _matching(pattern, blocks, "--exclude"):
             unwanted.setdefault(block.name, pattern)
+    heights = _heights(open_blocks, plan)
+    least = selection.min_height
+    if least is not None and not any((height or 0) >= least for height in heights.values()):
+        raise UsageError(f"--min-height {least} fits no block{_known(heights)}")
     left: dict[str, str] = {}
     count = 0
     for block in open_blocks:
@@ -93,6 +100,9 @@ def _left_out(
             left[block.name] = "left out: it matches no --include"
         elif block.name in unwanted:
             left[block.name] = f"left out by --exclude {unwanted[block.name]}"
+        elif least is not None and (height := heights.get(block.name) or 0) < least:
+            has = f"has {height} rows, fewer than" if height else "is of unknown height, which may be less than"
+            left[block.name] = f"left out: its map {has} --min-height {least}"
         elif selection.first is not None and plan.of(block) is not None:
             count += 1
             if count > selection.first:
@@ -106,17 +116,26 @@ def _with_rows(own: Choice | None, default: Choice | None, rows: int) -> Tiling:
 
 
 def _of_height(height: int, blocks: Sequence[Block], plan: Plan) -> list[Block]:
+    heights = _heights(blocks, plan)
+    found = [block for block in blocks if heights.get(block.name) == height]
+    if not found:
+        raise UsageError(f"--rows {height}:… fits no block{_known(heights)}")
+    return found
+
+
+def _heights(blocks: Sequence[Block], plan: Plan) -> dict[str, int | None]:
+    """The size of each block's map along the axis that is streamed, where it has that axis."""
     heights = {}
     for block in blocks:
         axis = _with_rows(plan.of(block), plan.default, 1).axis
         if axis < len(block.extents):
             heights[block.name] = block.extents[axis]
-    found = [block for block in blocks if heights.get(block.name) == height]
-    if not found:
-        known = sorted({known for known in heights.values() if known is not None}, reverse=True)
-        there = f"; there are maps of height {', '.join(map(str, known))}" if known else ""
-        raise UsageError(f"--rows {height}:… fits no block{there}")
-    return found
+    return heights
+
+
+def _known(heights: Mapping[str, int | None]) -> str:
+    known = sorted({height for height in heights.values() if height is not None}, reverse=True)
+    return f"; there are maps of height {', '.join(map(str, known))}" if known else ""
 
 
 def _matching(pattern: str, blocks: Sequence[Block], option: str) -> list[Block]:
