@@ -38,6 +38,7 @@ def test_the_network_without_blocks_is_the_one_with_them_but_for_the_blocks() ->
     assert not any("/se" in node.name for node in plain.graph.node)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", [RELU6, HARD_SWISH])
 def test_every_block_of_the_network_is_found(activation: str) -> None:
     found = tse_onnx.find_blocks(build(SIZE, se=True, activation=activation))
@@ -175,6 +176,7 @@ def test_an_operator_means_the_same_in_tflite(name: str) -> None:
     assert agreement(OPERATORS[name]) > 25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", [RELU6, HARD_SWISH])
 @pytest.mark.parametrize(
     "options",

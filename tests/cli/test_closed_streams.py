@@ -64,6 +64,7 @@ def test_every_command_is_here():
     assert sorted(main.commands) == sorted([*COMMANDS, "distil"])  # which needs torch for a whole run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_closed_standard_output_is_refused_before_anything_is_done(folder, command):
     before = sorted(os.listdir(folder))
@@ -92,6 +93,7 @@ def test_a_standard_error_that_takes_nothing_changes_nothing(folder, command, re
     assert file is None or (folder / file).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_nor_the_exit_code_of_an_error(folder, command):
     words = ["missing.onnx" if word == "net.onnx" else word for word in COMMANDS[command][0]]
@@ -99,12 +101,14 @@ def test_nor_the_exit_code_of_an_error(folder, command):
     assert _run([command, *words, "--debug"], folder, "2>/dev/full").returncode == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("redirections", ["2>&-", "2>/dev/full", ">&- 2>&- <&-", ">/dev/full 2>/dev/full"])
 def test_nor_that_of_bad_usage(folder, redirections):
     for words in (["inspect", "--wrong"], ["--wrong"], ["nonsense"]):
         assert _run(words, folder, redirections).returncode == 2
 
 
+@pytest.mark.slow
 def test_a_check_that_fails_has_its_code_where_nobody_is_told(folder):
     for redirections in ("2>&-", "2>/dev/full"):
         done = _run(["convert", "net.onnx", "out.onnx", "--expect", "7"], folder, redirections)
@@ -144,6 +148,7 @@ def _without_reader(words, folder):
         os.close(writing)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", ASKING)
 def test_help_and_version_on_such_streams(folder, asked):
     words = ASKING[asked]
@@ -171,6 +176,7 @@ def test_bad_usage_of_the_program_itself_is_one_line_as_well(folder):
         assert _line(done).endswith(" --help")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_model_from_a_closed_standard_input(folder, command):
     words = ["-" if word == "net.onnx" else word for word in COMMANDS[command][0]]
@@ -179,6 +185,7 @@ def test_a_model_from_a_closed_standard_input(folder, command):
     assert "standard input: it is closed" in _line(done)
 
 
+@pytest.mark.slow
 def test_what_native_code_says_never_ends_up_in_a_file(folder):
     """Where a stream is closed, the next file to be opened would have its number."""
     code = """
@@ -221,6 +228,7 @@ print("done", file=said)
 """
 
 
+@pytest.mark.slow
 def test_a_host_without_standard_streams(folder):
     """As a program without a console has it: the library prints nothing, and needs none."""
     done = subprocess.run(

@@ -338,6 +338,7 @@ def test_nothing_but_the_model_on_standard_output(folder):
     assert ModelProto.FromString(done.stdout).graph.node
 
 
+@pytest.mark.slow
 def test_json_goes_where_the_report_goes(folder):
     done = tse_onnx("convert", "net.onnx", "-", "--format", "json", cwd=folder)
     assert ModelProto.FromString(done.stdout).graph.node
@@ -350,6 +351,7 @@ def test_json_goes_where_the_report_goes(folder):
     assert done.stdout == (folder / "plan.toml").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [["convert", "net.onnx", "-"], ["convert", "net.onnx", "-", "--format", "json"], ["restore", "net.onnx", "-"]],
@@ -372,6 +374,7 @@ def test_no_model_is_poured_on_a_terminal(folder, words):
     os.close(follower)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["inspect", "-"], ["convert", "-", "out.onnx"], ["restore", "-", "out.onnx"]])
 def test_no_model_is_awaited_from_a_terminal(folder, words):
     leader, follower = pty.openpty()
@@ -382,10 +385,12 @@ def test_no_model_is_awaited_from_a_terminal(folder, words):
     assert done.stderr == b"Error: a model is not read from a terminal: name a file, or send one in with < or |\n"
 
 
+@pytest.mark.slow
 def test_a_plan_is_text_and_may_be_read_on_a_terminal(folder):
     assert b"rows = 7" in _on_a_terminal(["plan", "net.onnx"], folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["stdin to stdout", "stdin to file", "file to stdout", "pipe to file"])
 def test_an_unchanged_model_keeps_its_bytes_on_every_way(folder, way):
     """Bytes in an order that no serialiser writes, with a field that this version of onnx does not know."""
@@ -414,6 +419,7 @@ def test_an_unchanged_model_keeps_its_bytes_on_every_way(folder, way):
     assert found == data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["inspect"], ["report"], ["inspect", "--format", "json"]])
 def test_a_full_disk_behind_standard_output_is_one_line(folder, command):
     with open("/dev/full", "wb") as full:
@@ -423,6 +429,7 @@ def test_a_full_disk_behind_standard_output_is_one_line(folder, command):
     assert len(done.stderr.decode().splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", [["net.onnx", "out.onnx"], ["net.onnx", "-"]])
 def test_a_reader_that_went_away_is_no_failed_check(folder, output):
     reading, writing = os.pipe()
@@ -458,6 +465,7 @@ def _on_a_terminal(arguments, folder, **env):
     return text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", [["inspect", "net.onnx"], ["report", "net.onnx"], ["convert", "net.onnx", "o.onnx"]]
 )
@@ -467,6 +475,7 @@ def test_escape_codes_only_on_terminals_that_want_them(folder, arguments):
     assert b"\x1b" not in tse_onnx(*arguments, cwd=folder).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_any_encoding_of_the_terminal_will_do(folder, encoding):
     for command in (["inspect", "net.onnx"], ["convert", "net.onnx", "ö.onnx", "--no-verify"]):

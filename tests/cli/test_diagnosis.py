@@ -109,6 +109,7 @@ def debugged(*arguments, **options):
     return subprocess.run([sys.executable, "-m", "tse_onnx", *map(str, arguments)], capture_output=True, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--debug", "inspect", "no"], ["inspect", "no", "--debug"]])
 def test_debug_shows_versions_and_a_traceback_and_then_the_same_line(arguments, tmp_path):
     done = debugged(*arguments, cwd=tmp_path)

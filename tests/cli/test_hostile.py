@@ -548,6 +548,7 @@ def _stands(folder: Path, *words: str) -> str:
     return refused(done)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_model_is_converted_or_refused(tmp_path, name):
     build, expected = HOSTILE[name]
@@ -565,6 +566,7 @@ def test_a_hostile_model_is_converted_or_refused(tmp_path, name):
             _stands(tmp_path, *words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORGED)
 def test_a_forged_record_restores_nothing_it_should_not(tmp_path, name):
     build, expected = FORGED[name]
@@ -659,6 +661,7 @@ def _outside(model: ModelProto, where: str, entries: dict[str, str]) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["initializer", "constant", "body"])
 @pytest.mark.parametrize("name", EXTERNAL)
 def test_weights_are_read_from_the_models_folder_alone(weights, name, where):
@@ -704,6 +707,7 @@ def test_the_library_refuses_what_the_commands_refuse(name):
             call(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sizes that double 60 times", "Expand to 2^40", "Range to 2^40", "Tile by 2^40",
                                   "a Slice of a stated negative size", "If within If, 10,000 deep"])  # fmt: skip
 def test_what_would_take_native_code_down_does_not(tmp_path, name):

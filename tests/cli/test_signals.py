@@ -47,6 +47,7 @@ def _sent(number, folder, how):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENDING)
 def test_a_signal_leaves_no_hidden_folder(folder, name):
     number = getattr(signal, name)
@@ -57,6 +58,7 @@ def test_a_signal_leaves_no_hidden_folder(folder, name):
     assert (folder / "out.onnx").read_bytes() == b"before"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGINT", "SIGHUP", "SIGUSR1"])
 def test_a_signal_that_is_ignored_stays_ignored(folder, name):
     """As `nohup` and a shell's background jobs have it."""
@@ -65,6 +67,7 @@ def test_a_signal_that_is_ignored_stays_ignored(folder, name):
     assert len(onnx.load(folder / "out.onnx").graph.node) > len(se_model().graph.node)
 
 
+@pytest.mark.slow
 def test_the_way_out_that_is_left(folder):
     """SIGQUIT ends a process at once; the next run sweeps up behind it."""
     assert _sent(signal.SIGQUIT, folder, signal.SIG_DFL).returncode == -signal.SIGQUIT

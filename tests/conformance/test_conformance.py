@@ -19,6 +19,7 @@ OPERATORS = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_sample_ends_as_it_is_listed(tmp_path):
     sample = cases_of(OPERATORS)
     assert len(sample) > 50

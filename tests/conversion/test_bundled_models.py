@@ -23,6 +23,7 @@ def _model(name):
     return models.load(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENTRIES)
 def test_every_block_of_the_network_is_found(name):
     entry = ENTRIES[name]
@@ -35,6 +36,7 @@ def test_every_block_of_the_network_is_found(name):
     assert [block.refusal.code for block in blocks if block.refusal] == ["head"], "each has one classifier"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 3, 7, 8])
 @pytest.mark.parametrize("name", ENTRIES)
 def test_buffers_follow_from_the_shapes_of_the_torch_network(name, rows):
@@ -101,6 +103,7 @@ def test_real_exports_convert_and_verify(name):
     onnx.checker.check_model(result.model, full_check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENTRIES)
 def test_a_second_conversion_finds_nothing_to_do(name):
     once = tse_onnx.convert(_model(name), rows=7, verify=False).model

@@ -73,6 +73,7 @@ def _outputs(model):
     return opened.run(None, {given.name: x.astype(np.float16 if "float16" in given.type else np.float32)})[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tiling", [Tiling(3), Tiling(4, squeeze="running", step=2), Tiling(3, 2)], ids=str)
 @pytest.mark.parametrize("tool", TOOLS)
 def test_a_conversion_is_undone_after(tmp_path, monkeypatch, tool, tiling):

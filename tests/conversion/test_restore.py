@@ -296,6 +296,7 @@ def test_what_was_edited_elsewhere_keeps_that(tmp_path, edit, forgets):
     assert b"Another tool has changed the model" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["digits_se", "efficientnet_b0_dynamo_18", "seresnet50_torchscript_17"])
 @pytest.mark.parametrize("tiling", ["rows", "patches", "running"])
 def test_a_model_whose_nodes_forget_is_the_original_again(name, tiling):

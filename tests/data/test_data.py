@@ -39,6 +39,7 @@ def _refused(folder, data, model="se.onnx"):
     return line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("samples", [1, 5, 8, 9, 20])
 @pytest.mark.parametrize("way", ["npy", "npz", "npz with more in it"])
 def test_every_sample_counts_whatever_the_batches(folder, samples, way):

@@ -94,6 +94,7 @@ def _stack():
     return narrow(front)
 
 
+@pytest.mark.slow
 def test_efficientnet_needs_no_data(tmp_path):
     path, plan, out = tmp_path / "model.onnx", tmp_path / "plan.toml", tmp_path / "out.onnx"
     models.save(B0, path)

@@ -32,6 +32,7 @@ def plans(draw):
     return Plan(draw(choices), made, notes)
 
 
+@pytest.mark.slow
 @given(plans())
 def test_every_plan_is_read_as_it_was_written(plan):
     text = plan.dumps()

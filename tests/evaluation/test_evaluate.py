@@ -198,6 +198,7 @@ def digits(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_trained_digits_with_labels(digits):
     found = _json(digits, "digits.onnx", "tiled.onnx", "--data", "digits.npz")
     x, labels = models.digits()
@@ -228,6 +229,7 @@ def test_the_tables(folder):
     assert not done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["svg", "png"])
 def test_the_picture(folder, suffix):
     command("evaluate", "net.onnx", "--data", "x.npz", "--correlation", "--plot", f"c.{suffix}", cwd=folder)
@@ -293,6 +295,7 @@ def test_bounds_of_what_there_is_not(folder, data, tmp_path):
 # Progress
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("colour", [True, False])
 def test_a_bar_on_a_terminal_alone(folder, colour):
     leader, follower = pty.openpty()

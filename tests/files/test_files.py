@@ -155,6 +155,7 @@ def test_a_failure_at_any_moment_leaves_everything_as_it_was(folder, monkeypatch
     assert _tree(folder) == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="no limits on this system")
 @pytest.mark.parametrize("model", ["se.onnx", "external/model.onnx"])
 def test_a_disk_that_is_really_full(folder, model):

@@ -46,6 +46,7 @@ def test_runs_killed_at_many_more_points():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("points", [5, pytest.param(300, marks=pytest.mark.long)])
 @pytest.mark.parametrize("job", power.JOBS, ids=lambda job: job.name.replace(" ", "-"))
 def test_a_power_failure_leaves_the_old_files_or_the_new_ones(tmp_path, monkeypatch, job, points):
@@ -199,6 +200,7 @@ def _in_a_small_room(arguments, cwd, kilobytes):
     return subprocess.run(words, cwd=cwd, capture_output=True)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="no namespaces on this system")
 @pytest.mark.parametrize("room", [8, 16, 900, 1500, 2048])
 def test_a_file_system_that_fills_up(folder, room):

@@ -14,6 +14,7 @@ from tests.fuzz.seeds import some_model
 INPUTS = 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(4))
 def test_broken_models_are_converted_or_refused(tmp_path, part):
     for number in range(part, INPUTS, 4):
@@ -30,6 +31,7 @@ def test_mutants_are_other_models_and_mostly_still_models():
     assert len(set(made)) == 30
 
 
+@pytest.mark.slow
 def test_what_breaks_in_a_child_is_a_find(monkeypatch, capfd):
     """A traceback, an exit and a hang are recorded with their numbers, and the run goes on behind them."""
     script = (

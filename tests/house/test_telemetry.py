@@ -54,6 +54,7 @@ def _variable(env, code):
     ).stdout.strip()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", STARTED)
 def test_scripts_turn_it_off_before_they_import_anything(home, package):
     assert list(_importers(package))

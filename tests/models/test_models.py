@@ -58,6 +58,7 @@ def test_stored_file(entry: models.Entry) -> None:
         assert trace not in stored
 
 
+@pytest.mark.slow
 @each_entry
 def test_filled_model_is_valid_and_whole(entry: models.Entry) -> None:
     model = models.load(entry.name)
@@ -78,6 +79,7 @@ def test_graph_is_what_the_catalogue_says(entry: models.Entry) -> None:
     assert entry.se_modules == len(entry.se_inputs)
 
 
+@pytest.mark.slow
 @each_entry
 def test_logits_are_sane(entry: models.Entry) -> None:
     batch = 2 if entry.dynamic_batch else 1
@@ -133,6 +135,7 @@ def test_images_are_seeded_and_normalised() -> None:
     assert first.std(axis=(2, 3)) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_digits_accuracy() -> None:
     images, labels = models.digits()
     assert images.shape == (450, 1, 32, 32)
@@ -143,6 +146,7 @@ def test_digits_accuracy() -> None:
     assert (logits.argmax(1) == labels).sum() == pytest.approx(439, abs=1)
 
 
+@pytest.mark.slow
 def test_command(tmp_path: Path) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -90,6 +90,7 @@ def _tall(dtype):
     return model if dtype == "float16" else _in_bfloat16(model)
 
 
+@pytest.mark.slow
 @knows_22
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("means", ["matmul", "cumsum"])

@@ -33,6 +33,7 @@ JOBS = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(job=JOBS)
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 def test_any_size(job):

@@ -57,6 +57,7 @@ def _by_definition(model, gate, spelling, frame, before):
     return scaled * np.broadcast_to(value, scaled.shape)
 
 
+@pytest.mark.slow
 @given(spelling=spellings, first=st.one_of(st.just(None), st.lists(st.floats(-2, 2, width=16), min_size=CHANNELS,
                                                                    max_size=CHANNELS)))  # fmt: skip
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)

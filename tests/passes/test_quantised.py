@@ -46,6 +46,7 @@ def accuracy(model):
     return float((session.run(None, {"input": IMAGES})[0].argmax(1) == LABELS).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "tiling", [tse_onnx.Tiling(7), tse_onnx.Tiling(7, squeeze="running"), tse_onnx.Tiling(4, 8)], ids=str
 )

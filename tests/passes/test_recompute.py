@@ -98,6 +98,7 @@ def test_the_narrow_map_is_held_and_the_copies_share_the_weights():
     assert result.blocks[0].choice == Recompute("x")
 
 
+@pytest.mark.slow
 @given(spelling=spellings)
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 def test_any_spelling(spelling):
@@ -179,6 +180,7 @@ def _reaches(inputs, nodes, without):
     return "h" in there
 
 
+@pytest.mark.slow
 @given(graph=_graphs())
 @settings(max_examples=200, deadline=None, derandomize=True)
 def test_dominators_by_brute_force(graph):
@@ -407,6 +409,7 @@ def test_a_limit_of_macs(tmp_path):
     assert json.loads(done.stdout)["totals"]["macs_added"] == found.totals.macs_added
 
 
+@pytest.mark.slow
 def test_efficientnet_equals_itself_bit_for_bit():
     model = models.load("efficientnet_b0_torchscript_17")
     batch = models.images("efficientnet_b0_torchscript_17", 1)

@@ -79,6 +79,7 @@ def _rows(tiling, height):
     return [(range(top, min(top + k, height)),) * 2 for top in range(0, height, k)]
 
 
+@pytest.mark.slow
 @given(
     spelling=spellings,
     tiling=TILINGS,

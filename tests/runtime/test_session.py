@@ -27,6 +27,7 @@ _BODIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", _BODIES)
 def test_a_bias_that_is_given_as_nothing_is_left_out(where, tmp_path):
     """In a process of its own, which onnxruntime would take down."""

@@ -31,6 +31,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "tiling"), CASES)
 def test_a_bundled_network_is_certified(name, tiling):
     model = models.load(name)
@@ -41,6 +42,7 @@ def test_a_bundled_network_is_certified(name, tiling):
     assert found.peak_bytes <= found.bound_bytes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", models.names())
 def test_the_model_sees_the_gates_that_the_metric_counts(name):
     """Two ways to the paper's figure: from the blocks, and from what waits for what in the graph."""
@@ -51,6 +53,7 @@ def test_the_model_sees_the_gates_that_the_metric_counts(name):
     assert tse_onnx.dataflow(converted).totals["gate"].elements == paper.after
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in models.names() if not name.startswith("mobilenetv2")])
 def test_no_schedule_holds_much_less_where_maps_are_made_twice(name):
     """Rows that may wait in several places are where a least that is found, and a bound, could be far apart."""

@@ -39,12 +39,14 @@ def assert_certified(model, machine=None):
     return found
 
 
+@pytest.mark.slow
 @drawn
 @given(networks())
 def test_a_random_network_runs_as_predicted(model):
     assert_certified(model)
 
 
+@pytest.mark.slow
 @drawn
 @given(networks(steps=5))
 def test_a_random_network_runs_as_predicted_with_a_fifo_per_reader(model):
@@ -55,6 +57,7 @@ def test_a_random_network_runs_as_predicted_with_a_fifo_per_reader(model):
 _HIDING = {"Cast", "Greater", "QuantizeLinear", "DequantizeLinear", "ArgMax", "Where"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_need_rows_are_those_that_onnxruntime_depends_on(operator):
     """Perturb one row of what a node reads: the rows of its output that change are those that need it."""

@@ -264,6 +264,7 @@ def test_refining_finds_what_the_sums_hide():
     assert refined(start, menus, allowed, measured, 0) == (start, 0)
 
 
+@pytest.mark.slow
 def test_what_loses_nothing_is_measured_by_nobody_and_computes_least(digits, tmp_path):
     """Of exact choices alone tune finds the plan that `plan --exact` does, which knows no data."""
     model, data = models.load("digits_se"), digits / "digits.npz"
@@ -279,6 +280,7 @@ def test_what_loses_nothing_is_measured_by_nobody_and_computes_least(digits, tmp
     assert found.plan.choices == exact.plan.choices
 
 
+@pytest.mark.slow
 def test_a_limit_of_macs_is_kept_in_all_that_comes_out(digits, tmp_path):
     model, data = models.load("digits_se"), digits / "digits.npz"
     menu, macs = Menu(rows=(1, 3, 7)), []
@@ -308,6 +310,7 @@ def test_a_limit_of_macs_is_kept_in_all_that_comes_out(digits, tmp_path):
         tse_onnx.tune(model, data, budget=1, max_macs=0, menu=menu, cache=tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("figure", ["gate", "asap", "min"])
 def test_the_plan_is_within_the_budget_and_as_good_as_it_says(figure, noise, tmp_path):
     model = network(16, 8)
@@ -340,6 +343,7 @@ def _types(model):
     return input_types(analyse(open_model(model)))
 
 
+@pytest.mark.slow
 def test_bits_scale_the_budget(noise):
     found = [
         tse_onnx.tune(network(16, 8), noise, reduce=0.5, bits=bits, menu=FEW, cache=False, trials=0, points=0)
@@ -407,6 +411,7 @@ def test_any_function_is_a_loss(noise):
         tse_onnx.sensitivity(model, noise, loss=lambda *_: float("nan"), menu=Menu((3,)), cache=False)
 
 
+@pytest.mark.slow
 def test_labels_make_accuracy_a_loss(digits):
     model = digits / "digits.onnx"
     found = tse_onnx.sensitivity(model, digits / "digits.npz", loss="top1", menu=Menu((1,), (TILE,)), cache=False)
@@ -555,6 +560,7 @@ def test_workers_are_started_and_stopped_by_the_command(noise, tmp_path):
     assert json.loads(done.stdout) == json.loads(alone.stdout)
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_is_not_there(tmp_path, noise, monkeypatch):
     pytest.importorskip("distributed")
     monkeypatch.setattr("tse_onnx.tuning.cluster._SECONDS_TO_CONNECT", 1)
@@ -618,6 +624,7 @@ main(prog_name="tse-onnx")
 """
 
 
+@pytest.mark.slow
 def test_an_interrupt_says_what_is_kept(digits, tmp_path):
     words = ["tune", digits / "digits.onnx", "--data", digits / "digits.npz", "--reduce", "60%", "-o", tmp_path / "plan.toml",
              "--cache", tmp_path / "cache"]  # fmt: skip
@@ -651,6 +658,7 @@ def _prepared(tmp_path, model=None):
 WANTED = ("--reduce", "50%")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [

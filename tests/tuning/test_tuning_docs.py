@@ -54,6 +54,7 @@ def test_the_columns_of_the_csv_are_documented(folder):
     assert {"keep", "2", "r2", "c2", "r5/2", "c5/2", "frozen"} <= choices
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wanted",
     [
