@@ -15,7 +15,7 @@ from tse_onnx.passes.reasons import quoted
 
 Tensors = dict[str, Tensor]
 
-_SHARE = 0.05
+_SHARE = 0.1
 """How far weights move to how far slopes and offsets do: a hundred times as many numbers fit what is seen of samples
 rather than the samples."""
 
