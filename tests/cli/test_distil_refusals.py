@@ -11,7 +11,7 @@ import pytest
 import tse_onnx
 from tests.command import tse_onnx as command
 from tests.graphs import network, some_input
-from tse_onnx import Frozen, Plan, Tiling
+from tse_onnx import Frozen, Plan, Previous, Tiling
 
 
 @pytest.fixture
@@ -52,6 +52,13 @@ def test_without_torch(folder, monkeypatch):
 def test_a_plan_without_a_running_squeeze(folder, with_torch):
     (folder / "tiles.toml").write_text(Plan(Tiling(2)).dumps())
     _refused(folder, "--plan", "tiles.toml", says="the plan has no running squeeze")
+
+
+def test_a_plan_with_the_gates_of_the_frame_before(folder, with_torch):
+    """Single samples have no frame before."""
+    plan = Plan(Tiling(2, squeeze="running"), {"block1_squeeze": Previous()})
+    (folder / "plan.toml").write_text(plan.dumps())
+    _refused(folder, "--plan", "plan.toml", says="scales 'block1_squeeze' by the gates of the frame before")
 
 
 def test_a_plan_of_another_model(folder, with_torch):

@@ -23,6 +23,7 @@ from tse_onnx.distillation.settings import Options, Settings
 from tse_onnx.errors import ModelError, UsageError
 from tse_onnx.files.source import ModelLike, Source, open_model
 from tse_onnx.passes.blocks.choice import Choice
+from tse_onnx.passes.blocks.previous import Previous
 from tse_onnx.passes.blocks.tiling import RUNNING, Tiling
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.runtime.scores import Meter, Score
@@ -118,6 +119,11 @@ def _combination(network: Network, plan: Plan, settings: Settings) -> Combinatio
             raise UsageError(f"the plan names {quoted(name)}, which is no block of the model")
     decisions = decide(network.analysis.parts, plan, network.source.opset)
     found = combined((one.block.name, one.choice) for one in decisions if isinstance(one, Convert))
+    if carried := next((name for name, choice in found if isinstance(choice, Previous)), ""):
+        raise UsageError(
+            f"the plan scales {quoted(carried)} by the gates of the frame before, which single samples have not: keep its "
+            "mean while the others are trained"
+        )
     running = any(isinstance(choice, Tiling) and choice.squeeze == RUNNING for _, choice in found)
     if not running and not settings.excites:
         raise UsageError(
