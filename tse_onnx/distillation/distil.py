@@ -121,8 +121,8 @@ def _combination(network: Network, plan: Plan, settings: Settings) -> Combinatio
     found = combined((one.block.name, one.choice) for one in decisions if isinstance(one, Convert))
     if carried := next((name for name, choice in found if isinstance(choice, Previous)), ""):
         raise UsageError(
-            f"the plan scales {quoted(carried)} by the gates of the frame before, which single samples have not: keep its "
-            "mean while the others are trained"
+            f"the plan scales {quoted(carried)} by the gates of the frame before, which single samples have not: keep "
+            "its mean while the others are trained"
         )
     running = any(isinstance(choice, Tiling) and choice.squeeze == RUNNING for _, choice in found)
     if not running and not settings.excites:
