@@ -133,8 +133,8 @@ class Tiling(Choice):
 
     @property
     def words(self) -> str:
-        """A tile or a running squeeze of so many rows."""
-        rows = f"{self.rows} row" + "s" * (self.rows != 1)
+        """A tile or a running squeeze of so many rows, or of columns where these stream."""
+        rows = f"{self.rows} {('row', 'column', 'slice')[self.axis]}" + "s" * (self.rows != 1)
         if self.squeeze == TILE:
             return f"tile of {rows}"
         step = "" if self.step == 1 else f", step {self.step}"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 import models
 import tse_onnx
 from tse_onnx.passes.blocks.tiling import RUNNING, Tiling
+from tse_onnx.streaming.depths.model import measured
 from tse_onnx.streaming.execute.certificate import certify
+from tse_onnx.streaming.network.machine import Machine
 from tse_onnx.streaming.network.read import network_of
 
 TILINGS = {
@@ -71,3 +75,16 @@ def test_a_running_squeeze_holds_as_many_rows_as_a_tile(means):
     )
     gates = [buffer for buffer in held.buffers if buffer.kind == "gate"]
     assert [buffer.min.rows for buffer in gates] == [3] * 4
+
+
+@pytest.mark.parametrize("name", ["digits_se", "efficientnet_b0_torchscript_17", "ghostnet_torchscript_20"])
+@pytest.mark.parametrize("tiling", [Tiling(7), Tiling(3, squeeze=RUNNING, step=2)], ids=["tile", "running"])
+def test_square_networks_hold_the_same_by_rows_and_by_columns(name, tiling):
+    """Kernels and strides are square as well, so that a network converted along an axis holds as much along it."""
+    model, held = models.load(name), []
+    for axis in (0, 1):
+        converted = tse_onnx.convert(model, tiling=replace(tiling, axis=axis), verify=False).model
+        network = network_of(converted, axis=axis)
+        held.append({figure: sums.bytes for figure, sums in measured(network, Machine(), "").totals.items()})
+    assert held[0] == held[1]
+    assert held[0]["gate"] == tse_onnx.buffering(model, tiling=tiling).totals.after_bytes

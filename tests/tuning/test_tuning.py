@@ -310,6 +310,98 @@ def test_a_limit_of_macs_is_kept_in_all_that_comes_out(digits, tmp_path):
         tse_onnx.tune(model, data, budget=1, max_macs=0, menu=menu, cache=tmp_path)
 
 
+def _turned(model, data, path):
+    """The same network and data with height and width exchanged: of poolings too, all other kernels are 1 × 1."""
+    turned = onnx.ModelProto()
+    turned.CopyFrom(model)
+    for value in (*turned.graph.input, *turned.graph.value_info):
+        dims = value.type.tensor_type.shape.dim
+        if len(dims) == 4:
+            dims[2].dim_value, dims[3].dim_value = dims[3].dim_value, dims[2].dim_value
+    for attribute in (one for node in turned.graph.node if node.op_type == "AveragePool" for one in node.attribute):
+        attribute.ints[:] = attribute.ints[::-1]
+    np.save(path, np.ascontiguousarray(np.load(data).swapaxes(2, 3)))
+    return turned, path
+
+
+@pytest.mark.parametrize("figure", ["gate", "min"])
+def test_columns_are_the_rows_of_the_turned_network(figure, noise, tmp_path):
+    """Its calibrations, losses and figures are those by rows where everything lies on its side."""
+    model = network(16, 8)
+    asked = {"reduce": 0.5, "figure": figure, "menu": FEW, "cache": False, "trials": 3, "points": 3}
+    by_rows = tse_onnx.tune(model, noise, **asked)
+    turned, data = _turned(model, noise, tmp_path / "turned.npy")
+    by_columns = tse_onnx.tune(turned, data, axis="columns", **asked)
+    assert by_columns.axis == 1
+    for one, other in zip(by_rows.sensitivity.blocks, by_columns.sensitivity.blocks, strict=True):
+        for mine, its in zip(one.candidates, other.candidates, strict=True):
+            assert (its.bytes, its.macs_added) == (mine.bytes, mine.macs_added)
+            assert its.loss == pytest.approx(mine.loss, rel=1e-3, abs=1e-8)
+            assert str(its.choice) == str(mine.choice)
+    assert by_columns.chosen.bytes == by_rows.chosen.bytes
+    assert by_columns.judged[0].scores[0].kl == pytest.approx(by_rows.judged[0].scores[0].kl, rel=1e-3, abs=1e-8)
+    converted = tse_onnx.convert(turned, plan=Plan.loads(by_columns.plan.dumps()))
+    assert converted.verification.passed
+
+
+def test_the_better_axis_is_taken(noise, tmp_path):
+    """Rows of these maps differ, columns do not."""
+    model = network(16, 8)
+    asked = {"reduce": 0.6, "menu": FEW, "cache": tmp_path, "trials": 2, "points": 2}
+    alone = {axis: tse_onnx.tune(model, noise, axis=axis, **asked) for axis in ("rows", "columns")}
+    both = tse_onnx.tune(model, noise, axis="both", **asked)
+    losses = [alone[axis].chosen.measured for axis in ("rows", "columns")]
+    assert losses[1] < losses[0]
+    assert [(axis, point.measured) for axis, point in both.tried] == list(enumerate(losses))
+    assert (both.axis, both.chosen, both.plan.axis) == (1, alone["columns"].chosen, 1)
+    assert both.plan == alone["columns"].plan
+    with pytest.raises(UsageError, match="along one axis"):
+        tse_onnx.sensitivity(model, noise, axis="both", cache=False)
+    # Within reach along one axis alone: ten rows of 16 are less than ten columns of 12, and of 8 rows there are no ten.
+    narrow = tse_onnx.tune(
+        model, noise, axis="both", reduce=0.2, menu=Menu((10,), (TILE,)), freeze="never", cache=False
+    )
+    assert [axis for axis, _ in narrow.tried] == [0]
+
+
+def test_a_plan_streams_along_its_axis(noise, tmp_path):
+    model = network(16, 8)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    found = tse_onnx.tune(
+        model, noise, axis="columns", reduce=0.5, figure="min", menu=FEW, cache=False, trials=2, points=2
+    )
+    (tmp_path / "plan.toml").write_text(found.plan.dumps())
+    done = command("report", "m.onnx", "--plan", "plan.toml", "--format", "json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr.decode()
+    flow = json.loads(done.stdout)["dataflow"]
+    assert flow["axis"] == 1
+    assert flow["after"]["totals"]["min"]["bytes"] == found.chosen.bytes
+    assert flow["before"]["totals"]["min"]["bytes"] == found.sensitivity.before
+    done = command("convert", "m.onnx", "o.onnx", "--plan", "plan.toml", "--axis", 1, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr.decode()
+    assert command("convert", "m.onnx", "p.onnx", "--plan", "plan.toml", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "o.onnx").read_bytes() == (tmp_path / "p.onnx").read_bytes()
+    line = refused(command("convert", "m.onnx", "q.onnx", "--plan", "plan.toml", "--axis", 0, cwd=tmp_path))
+    assert "along axis 1, not along 0" in line
+    assert not (tmp_path / "q.onnx").exists()
+
+
+def test_an_axis_turns_what_a_plan_leaves_open(noise, tmp_path):
+    model = network(16, 8)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    (tmp_path / "plan.toml").write_text(Plan(Tiling(3)).dumps())
+    done = command("convert", "m.onnx", "o.onnx", "--plan", "plan.toml", "--axis", 1, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr.decode()
+    expected = tse_onnx.convert(model, tiling=Tiling(3, axis=1), verify=False).serialized()
+    assert (tmp_path / "o.onnx").read_bytes() == expected
+    calibrated = tse_onnx.tune(
+        model, noise, reduce=0.5, menu=Menu((3,), ("calibrated",)), freeze="never", cache=False, points=0
+    ).plan
+    (tmp_path / "plan.toml").write_text(calibrated.dumps())
+    line = refused(command("convert", "m.onnx", "q.onnx", "--plan", "plan.toml", "--axis", 1, cwd=tmp_path))
+    assert "along axis 0: tune it anew for axis 1" in line
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("figure", ["gate", "asap", "min"])
 def test_the_plan_is_within_the_budget_and_as_good_as_it_says(figure, noise, tmp_path):

@@ -59,10 +59,11 @@ def test_the_columns_of_the_csv_are_documented(folder):
     "wanted",
     [
         ("--reduce", "60%"),
+        ("--reduce", "60%", "--axis", "both"),
         ("--max-loss", 0.01, "--loss", "top1"),
         ("--budget", "1KB", "--figure", "min", "--bits", 8, "--loss", "noise"),
     ],
-    ids=["reduce", "max-loss", "budget"],
+    ids=["reduce", "axis", "max-loss", "budget"],
 )
 def test_tune_is_what_its_schema_says(folder, wanted):
     if "--budget" in wanted:
@@ -75,6 +76,9 @@ def test_tune_is_what_its_schema_says(folder, wanted):
     assert found["judged"][0]["title"] == "chosen"
     assert found["judged"][0]["scores"][0]["samples"] == 4
     assert found["chosen"] in found["pareto"]
+    assert [one["axis"] for one in found["tried"]] == ([0, 1] if "--axis" in wanted else [0])
+    assert {"axis": found["axis"]} | found["chosen"] in found["tried"]
+    assert {one["axis"] for one in found["chosen"]["choices"] if one["rows"]} <= {found["axis"]}
     _the_verdict_says_what_stands_elsewhere(found)
     assert all(point["bytes"] >= found["least"] for point in found["pareto"])
     if found["budget"] is not None:

@@ -67,6 +67,7 @@ def report(
 
         try:
             types = drafted.made.analysis.main.types
+            axis = 1 if made.plan.axis == 1 else 0  # the model follows rows and columns
             comparison = compare(
                 source,
                 drafted.converted(),
@@ -74,6 +75,7 @@ def report(
                 machine=machine,
                 types=types,
                 trusted=drafted.trusted(),
+                axis=axis,
             )
         except ModelError as error:
             # The blocks' own figures need less than the network's. Asked for a file of these, say why there is none.

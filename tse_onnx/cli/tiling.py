@@ -45,8 +45,9 @@ _OPTIONS = (
     ),
     click.option("--balanced", is_flag=True, help="As many tiles, but of equal size: 15 rows by 7 are 5, 5, 5."),
     click.option(
-        "--axis", type=click.IntRange(0, 2), default=0, show_default=True, metavar="N",
-        help="The spatial axis that is streamed, and cut by --rows: 0 is the first.",
+        "--axis", type=click.IntRange(0, 2), metavar="N",
+        help="The spatial axis that is streamed, and cut by --rows: 0 is the first. Beside --plan it turns tilings for "
+        "which the plan says none.  [default: that of the plan, or 0]",
     ),
     click.option(
         "--cascade", is_flag=True,
@@ -105,13 +106,14 @@ def _chosen(
             raise click.BadParameter(f"{plain} and {count} are given for the same blocks", param_hint="--rows")
         else:
             plain = count
-    choice = _choice(plain, **tiling)
+    axis = tiling.pop("axis")
     if plan_path is None:
-        plan = Plan(choice)
-    elif choice != Tiling(_DEFAULT_ROWS) or plain is not None:
+        plan = Plan(_choice(plain, axis=axis or 0, **tiling))
+    elif _choice(plain, axis=0, **tiling) != Tiling(_DEFAULT_ROWS) or plain is not None:
         raise click.UsageError("--plan says the tiling; beside it --rows takes NAME=K and H:K only")
     else:
         plan = Plan.load(plan_path)
+        plan = plan if axis is None else plan.along(axis)
     if max_macs is not None:
         plan = replace(plan, max_macs=max_macs)
     return {"plan": plan, "selection": Selection(tuple(named), tuple(stages), include, exclude, first, min_height)}

@@ -40,6 +40,11 @@ _OPTIONS = (
         help="Bits of an element; the tensor's own type otherwise.",
     ),
     click.option(
+        "--axis", type=click.Choice(["rows", "columns", "both"]), default="rows", show_default=True,
+        help="Which way maps stream: by rows, by columns, which resemble each other more in upright photographs, or "
+        "whichever of both loses less (tune alone). --rows and --step then count columns.",
+    ),
+    click.option(
         "--rows", callback=values.numbers, default="1,2,3,4,5,6,7,10,14", show_default=True, metavar="K[,K...]",
         help="Rows of a tile to try.",
     ),

@@ -80,7 +80,11 @@ def report_json(report: Report, comparison: Comparison | None = None) -> Json:
     if comparison is not None:
         from tse_onnx.streaming.schema import dataflow_json
 
-        found["dataflow"] = {"before": dataflow_json(comparison.before), "after": dataflow_json(comparison.after)}
+        found["dataflow"] = {
+            "axis": comparison.axis,
+            "before": dataflow_json(comparison.before),
+            "after": dataflow_json(comparison.after),
+        }
     return found
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.blocks.block import Block
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.passes.blocks.tiling import Tiling
+from tse_onnx.passes.reasons import quoted
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,21 @@ class Plan:
         bound = self.max_macs
         if bound is not None and (isinstance(bound, bool) or not math.isfinite(bound) or bound < 0):
             raise UsageError(f"a limit of MACs is zero or more per cent of the network's, not {bound}")
+
+    @property
+    def axis(self) -> int | None:
+        """The spatial axis that its tilings are cut along; None where there are none, or they differ."""
+        axes = {choice.axis for choice in (self.default, *self.choices.values()) if isinstance(choice, Tiling)}
+        return axes.pop() if len(axes) == 1 else None
+
+    def along(self, axis: int) -> Plan:
+        """The plan with its tilings cut along a spatial axis.
+
+        Where it says none, its tilings are along the first, and are turned. Raises `UsageError` where it says another,
+        or calibrates a block along the first: what the first rows say of a map the first columns do not.
+        """
+        turned = {name: _turned(choice, axis, f"block {quoted(name)}") for name, choice in self.choices.items()}
+        return replace(self, default=_turned(self.default, axis, "every other block"), choices=turned)
 
     def of(self, block: Block) -> Choice | None:
         """The choice for a block."""
@@ -56,3 +72,14 @@ class Plan:
         from tse_onnx.decision.plan_file import read_plan
 
         return cls(*read_plan(Path(path)))
+
+
+def _turned(choice: Choice | None, axis: int, what: str) -> Choice | None:
+    """A choice cut along `axis`, as far as it leaves that open."""
+    if not isinstance(choice, Tiling) or choice.axis == axis:
+        return choice
+    if choice.axis:
+        raise UsageError(f"the plan cuts {what} along axis {choice.axis}, not along {axis}")
+    if choice.calibration is not None:
+        raise UsageError(f"the plan calibrates {what} along axis 0: tune it anew for axis {axis}, with tune --axis")
+    return replace(choice, axis=axis)

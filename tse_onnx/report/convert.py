@@ -92,7 +92,7 @@ class ReportView(View):
         if self.comparison is not None:
             from tse_onnx.report.stream import print_change
 
-            print_change(page, self.comparison.before, self.comparison.after)
+            print_change(page, self.comparison)
         elif self.trouble:
             say(page, f"No figures of the whole network: {self.trouble}")
 

@@ -15,6 +15,7 @@ from tse_onnx.streaming.network.machine import PIXEL, SHARED
 
 if TYPE_CHECKING:
     from tse_onnx.report.page import Page
+    from tse_onnx.streaming.compare import Comparison
     from tse_onnx.streaming.execute.certificate import Certificate
     from tse_onnx.streaming.stream import Session
 
@@ -83,20 +84,21 @@ def _print_dataflow(page: Page, found: Dataflow, top: int) -> None:
         say(page, f"Barrier: {stage.label}: {stage.barrier}.")
 
 
-def print_change(page: Page, before: Dataflow, after: Dataflow) -> None:
+def print_change(page: Page, comparison: Comparison) -> None:
     """The whole network before and after a conversion, the paper's figure first."""
+    before, after, token = comparison.before, comparison.after, ("row", "column")[comparison.axis]
     rows = [(_change("paper's figure: scale buffers", before.totals["gate"], after.totals["gate"]), "bold")]
     rows += [
         (_change(name, before.kinds[kind]["min"], after.kinds[kind]["min"]), "") for kind, name in _KIND_NAMES.items()
     ]
     rows.append((_change("accumulators", before.accumulators, after.accumulators), ""))
     rows.append((_change("whole network", total(before), total(after)), "bold"))
-    heads = ("in a machine that streams rows", "before", "after", "saved", "bytes before", "after")
+    heads = (f"in a machine that streams {token}s", "before", "after", "saved", "bytes before", "after")
     page.print(Table(heads, rows, right=(1, 2, 3, 4, 5)))
     for name, count in after.fill.items():
         was = before.fill.get(name, count)
         if was != count:
-            say(page, f"The first row of {name} leaves after {count} input rows instead of {was}.")
+            say(page, f"The first {token} of {name} leaves after {count} input {token}s instead of {was}.")
     _print_payoffs(page, after)
     named = dict.fromkeys((*before.unknown, *after.unknown))
     for label in named:

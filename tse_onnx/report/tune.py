@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from tse_onnx.report.page import Page
 
 _KINDS = {
-    CALIBRATED: "calibrated running squeeze of so many rows",
-    RUNNING: "running squeeze of so many rows",
-    TILE: "tile of so many rows",
+    CALIBRATED: "calibrated running squeeze",
+    RUNNING: "running squeeze",
+    TILE: "tile",
 }
+_ALONG = ("rows", "columns")
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def _print_sensitivity(page: Page, found: Sensitivity) -> None:
             cells = [loss_text(by_column[column].loss) if column in by_column else "" for column in columns]
             rows.append(([printable(entry.block.name), _shape(entry), *cells], ""))
         say(page, "")
-        say(page, f"{title}:")
+        say(page, f"{title} of so many {_ALONG[found.axis]}:")
         headings = ("block", "C × H × W", *(f"{rows}" + (f"/{step}" if step > 1 else "") for rows, step in columns))
         page.print(Table(headings, rows, right=tuple(range(2, 2 + len(columns)))))
     _print_recomputes(page, found)
@@ -142,6 +143,9 @@ def _print_tuning(page: Page, found: TuneResult) -> None:
     headings = ("block", "C × H × W", "plan", "saves", "MACs added", "gate moves", f"{sensitivity.loss} alone")
     page.print(Table(headings, rows, right=(3, 4, 5, 6)))
     say(page, f"Multiply-accumulates of the network: {points(100 * share(macs, sensitivity.macs))} %.")
+    if len(found.tried) > 1:
+        losses = [f"{sensitivity.loss} {loss_text(one.measured or 0.0)} by {_ALONG[axis]}" for axis, one in found.tried]
+        say(page, f"Maps stream by {_ALONG[found.axis]}: {', '.join(losses)}.")
     say(page, f"Together they cost {measured}, where {predicted} was predicted ({sensitivity.samples}).")
     _print_curve(page, found)
     _print_verdict(page, found)

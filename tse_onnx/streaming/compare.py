@@ -21,11 +21,12 @@ from tse_onnx.streaming.network.read import network_of
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a network holds before and after a conversion."""
+    """What a network holds before and after a conversion, where maps stream along a spatial `axis`."""
 
     before: Dataflow
     after: Dataflow
     networks: tuple[Network, Network] = field(repr=False)
+    axis: int = 0
 
     def timelines(self) -> tuple[Occupancy, Occupancy]:
         """What both hold against time, over as many images as the slower of them needs to settle."""
@@ -44,15 +45,16 @@ def compare(
     machine: Machine | None = None,
     types: Types | None = None,
     trusted: Collection[str] = (),
+    axis: int = 0,
 ) -> Comparison:
     """The figures of `model` and of what became of it; `types` are those of the model's main graph with these input
-    shapes, where somebody has asked for them before, `trusted` values of `converted` whose sizes are known to be sound.
-    Raises what `tse_onnx.dataflow` raises."""
+    shapes, where somebody has asked for them before, `trusted` values of `converted` whose sizes are known to be sound;
+    `axis` is the spatial axis that both stream along. Raises what `tse_onnx.dataflow` raises."""
     machine = machine or Machine()
     source, result = open_model(model), open_model(converted)
     networks = (
-        network_of(source.model, bind(source, input_shapes or {}), types=types),
-        network_of(result.model, bind(result, input_shapes or {}), trusted=trusted),
+        network_of(source.model, bind(source, input_shapes or {}), types=types, axis=axis),
+        network_of(result.model, bind(result, input_shapes or {}), trusted=trusted, axis=axis),
     )
     before, after = (weighed(network, measured(network, machine, source.title)) for network in networks)
-    return Comparison(before, after, networks)
+    return Comparison(before, after, networks, axis)

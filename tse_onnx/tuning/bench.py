@@ -54,7 +54,14 @@ class Bench:
     ) -> None:
         self.network, self.batches, self.loss_name, self.settings = network, batches, loss_name, settings
         self._runner, self._store = runner, store
-        self.figure: Figure = figure_of(settings.figure, network, settings.bits, settings.input_shapes)
+        self._figures: dict[int, Figure] = {}
+
+    def figure(self, axis: int) -> Figure:
+        """What is counted as buffer where maps stream along a spatial axis."""
+        if axis not in self._figures:
+            asked = self.settings
+            self._figures[axis] = figure_of(asked.figure, self.network, asked.bits, asked.input_shapes, axis)
+        return self._figures[axis]
 
     def say(self, what: str, done: float, total: float) -> None:
         """Tell the caller how far the work is."""
@@ -82,39 +89,41 @@ class Bench:
             return np.zeros(self.batches.samples.count)
         return np.array(self._store.losses(changes, self.batches.numbers))
 
-    def sensitivity(self) -> Sensitivity:
-        """What every choice for every block costs alone."""
-        network, opset = self.network, self.network.source.opset
-        facts = facts_on(network, self._told("watching gates and means"))
+    def sensitivity(self, axis: int) -> Sensitivity:
+        """What every choice for every block costs alone, where maps stream along a spatial axis."""
+        network, opset, figure = self.network, self.network.source.opset, self.figure(axis)
+        facts = facts_on(network, self._told("watching gates and means"), axis)
         offered: list[tuple[Convertible, str, list[Choice | None]]] = []
         for block in network.blocks:
             fact = facts.get(block.name, Facts(None, None))
             why, frozen = self._freezing(fact.gate)
             menu = self.settings.menu
-            tilings, twice = menu.tilings(block, opset, fact.means), menu.recomputes(block, network.sites[block.name])
+            tilings = menu.tilings(block, opset, fact.means, axis)
+            twice = menu.recomputes(block, network.sites[block.name])
             gates: list[Choice | None] = [fact.gate.frozen] if fact.gate is not None and frozen else []
             offered.append((block, why, [*tilings, *twice, *gates]))
         self.measure((only(one, block.name) for block, _, own in offered for one in own), "measuring blocks")
-        before = self.figure.of(())
+        before = figure.of(())
         found = []
         for number, (block, why, own) in enumerate(offered):
             self.say("counting buffers", number, len(offered))
             candidates = [CandidateLoss(None, before, 0, 0.0, 0.0, 0)]
             for choice in own:
-                losses, held = self.losses(only(choice, block.name)), self.figure.of(only(choice, block.name))
+                losses, held = self.losses(only(choice, block.name)), figure.of(only(choice, block.name))
                 macs = network.macs_added(only(choice, block.name))
                 candidates.append(CandidateLoss(choice, held, before - held, mean(losses), _error(losses), macs))
             found.append(BlockSensitivity(block, facts.get(block.name, Facts(None, None)).gate, why, tuple(candidates)))
         settings = self.settings
         return Sensitivity(
             network.source.title, self.batches.samples.text, self.loss_name, settings.figure, settings.bits, before,
-            network.macs, tuple(found),
+            network.macs, tuple(found), axis,
         )  # fmt: skip
 
-    def verdict(self, combination: Combination, scores: Sequence[Score], samples: str) -> Verdict:
+    def verdict(self, combination: Combination, axis: int, scores: Sequence[Score], samples: str) -> Verdict:
         """What a combination comes to, with its scores on `samples`."""
         settings, gate = self.settings, scales(self.network, combination, self.settings.bits)
-        network = None if settings.figure == GATE else Change(self.figure.of(()), self.figure.of(combination))
+        figure = self.figure(axis)
+        network = None if settings.figure == GATE else Change(figure.of(()), figure.of(combination))
         return Verdict(gate, network, None, settings.figure, telling(scores), samples)
 
     def _told(self, what: str) -> Iterator[Feed]:

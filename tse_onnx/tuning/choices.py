@@ -45,15 +45,15 @@ class Menu:
         if not self.squeezes or not set(self.squeezes) <= set(SQUEEZES):
             raise UsageError(f"the squeezes to try are among {', '.join(SQUEEZES[:-1])} and {SQUEEZES[-1]}")
 
-    def tilings(self, block: Block, opset: int, means: Means | None = None) -> tuple[Tiling, ...]:
-        """The tilings that make a difference to `block`, by rising rows; `means` are those of its map on data, without
-        which there is nothing to calibrate by."""
+    def tilings(self, block: Block, opset: int, means: Means | None = None, axis: int = 0) -> tuple[Tiling, ...]:
+        """The tilings along a spatial `axis` that make a difference to `block`, by rising rows; `means` are those of
+        its map on data, without which there is nothing to calibrate by."""
         extents = tuple(extent for extent in block.extents if extent is not None)
-        if opset < OLDEST_OPSET or len(extents) != len(block.extents) or 0 in extents or not extents:
+        if opset < OLDEST_OPSET or len(extents) != len(block.extents) or 0 in extents or axis >= len(extents):
             return ()
         found: dict[object, Tiling] = {}
         for rows in sorted(set(self.rows)):
-            for tiling in self._of(rows, extents, means):
+            for tiling in self._of(rows, extents, means, axis):
                 cover = tiling.cover(extents)
                 if not cover.covers_map:
                     found.setdefault(cover, tiling)
@@ -65,11 +65,11 @@ class Menu:
         ways = Recompute().ways(block, site) if RECOMPUTE in self.squeezes else ()
         return () if isinstance(ways, Refusal) else tuple(Recompute(way.held) for way in ways)
 
-    def _of(self, rows: int, extents: tuple[int, ...], means: Means | None) -> Iterable[Tiling]:
+    def _of(self, rows: int, extents: tuple[int, ...], means: Means | None, axis: int) -> Iterable[Tiling]:
         if TILE in self.squeezes:
-            yield Tiling(rows)
-        for step in self.steps if rows < extents[0] else ():
-            plain = Tiling(rows, squeeze=RUNNING, step=min(step, rows))
+            yield Tiling(rows, axis=axis)
+        for step in self.steps if rows < extents[axis] else ():
+            plain = Tiling(rows, squeeze=RUNNING, step=min(step, rows), axis=axis)
             if RUNNING in self.squeezes:
                 yield plain
             cover = plain.cover(extents)

@@ -32,15 +32,22 @@ class Figure(Protocol):
         """What the network buffers with these choices made."""
 
 
-def figure_of(name: str, network: Network, bits: int | None = None, input_shapes: InputShapes | None = None) -> Figure:
-    """The figure called `name`, at the tensors' own types or at `bits` bits to an element.
+def figure_of(
+    name: str,
+    network: Network,
+    bits: int | None = None,
+    input_shapes: InputShapes | None = None,
+    axis: int = 0,
+) -> Figure:
+    """The figure called `name`, at the tensors' own types or at `bits` bits to an element, of maps that stream along a
+    spatial `axis`.
 
     Raises `UsageError` for a name that there is not, `ModelError` where the dataflow model cannot take the network.
     """
     if name == GATE:
         return GateFigure(network, bits)
     if name in (ASAP, MIN):
-        return StreamFigure(network, name, bits, input_shapes)
+        return StreamFigure(network, name, bits, input_shapes, axis)
     raise UsageError(f"there is no figure {name!r}; there are {', '.join(FIGURES)}")
 
 
@@ -70,10 +77,12 @@ class GateFigure:
 class StreamFigure:
     """A total of the dataflow model over all tensors of the network."""
 
-    def __init__(self, network: Network, name: str, bits: int | None, input_shapes: InputShapes | None) -> None:
+    def __init__(
+        self, network: Network, name: str, bits: int | None, input_shapes: InputShapes | None, axis: int
+    ) -> None:
         from tse_onnx.streaming.network.machine import Machine
 
-        self._name, self._machine = name, Machine(bits=bits)
+        self._name, self._machine, self._axis = name, Machine(bits=bits), axis
         # The model counts rows, so the network may be a copy without its weights, which is quicker to change.
         self._source = replace(network.source, model=described(network.source.model))
         self._analysis = analyse(
@@ -90,6 +99,6 @@ class StreamFigure:
             analysis, plan = self._analysis, Plan(None, dict(combination))
             made = Preparation(analysis, analysis, decide(analysis.parts, plan, self._source.opset), plan)
             changed, _ = rewrite(made, style_of("resize", "matmul"), owned=False)
-            flow = measured(network_of(changed, analysis.bound), self._machine, "")
+            flow = measured(network_of(changed, analysis.bound, axis=self._axis), self._machine, "")
             self._known[combination] = flow.totals[self._name].bytes
         return self._known[combination]

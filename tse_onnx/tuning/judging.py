@@ -19,11 +19,11 @@ def judged(
 ) -> Iterator[Judged]:
     """The chosen combination and uniform ones on samples that were not used to choose."""
     compared = [("chosen", chosen)]
-    uniform = [("tile of 7 everywhere", Tiling(7))]
+    uniform = [("tile of 7 everywhere", Tiling(7, axis=selections.axis))]
     rows = sorted({_running_rows(one.choice) for menu in selections.menus for one in menu} - {0}, reverse=True)
     limit = chosen.bytes if budget is None else budget
     for number in rows:
-        tiling = Tiling(number, squeeze=RUNNING)
+        tiling = Tiling(number, squeeze=RUNNING, axis=selections.axis)
         selection = selections.uniform(tiling)
         if selection is not None and selections.bytes(selection) <= limit:
             uniform.append((f"running squeeze of {number} everywhere", tiling))

@@ -119,9 +119,9 @@ class Network:
         """What the original makes of a batch."""
         return self._original.run(self._fed(feed), self.outputs)
 
-    def observed(self, feed: Feed) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """The gates [samples, channels] and the means of each row [samples, channels, height] of one batch, by block
-        name."""
+    def observed(self, feed: Feed, axis: int = 0) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
+        """The gates [samples, channels] and the means of each row along a spatial `axis` [samples, channels, height] of
+        one batch, by block name; None for means where the map has no such axis."""
         if not self._main:
             return {}
         index = self.analysis.main.index
@@ -131,7 +131,7 @@ class Network:
             self._observer = self._session(self.source.model, names)
         fed = self._fed(feed)
         values = {**fed, **self._observer.run(fed, names)}
-        return {name: (_gates(block, values), _row_means(block, values)) for name, block in self._main.items()}
+        return {name: (_gates(block, values), _row_means(block, values, axis)) for name, block in self._main.items()}
 
     def observe_no_more(self) -> None:
         """Let the session go that shows what is inside."""
@@ -268,16 +268,18 @@ class Facts:
     means: Means | None
 
 
-def facts_on(network: Network, feeds: Iterable[Feed]) -> dict[str, Facts]:
-    """What data say of a network's blocks, by name: of those that stand in its main graph."""
+def facts_on(network: Network, feeds: Iterable[Feed], axis: int = 0) -> dict[str, Facts]:
+    """What data say of a network's blocks, by name: of those that stand in its main graph. The means are those of rows
+    along a spatial `axis`."""
     seen: dict[str, list[np.ndarray]] = {}
     means: dict[str, Means] = {}
     for feed in feeds:
-        for name, (gate, rows) in network.observed(feed).items():
+        for name, (gate, rows) in network.observed(feed, axis).items():
             seen.setdefault(name, []).append(gate)
-            means.setdefault(name, Means(rows.shape[2], rows.shape[1])).add(rows)
+            if rows is not None:
+                means.setdefault(name, Means(rows.shape[2], rows.shape[1])).add(rows)
     network.observe_no_more()
-    return {name: Facts(gate_of(np.concatenate(gates)), means[name]) for name, gates in seen.items()}
+    return {name: Facts(gate_of(np.concatenate(gates)), means.get(name)) for name, gates in seen.items()}
 
 
 def _seen(block: Convertible) -> tuple[str, str]:
@@ -296,9 +298,11 @@ def _gates(block: Convertible, values: Values) -> np.ndarray:
     return np.broadcast_to(gate.reshape(-1, gate.shape[-1]), (samples, channels))
 
 
-def _row_means(block: Convertible, values: Values) -> np.ndarray:
+def _row_means(block: Convertible, values: Values, axis: int) -> np.ndarray | None:
     squeeze = block.anatomy.squeeze
-    array = np.moveaxis(values[squeeze.input], (squeeze.channel, squeeze.spatial[0]), (1, 2))
+    if axis >= len(squeeze.spatial):
+        return None
+    array = np.moveaxis(values[squeeze.input], (squeeze.channel, squeeze.spatial[axis]), (1, 2))
     means: np.ndarray = array.reshape(*array.shape[:3], -1).astype(np.float64).mean(axis=3)
     return means
 

@@ -48,7 +48,8 @@ class BlockSensitivity:
 class Sensitivity:
     """What every block of a model bears, on `samples`; `loss` and `figure` are the names of what was measured.
 
-    `before` are the bytes by the figure with every global mean in place, `macs` the network's multiply-accumulates.
+    `before` are the bytes by the figure with every global mean in place, `macs` the network's multiply-accumulates,
+    `axis` the spatial axis that maps stream along.
     """
 
     model: str
@@ -59,6 +60,7 @@ class Sensitivity:
     before: int
     macs: int
     blocks: tuple[BlockSensitivity, ...]
+    axis: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ class TuneResult:
       `held_out` describes; `verdict`: what the plan comes to by these;
     * `budget`: the bytes that were allowed, None where the loss was; `max_loss`: the other way round; `max_macs`: what
       might be computed twice, in per cent of the network's multiply-accumulates, None without a limit;
-    * `least`: the bytes that no combination is below.
+    * `least`: the bytes that no combination is below;
+    * `tried`: what came out along each spatial axis, by its number; the better one is the chosen one.
     """
 
     plan: Plan
@@ -111,6 +114,12 @@ class TuneResult:
     max_loss: float | None
     max_macs: float | None
     least: int
+    tried: tuple[tuple[int, Point], ...] = ()
+
+    @property
+    def axis(self) -> int:
+        """The spatial axis that maps stream along."""
+        return self.sensitivity.axis
 
     @property
     def reduction(self) -> float:

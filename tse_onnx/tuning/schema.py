@@ -10,6 +10,7 @@ from tse_onnx.conversion.schema import tiling_json
 from tse_onnx.conversion.verdict import distance_json, number_or_null, verdict_json
 from tse_onnx.passes.blocks.choice import GLOBAL, Choice
 from tse_onnx.passes.blocks.recompute import Recompute
+from tse_onnx.passes.blocks.tiling import Tiling
 from tse_onnx.runtime.scores import Score
 from tse_onnx.tuning.choices import label
 from tse_onnx.tuning.result import Judged, Point, Sensitivity, TuneResult
@@ -35,6 +36,8 @@ def tune_json(found: TuneResult) -> Json:
         "max_loss": found.max_loss,
         "max_macs": found.max_macs,
         "least": found.least,
+        "axis": found.axis,
+        "tried": [{"axis": axis} | _point(point) for axis, point in found.tried],
         "reduction": round(found.reduction, 6),
         "chosen": _point(found.chosen),
         "held_out": found.held_out,
@@ -73,6 +76,7 @@ def _sensitivity(found: Sensitivity) -> Json:
         "bits": found.bits,
         "bytes_before": found.before,
         "macs": found.macs,
+        "axis": found.axis,
         "blocks": [
             {
                 "name": entry.block.name,
@@ -131,5 +135,6 @@ def _choice(choice: Choice | None) -> Json:
     found = {key: said.get(key) for key in ("squeeze", "rows", "step")}
     return found | {
         "calibrated": said.get("calibrated", False),
+        "axis": choice.axis if isinstance(choice, Tiling) else None,
         "held": choice.held if isinstance(choice, Recompute) else None,
     }

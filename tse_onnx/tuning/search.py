@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -22,7 +24,7 @@ from tse_onnx.tuning.judging import judged
 from tse_onnx.tuning.network import Network
 from tse_onnx.tuning.result import Point, Sensitivity, TuneResult, front
 from tse_onnx.tuning.selections import Selections
-from tse_onnx.tuning.settings import Options, Settings
+from tse_onnx.tuning.settings import AXES, BOTH, Options, Settings
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -37,10 +39,12 @@ def sensitivity(model: ModelLike, data: PathLike | Data, **options: Unpack[Optio
     Raises `ModelError` where the model has no block to choose for, `DataError`, `UsageError`.
     """
     settings = Settings(**options)
+    if settings.axis == BOTH:
+        raise UsageError("what a block bears is measured along one axis: rows or columns")
     chosen = data if isinstance(data, Data) else Data(data)
     network, samples = _opened(model, chosen, settings)
     with bench_of(network, _whole_batches(samples), settings) as bench:
-        return bench.sensitivity()
+        return bench.sensitivity(*AXES[settings.axis])
 
 
 def tune(
@@ -78,23 +82,50 @@ def tune(
     given_data = data if isinstance(data, Data) else Data(data)
     network, samples = _opened(model, given_data, settings)
     to_choose, to_judge = halves(samples, held_out, given_data.seed)
+    limit = None if max_macs is None else int(network.macs * max_macs / 100)
     with bench_of(network, to_choose, settings) as bench:
-        found = bench.sensitivity()
-        limit = None if max_macs is None else int(network.macs * max_macs / 100)
-        selections = Selections(bench, found, trials, limit)
-        if max_loss is not None:
-            selection, allowed = selections.smallest(max_loss), None
-        else:
+
+        def along(axis: int) -> _Chosen:
+            found = bench.sensitivity(axis)
+            selections = Selections(bench, found, trials, limit)
+            if max_loss is not None:
+                return _Chosen(found, selections, selections.point(selections.smallest(max_loss)), None)
             allowed = budget if budget is not None else math.floor(found.before * (1 - (reduce or 0.0)) + 1e-6)
-            selection = selections.within(allowed)
-        chosen = selections.point(selection)
+            return _Chosen(found, selections, selections.point(selections.within(allowed)), allowed)
+
+        tried = _each(along, AXES[settings.axis])
+        best = min(tried, key=lambda one: (0.0 if max_loss is not None else one.point.measured or 0.0, one.point.bytes))
+        found, selections, chosen, allowed = best.found, best.selections, best.point, best.allowed
         curve = front([*selections.curve(points), chosen])
         verdicts = tuple(judged(bench, selections, chosen, allowed, to_judge))
-        verdict = bench.verdict(chosen.combination, verdicts[0].scores, to_judge.text)
-    plan = _plan(chosen, found, max_macs)
+        verdict = bench.verdict(chosen.combination, found.axis, verdicts[0].scores, to_judge.text)
     return TuneResult(
-        plan, chosen, found, curve, verdicts, to_judge.text, verdict, allowed, max_loss, max_macs, selections.least
-    )
+        _plan(chosen, found, max_macs), chosen, found, curve, verdicts, to_judge.text, verdict, allowed, max_loss,
+        max_macs, selections.least, tuple((one.found.axis, one.point) for one in tried),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What came out where maps stream along one axis."""
+
+    found: Sensitivity
+    selections: Selections
+    point: Point
+    allowed: int | None
+
+
+def _each(along: Callable[[int], _Chosen], axes: Iterable[int]) -> list[_Chosen]:
+    """What comes out along each of the axes that reach what is wanted. Raises `UsageError` where none does."""
+    found, complaint = [], None
+    for axis in axes:
+        try:
+            found.append(along(axis))
+        except UsageError as error:
+            complaint = complaint or error
+    if not found and complaint is not None:
+        raise complaint
+    return found
 
 
 def _opened(model: ModelLike, data: Data, settings: Settings) -> tuple[Network, Samples]:

@@ -20,6 +20,7 @@ class Selections:
     def __init__(self, bench: Bench, found: Sensitivity, trials: int, max_macs: int | None = None) -> None:
         """`max_macs` is how many multiply-accumulates may be computed twice."""
         self._bench, self._found, self._trials, self._max_macs = bench, found, trials, max_macs
+        self.axis = found.axis
         self.menus = [
             [_candidate(entry.block.name, one) for one in entry.candidates if self._affordable(one)]
             for entry in found.blocks
@@ -28,7 +29,7 @@ class Selections:
 
     def bytes(self, selection: Selection) -> int:
         """What a selection buffers, counted as a whole."""
-        return self._bench.figure.of(_combination(selection))
+        return self._bench.figure(self.axis).of(_combination(selection))
 
     def loss(self, selection: Selection) -> float:
         """What a selection costs, measured as a whole."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TypedDict
 
@@ -16,6 +16,10 @@ from tse_onnx.tuning.losses import AUTO, Loss
 
 Progress = Callable[[str, float, float], None]
 """Called with what is being done, how much of it is done and how much there is."""
+
+ROWS, COLUMNS, BOTH = "rows", "columns", "both"
+AXES: Mapping[str, tuple[int, ...]] = {ROWS: (0,), COLUMNS: (1,), BOTH: (0, 1)}
+"""The spatial axes that maps may stream along."""
 
 CONSTANT, ANY, NEVER = "constant", "any", "never"
 FREEZES = {
@@ -33,6 +37,7 @@ class Options(TypedDict, total=False):
     * `loss`: kl, noise, top1, auto, or a function from the original's outputs, the changed network's and the labels of
       a batch to a number, or to one for each of its samples;
     * `figure` (gate, asap, min) and `bits`: what is counted as buffer;
+    * `axis`: whether maps stream by `rows` or by `columns`; `both` are tried by `tune`, which takes the better one;
     * `menu`: which tilings are offered; `freeze`: which gates are offered as constants: `constant` those that move by
       no more than the fraction `still` of their size, `any`, or `never`;
     * `threads`: those of onnxruntime; `memory`: about how many bytes may be held where the network is cut;
@@ -48,6 +53,7 @@ class Options(TypedDict, total=False):
     loss: str | Loss
     figure: str
     bits: int | None
+    axis: str
     menu: Menu
     freeze: str
     still: float
@@ -68,6 +74,7 @@ class Settings:
     loss: str | Loss = AUTO
     figure: str = GATE
     bits: int | None = None
+    axis: str = ROWS
     menu: Menu = field(default_factory=Menu)
     freeze: str = CONSTANT
     still: float = 0.01
@@ -79,6 +86,8 @@ class Settings:
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
+        if self.axis not in AXES:
+            raise UsageError(f"maps stream along {', '.join(AXES)}, not {self.axis!r}")
         if self.freeze not in FREEZES:
             raise UsageError(f"gates are frozen {', '.join(FREEZES)}, not {self.freeze!r}")
         if self.workers is not None and self.scheduler is not None:

@@ -35,8 +35,10 @@ def network_of(
     most_rows: int = 0,
     types: Types | None = None,
     trusted: Collection[str] = (),
+    axis: int = ROWS,
 ) -> Network:
-    """Read a model as a pipeline; `bound` gives inputs other dimensions, by name. More than `most_rows` rows of all
+    """Read a model as a pipeline whose maps stream along a spatial `axis`, 0 or 1: what is called a row here is then a
+    column of the maps. `bound` gives inputs other dimensions, by name. More than `most_rows` rows of all
     tensors together, and more than four million, are taken for a mistake. `types` are those of the main graph so bound,
     where they are known, `trusted` values whose sizes are known to be sound.
 
@@ -53,7 +55,8 @@ def network_of(
         if other is not None:
             raise ModelError(f"the model is not valid: {said.rstrip('.')}")
     constants = Constants(index, dims, dtypes, opset)
-    return _Builder(model.graph, index, dims, dtypes, constants, opset, max(most_rows, _MOST_ROWS)).build()
+    directions = (COLUMNS, ROWS) if axis == COLUMNS else (ROWS, COLUMNS)
+    return _Builder(model.graph, index, dims, dtypes, constants, opset, max(most_rows, _MOST_ROWS), directions).build()
 
 
 def _sized(
@@ -163,7 +166,9 @@ class _Builder:
         constants: Constants,
         opset: int,
         most_rows: int,
+        directions: tuple[int, int],
     ) -> None:
+        self._directions = directions
         self._most = most_rows
         self._rows = self._columns = 0
         self._graph, self._index, self._dims, self._dtypes = graph, index, dims, dtypes
@@ -178,7 +183,8 @@ class _Builder:
         for value in self._graph.input:
             if value.name not in self._constants.names:
                 axes = input_axes(value.name, self._index, self._dims)
-                self._add(value.name, *axes, source=True, maker=f"input {quoted(value.name)}")
+                along, across = (axes[direction] for direction in self._directions)
+                self._add(value.name, along, across, source=True, maker=f"input {quoted(value.name)}")
         if not self._tensors:
             raise ModelError("the model has no inputs: nothing streams through it")
         for position, node in enumerate(self._index.nodes):
@@ -234,7 +240,7 @@ class _Builder:
                 continue
             if len(self._dims[output]) > 2 and (longest := max(self._dims[output][1:])) > self._most:
                 self._too_many(output, f"an axis of {longest:,}")  # before its rows are listed
-            rows, columns = (self._flow(node, slots, shapes, slot, direction) for direction in (ROWS, COLUMNS))
+            rows, columns = (self._flow(node, slots, shapes, slot, direction) for direction in self._directions)
             self._add(output, rows.axis, columns.axis, source=False, maker=label(node))
             self._add_stage(position, node, slots, output, rows, columns)
 
@@ -247,7 +253,8 @@ class _Builder:
             for operand, need in zip(operands, flow.needs, strict=True):
                 if need is not None and max(need.ready, default=-1) >= need.size:
                     raise IndexError("a row that is not there")
-                if need is not None and operand is not None and direction == ROWS and need.size != operand.tokens:
+                along = direction == self._directions[0]
+                if need is not None and operand is not None and along and need.size != operand.tokens:
                     raise IndexError("rows of another number")
             return flow
         except (LookupError, ValueError, ArithmeticError) as error:
@@ -257,7 +264,9 @@ class _Builder:
         tensor = self._tensors.get(name)
         if tensor is None:
             return Operand(name, self._dims.get(name, ()), None, streams=False)
-        return Operand(name, tensor.dims, tensor.rows if direction == ROWS else tensor.columns, streams=True)
+        return Operand(
+            name, tensor.dims, tensor.rows if direction == self._directions[0] else tensor.columns, streams=True
+        )
 
     def _add_stage(
         self, position: int, node: NodeProto, slots: list[str], output: str, rows: Flow, columns: Flow

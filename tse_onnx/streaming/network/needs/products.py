@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tse_onnx.passes.graph.operators import Rules
-from tse_onnx.streaming.network.needs.axis import Axis
+from tse_onnx.streaming.network.needs.axis import COLUMNS, Axis
 from tse_onnx.streaming.network.needs.rows import listed, same
 from tse_onnx.streaming.network.needs.rule import Rule, barrier, needs_of
 from tse_onnx.streaming.network.needs.view import Flow, Operand, View
@@ -26,6 +27,9 @@ def _matmul(view: View, direction: int) -> Flow:
     if view.node.op_type != "MatMul" and view.streaming[0].tokens > 1 and _sums_rows(view.streaming[0], first.streams):
         return barrier(view, direction, "it sums quantised rows")
     if first.streams:
+        if direction == COLUMNS and (mixed := _mixes_columns(view, first)) is not None:
+            need = listed(mixed.shape[0], (np.flatnonzero(column).tolist() for column in mixed.T))
+            return Flow(Axis(len(view.dims) - 1, mixed.shape[1]), needs_of(view, lambda _: need))
         return _product(view, first, len(first.dims) - 1, free=None)
     lies, rank = second.axis, len(second.dims)
     if lies is None or lies.axis != rank - 2 or rank < 2:
@@ -36,6 +40,16 @@ def _matmul(view: View, direction: int) -> Flow:
     mixed = (matrix.reshape(-1, *matrix.shape[-2:]) != 0).any(axis=0)
     need = listed(lies.size, (np.flatnonzero(row).tolist() for row in mixed))
     return Flow(Axis(len(view.dims) - 2, matrix.shape[-2]), needs_of(view, lambda _: need))
+
+
+def _mixes_columns(view: View, operand: Operand) -> NDArray[np.bool_] | None:
+    """Which columns of a map go into which of the product, by a constant matrix that mixes some of them, as that of a
+    running squeeze does; None for any other product, which sums over all that it reads."""
+    matrix, lies = view.constant(1), operand.axis
+    if matrix is None or matrix.ndim != 2 or lies is None or lies.axis != len(operand.dims) - 1 or not lies.plain:
+        return None
+    mixed: NDArray[np.bool_] = matrix != 0
+    return None if mixed.all() else mixed
 
 
 def _sums_rows(operand: Operand, left: bool) -> bool:
