@@ -20,6 +20,7 @@ from tse_onnx.streaming.depths.simulate import simulate
 from tse_onnx.streaming.execute.equality import Comparison, Equality, portions, tolerance_of
 from tse_onnx.streaming.execute.kernels.kernel import Absorber, Kernel, Site
 from tse_onnx.streaming.execute.kernels.table import absorber_of, kernel_of
+from tse_onnx.streaming.execute.pieces import Pieces
 from tse_onnx.streaming.execute.run import Streamed
 from tse_onnx.streaming.execute.settled import settled
 from tse_onnx.streaming.execute.streamer import Streamer
@@ -225,6 +226,7 @@ def _tightness(
 ) -> tuple[tuple[Deadlock, ...], tuple[str, ...]]:
     """What halts with one row less of each tensor, and the tensors where nothing does."""
     deadlocks, alive = [], []
+    pieces = Pieces(streamer.layout, least)
     at_once = streamer.at_once()
     candidates = [key for key, rows in least.items() if rows > 1]
     for number, key in enumerate(candidates):
@@ -234,11 +236,11 @@ def _tightness(
             text = f"a reader of {quoted(key[0])} takes {at_once[key]} of its rows together"
             deadlocks.append(Deadlock(key[0], rows, (text,)))
             continue
-        run = streamer.run({**least, key: rows})
-        if run.halt is None:
+        waits = pieces.waits(key, rows)
+        if waits is None:
             alive.append(key[0])
         else:
-            deadlocks.append(Deadlock(key[0], rows, run.halt.waits))
+            deadlocks.append(Deadlock(key[0], rows, waits))
     return tuple(deadlocks), tuple(alive)
 
 

@@ -30,16 +30,20 @@ def waits(actors: Sequence[Actor], stores: Sequence[Store]) -> tuple[str, ...]:
                 f"{step.label} cannot store row {actor.made} of {quoted(step.output)}: all {full[0].room.capacity} of "
                 "its rows are still to be read"
             )
+    return tuple(said)
+
+
+def withheld(stores: Sequence[Store]) -> tuple[str, ...]:
+    """A sentence for each input whose next row does not fit."""
     inputs: dict[str, Store] = {}
     for store in stores:
         if store.full and not store.place.makers:
             inputs.setdefault(store.place.tensor, store)
-    said.extend(
+    return tuple(
         f"row {store.came} of input {quoted(name)} cannot come: all {store.room.capacity} of its rows are still to be "
         "read"
         for name, store in inputs.items()
     )
-    return tuple(said)
 
 
 def _missing(actor: Actor, stores: Sequence[Store]) -> tuple[str, int] | None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tse_onnx.streaming.execute.halt import waits
+from tse_onnx.streaming.execute.halt import waits, withheld
 from tse_onnx.streaming.execute.kernels.cutting import cut, joined
 from tse_onnx.streaming.execute.kernels.kernel import Absorber, Kernel
-from tse_onnx.streaming.network.network import Network
+from tse_onnx.streaming.network.network import Tensor
 
 Key = tuple[str, int | None]
 """A store: the tensor, and the node that it is for where every reading node has one of its own."""
@@ -76,6 +76,16 @@ class Step:
     again: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """What is run: stages and places, which speak of each other by number, and the rows of each tensor that the world
+    gives."""
+
+    steps: Sequence[Step]
+    places: Sequence[Place]
+    heights: Mapping[str, int]
+
+
 @dataclass(slots=True)
 class Room:
     """What places with one key have together during a run, in rows."""
@@ -116,44 +126,52 @@ class Run:
     """One run: what can fire fires, deepest first; when nothing can, the next row of an input comes."""
 
     def __init__(
-        self, network: Network, steps: Sequence[Step], places: Sequence[Place],
-        capacities: Mapping[Key, int] | None, feed: Feed | None, progress: Progress | None, seen: Seen | None,
+        self, layout: Layout, capacities: Mapping[Key, int] | None = None, feed: Feed | None = None,
+        progress: Progress | None = None, seen: Seen | None = None, tensors: Mapping[str, Tensor] | None = None,
     ) -> None:  # fmt: skip
-        self._network, self._feed, self._progress, self._seen = network, feed, progress, seen
-        self._rooms = {place.key: Room(_UNBOUNDED if capacities is None else capacities[place.key]) for place in places}
-        self._stores = [Store(place, self._rooms[place.key]) for place in places]
-        self._actors = [
-            Actor(step, {name: self._stores[place].rows for name, place in step.reads.items()}, list(step.wanted))
-            for step in steps
+        """`tensors` are those of a run with numbers, by name."""
+        self._feed, self._progress, self._seen = feed, progress, seen
+        self._rooms = {
+            place.key: Room(_UNBOUNDED if capacities is None else capacities[place.key]) for place in layout.places
+        }
+        self.stores = [Store(place, self._rooms[place.key]) for place in layout.places]
+        self.actors = [
+            Actor(step, {name: self.stores[place].rows for name, place in step.reads.items()}, list(step.wanted))
+            for step in layout.steps
         ]
         self._places: dict[str, list[Store]] = {}
-        for store in self._stores:
+        for store in self.stores:
             self._places.setdefault(store.place.tensor, []).append(store)
-        self._parts = {tensor.name: cut(feed[tensor.name], tensor.rows) for tensor in network.sources} if feed else {}
-        self._given = {tensor.name: 0 for tensor in network.sources}
-        self._heights = {tensor.name: tensor.row_count for tensor in network.sources}
+        self._tensors = (tensors or {}) if feed else {}
+        self._parts = {name: cut(feed[name], self._tensors[name].rows) for name in layout.heights} if feed else {}
+        self._given = dict.fromkeys(layout.heights, 0)
+        self._heights = layout.heights
         self._leaving: dict[str, list[np.ndarray]] = {
-            name: [] for name, tensor in network.tensors.items() if tensor.leaves
+            name: [] for name, tensor in self._tensors.items() if tensor.leaves
         }  # fmt: skip
         self._ready: list[tuple[tuple[int, int], int]] = []
         self._asked = set[int]()
         self._bytes = self._peak_bytes = self._fired = 0
 
     def to_end(self) -> Streamed:
+        """Run to the end, and say how it was."""
+        self.exhaust()
+        return self._streamed()
+
+    def exhaust(self) -> None:
         """Run until nothing can fire and no row can come."""
-        self._ask(range(len(self._actors)))
+        self._ask(range(len(self.actors)))
         self._fire_all()
         while (name := self._next_input()) is not None:
             self._give(name)
             self._fire_all()
-        return self._streamed()
 
     def _ask(self, numbers: Iterable[int]) -> None:
         """Put stages in line that can fire."""
         for number in numbers:
-            if number not in self._asked and self._able(self._actors[number]):
+            if number not in self._asked and self._able(self.actors[number]):
                 self._asked.add(number)
-                heapq.heappush(self._ready, (self._actors[number].step.priority, number))
+                heapq.heappush(self._ready, (self.actors[number].step.priority, number))
 
     def _able(self, actor: Actor) -> bool:
         step = actor.step
@@ -166,18 +184,18 @@ class Run:
                 return False
         else:
             for place, rows in step.takes[actor.made]:
-                held = self._stores[place].rows
+                held = self.stores[place].rows
                 for row in rows:
                     if row not in held:
                         return False
         for place in step.writes:
-            room = self._stores[place].room
+            room = self.stores[place].room
             if room.held >= room.capacity:
                 return False
         return True
 
     def _done(self, number: int) -> bool:
-        return self._actors[number].made == self._actors[number].step.height
+        return self.actors[number].made == self.actors[number].step.height
 
     def _absorbs(self, actor: Actor) -> bool:
         """Whether the next row is there, or is not wanted, and belongs to the row that is being accumulated."""
@@ -191,14 +209,14 @@ class Run:
 
     def _absorbed(self, actor: Actor) -> Store:
         """The store of the only input of a stage that absorbs."""
-        return self._stores[next(iter(actor.step.reads.values()))]
+        return self.stores[next(iter(actor.step.reads.values()))]
 
     def _fire_all(self) -> None:
         ready, asked = self._ready, self._asked
         while ready:
             _, number = heapq.heappop(ready)
             asked.discard(number)
-            actor = self._actors[number]
+            actor = self.actors[number]
             if self._able(actor):
                 if actor.step.absorber is not None and self._absorbs(actor):
                     self._absorb(actor)
@@ -230,7 +248,7 @@ class Run:
         self._write(step.output, made)
         if step.absorber is None:
             for place, each in step.drops[row]:
-                self._drop(self._stores[place], each)
+                self._drop(self.stores[place], each)
 
     def _write(self, name: str, row: np.ndarray) -> None:
         if name in self._leaving:
@@ -280,14 +298,17 @@ class Run:
         if self._progress is not None:
             self._progress(sum(self._given.values()), sum(self._heights.values()))
 
+    @property
+    def finished(self) -> bool:
+        """Whether every row has come and been made."""
+        return self._given == self._heights and all(actor.made == actor.step.height for actor in self.actors)
+
     def _streamed(self) -> Streamed:
-        finished = self._given == self._heights and all(actor.made == actor.step.height for actor in self._actors)
         outputs = {}
-        if finished and self._feed is not None:
-            tensors = self._network.tensors
-            outputs = {name: joined(rows, tensors[name].rows) for name, rows in self._leaving.items()}
+        if self.finished and self._feed is not None:
+            outputs = {name: joined(rows, self._tensors[name].rows) for name, rows in self._leaving.items()}
         return Streamed(
-            None if finished else Halt(waits(self._actors, self._stores)),
+            None if self.finished else Halt((*waits(self.actors, self.stores), *withheld(self.stores))),
             {key: room.peak for key, room in self._rooms.items()}, self._peak_bytes, outputs, self._fired,
         )  # fmt: skip
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tse_onnx.streaming.execute.kernels.kernel import Absorber, Kernel
-from tse_onnx.streaming.execute.run import Feed, Key, Place, Progress, Run, Seen, Step, Streamed
+from tse_onnx.streaming.execute.run import Feed, Key, Layout, Place, Progress, Run, Seen, Step, Streamed
 from tse_onnx.streaming.network.network import Network
 from tse_onnx.streaming.network.replay import Sharing
 
@@ -22,7 +22,7 @@ class Streamer:
         private: bool, sharing: Sharing,
     ) -> None:  # fmt: skip
         """`private`: every reading node has a store of its own; `sharing` says which stages are used twice."""
-        self._network = network
+        self._tensors = network.tensors
         takes = [
             [kernel.takes(row) for row in range(network.tensors[stage.output].row_count)] if kernel is not None else []
             for stage, kernel in zip(network.stages, kernels, strict=True)
@@ -33,16 +33,19 @@ class Streamer:
             for stage, absorber in zip(network.stages, absorbers, strict=True)
         ]  # fmt: skip
         nodes = [sharing.node(number) if private else None for number in range(len(network.stages))]
-        self._places = _places(network, takes, serves, nodes, sharing)
-        self._steps = _steps(network, self._places, takes, serves, nodes, sharing, kernels, absorbers)
+        places = _places(network, takes, serves, nodes, sharing)
+        self.layout = Layout(
+            _steps(network, places, takes, serves, nodes, sharing, kernels, absorbers), places,
+            {tensor.name: tensor.row_count for tensor in network.sources},
+        )  # fmt: skip
 
     def at_once(self) -> dict[Key, int]:
         """The most rows of a store that one firing takes together: fewer can never do."""
         found: dict[Key, int] = {}
-        for step in self._steps:
+        for step in self.layout.steps:
             for takes in step.takes:
                 for place, rows in takes:
-                    key = self._places[place].key
+                    key = self.layout.places[place].key
                     found[key] = max(found.get(key, 1), len(rows))
         return found
 
@@ -55,7 +58,7 @@ class Streamer:
     ) -> Streamed:
         """Stream `feed`, or tokens without numbers, through stores of these capacities, or of any; `seen` is shown each
         row that a stage makes."""
-        return Run(self._network, self._steps, self._places, capacities, feed, progress, seen).to_end()
+        return Run(self.layout, capacities, feed, progress, seen, self._tensors).to_end()
 
 
 Takes = Sequence[Sequence[Mapping[str, Sequence[int]]]]
