@@ -61,7 +61,7 @@ def seconds(name: str, model: Path, folder: Path, runs: int) -> dict[str, list[t
         before = time.process_time(), time.perf_counter()
         found = sensitivity(model, Data(path), threads=1, cache=False)
         between = time.process_time(), time.perf_counter()
-        wanted = [(block, one) for block in found.blocks for one in block.candidates if one.choice is not None]
+        wanted = [(block, one) for block in found.blocks for one in block.candidates if _changes(one.choice)]
         choices: list[tuple[str, Choice | None]] = [(block.block.name, one.choice) for block, one in wanted]
         losses = plainly(model, np.load(path), choices)
         after = time.process_time(), time.perf_counter()
@@ -71,6 +71,11 @@ def seconds(name: str, model: Path, folder: Path, runs: int) -> dict[str, list[t
         for pairs, start, middle, end in zip(taken.values(), before, between, after, strict=True):
             pairs.append((middle - start, end - middle))
     return taken
+
+
+def _changes(choice: Choice | None) -> bool:
+    """Whether there is anything to measure of it."""
+    return choice is not None and not choice.exact
 
 
 def plainly(model: Path, samples: Floats, choices: list[tuple[str, Choice | None]]) -> list[float]:

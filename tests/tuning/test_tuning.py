@@ -23,7 +23,7 @@ from tests.command import refused
 from tests.command import tse_onnx as command
 from tests.graphs import network, plain_model, se_weights, text_model
 from tests.running import session
-from tse_onnx import Frozen, Menu, Plan, Recompute, Tiling
+from tse_onnx import Frozen, Machine, Menu, Plan, Recompute, Tiling
 from tse_onnx.data.choice import Data
 from tse_onnx.errors import DataError, ModelError, UsageError
 from tse_onnx.passes.blocks.tiling import RUNNING, TILE
@@ -308,6 +308,21 @@ def test_a_limit_of_macs_is_kept_in_all_that_comes_out(digits, tmp_path):
     assert macs[2] == 0
     with pytest.raises(UsageError, match="with no more than 0 multiply-accumulates twice"):
         tse_onnx.tune(model, data, budget=1, max_macs=0, menu=menu, cache=tmp_path)
+
+
+@pytest.mark.parametrize("replay", ["separate", "shared"])
+def test_the_whole_network_counts_copies_as_its_machine_makes_them(digits, replay, tmp_path):
+    model, menu = models.load("digits_se"), Menu(rows=(3, 7), squeezes=(RUNNING, "recompute"))
+    asked = {"figure": "min", "replay": replay, "menu": menu, "cache": tmp_path, "trials": 3, "points": 0}
+    found = tse_onnx.tune(model, digits / "digits.npz", reduce=0.4, **asked)
+    converted = tse_onnx.convert(model, plan=found.plan, verify=False)
+    held = tse_onnx.dataflow(converted.model, machine=Machine(replay=replay)).totals["min"].bytes
+    assert held == found.chosen.bytes == found.verdict.network.after <= found.budget
+    assert found.sensitivity.before == tse_onnx.dataflow(model).totals["min"].bytes == found.verdict.network.before
+    twice = [
+        one.bytes for block in found.sensitivity.blocks for one in block.candidates if isinstance(one.choice, Recompute)
+    ]
+    assert (min(twice) < 0.7 * found.sensitivity.before) == (replay == "shared")
 
 
 def _turned(model, data, path):

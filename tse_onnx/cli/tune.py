@@ -40,6 +40,11 @@ _OPTIONS = (
         help="Bits of an element; the tensor's own type otherwise.",
     ),
     click.option(
+        "--replay", type=click.Choice(["shared", "separate"]), default="separate", show_default=True,
+        help="For asap and min: where a recomputed block makes its map twice, the same stages and buffers are used "
+        "again, or the copy has its own.",
+    ),
+    click.option(
         "--axis", type=click.Choice(["rows", "columns", "both"]), default="rows", show_default=True,
         help="Which way maps stream: by rows, by columns, which resemble each other more in upright photographs, or "
         "whichever of both loses less (tune alone). --rows and --step then count columns.",

@@ -60,7 +60,9 @@ class Bench:
         """What is counted as buffer where maps stream along a spatial axis."""
         if axis not in self._figures:
             asked = self.settings
-            self._figures[axis] = figure_of(asked.figure, self.network, asked.bits, asked.input_shapes, axis)
+            self._figures[axis] = figure_of(
+                asked.figure, self.network, asked.bits, asked.input_shapes, axis, asked.replay
+            )
         return self._figures[axis]
 
     def say(self, what: str, done: float, total: float) -> None:
@@ -116,7 +118,7 @@ class Bench:
         settings = self.settings
         return Sensitivity(
             network.source.title, self.batches.samples.text, self.loss_name, settings.figure, settings.bits, before,
-            network.macs, tuple(found), axis,
+            network.macs, tuple(found), axis, settings.replay,
         )  # fmt: skip
 
     def verdict(self, combination: Combination, axis: int, scores: Sequence[Score], samples: str) -> Verdict:

@@ -14,6 +14,7 @@ from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.preparation import Preparation
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.graph.types import described
+from tse_onnx.streaming.network.machine import SEPARATE, Machine
 from tse_onnx.tuning.choices import Combination
 from tse_onnx.tuning.network import Network
 
@@ -38,16 +39,17 @@ def figure_of(
     bits: int | None = None,
     input_shapes: InputShapes | None = None,
     axis: int = 0,
+    replay: str = SEPARATE,
 ) -> Figure:
     """The figure called `name`, at the tensors' own types or at `bits` bits to an element, of maps that stream along a
-    spatial `axis`.
+    spatial `axis` through a machine with this `replay`.
 
     Raises `UsageError` for a name that there is not, `ModelError` where the dataflow model cannot take the network.
     """
     if name == GATE:
         return GateFigure(network, bits)
     if name in (ASAP, MIN):
-        return StreamFigure(network, name, bits, input_shapes, axis)
+        return StreamFigure(network, name, Machine(bits=bits, replay=replay), input_shapes, axis)
     raise UsageError(f"there is no figure {name!r}; there are {', '.join(FIGURES)}")
 
 
@@ -78,11 +80,9 @@ class StreamFigure:
     """A total of the dataflow model over all tensors of the network."""
 
     def __init__(
-        self, network: Network, name: str, bits: int | None, input_shapes: InputShapes | None, axis: int
+        self, network: Network, name: str, machine: Machine, input_shapes: InputShapes | None, axis: int
     ) -> None:
-        from tse_onnx.streaming.network.machine import Machine
-
-        self._name, self._machine, self._axis = name, Machine(bits=bits), axis
+        self._name, self._machine, self._axis = name, machine, axis
         # The model counts rows, so the network may be a copy without its weights, which is quicker to change.
         self._source = replace(network.source, model=described(network.source.model))
         self._analysis = analyse(

@@ -10,6 +10,7 @@ from tse_onnx.decision.plan import Plan
 from tse_onnx.passes.blocks.block import Block
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.runtime.scores import Score
+from tse_onnx.streaming.network.machine import SEPARATE
 from tse_onnx.tuning.choices import Combination
 from tse_onnx.tuning.statistics import Gate
 
@@ -49,7 +50,7 @@ class Sensitivity:
     """What every block of a model bears, on `samples`; `loss` and `figure` are the names of what was measured.
 
     `before` are the bytes by the figure with every global mean in place, `macs` the network's multiply-accumulates,
-    `axis` the spatial axis that maps stream along.
+    `axis` the spatial axis that maps stream along, `replay` how the machine makes a map twice.
     """
 
     model: str
@@ -61,6 +62,7 @@ class Sensitivity:
     macs: int
     blocks: tuple[BlockSensitivity, ...]
     axis: int = 0
+    replay: str = SEPARATE
 
 
 @dataclass(frozen=True)

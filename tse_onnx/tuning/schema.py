@@ -74,6 +74,7 @@ def _sensitivity(found: Sensitivity) -> Json:
         "loss": found.loss,
         "figure": found.figure,
         "bits": found.bits,
+        "replay": found.replay,
         "bytes_before": found.before,
         "macs": found.macs,
         "axis": found.axis,

@@ -10,6 +10,7 @@ from tse_onnx.data.choice import PathLike
 from tse_onnx.decision.analysis import InputShapes
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.search.match import DEFAULT_KINDS
+from tse_onnx.streaming.network.machine import SEPARATE, SHARED
 from tse_onnx.tuning.choices import Menu
 from tse_onnx.tuning.figures import GATE
 from tse_onnx.tuning.losses import AUTO, Loss
@@ -36,7 +37,9 @@ class Options(TypedDict, total=False):
     * `input_shapes`, `kinds`: those of `find_blocks`;
     * `loss`: kl, noise, top1, auto, or a function from the original's outputs, the changed network's and the labels of
       a batch to a number, or to one for each of its samples;
-    * `figure` (gate, asap, min) and `bits`: what is counted as buffer;
+    * `figure` (gate, asap, min) and `bits`: what is counted as buffer; `replay`: whether, in figures of the whole
+      network, a recomputed block makes its map twice with stages and stores of their own (`separate`) or goes over the
+      same ones again (`shared`);
     * `axis`: whether maps stream by `rows` or by `columns`; `both` are tried by `tune`, which takes the better one;
     * `menu`: which tilings are offered; `freeze`: which gates are offered as constants: `constant` those that move by
       no more than the fraction `still` of their size, `any`, or `never`;
@@ -53,6 +56,7 @@ class Options(TypedDict, total=False):
     loss: str | Loss
     figure: str
     bits: int | None
+    replay: str
     axis: str
     menu: Menu
     freeze: str
@@ -74,6 +78,7 @@ class Settings:
     loss: str | Loss = AUTO
     figure: str = GATE
     bits: int | None = None
+    replay: str = SEPARATE
     axis: str = ROWS
     menu: Menu = field(default_factory=Menu)
     freeze: str = CONSTANT
@@ -88,6 +93,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.axis not in AXES:
             raise UsageError(f"maps stream along {', '.join(AXES)}, not {self.axis!r}")
+        if self.replay not in (SHARED, SEPARATE):
+            raise UsageError(f"the replay is {SHARED} or {SEPARATE}, not {self.replay!r}")
         if self.freeze not in FREEZES:
             raise UsageError(f"gates are frozen {', '.join(FREEZES)}, not {self.freeze!r}")
         if self.workers is not None and self.scheduler is not None:
