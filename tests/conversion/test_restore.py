@@ -420,3 +420,11 @@ def test_weights_in_other_files_are_carried(tmp_path):
     assert (tmp_path / "b" / "back.onnx").read_bytes() == before.SerializeToString()
     assert (tmp_path / "b" / "model.weights").read_bytes() == (tmp_path / "a" / "model.weights").read_bytes()
     assert isinstance(onnx.load(tmp_path / "b" / "back.onnx"), ModelProto)
+
+
+def test_a_map_that_nobody_could_hold_is_not_made_up_to_compare_blocks_on():
+    done = tse_onnx.convert(se_model(), rows=7, verify=False).model
+    for value in (*done.graph.input, *done.graph.output):
+        value.type.tensor_type.shape.dim[2].dim_value = 2**60
+    with pytest.raises(tse_onnx.ModelError, match="as far as can be told"):
+        tse_onnx.restore(done)

@@ -6,6 +6,7 @@ the spatial axes every tile's mean is the global mean, so the tiled block and th
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ Place = tuple[ModelProto, Scope]
 _TOLERANCE = 1e-4  # of the largest value
 _COARSE = 2e-2  # in half precision
 _UNKNOWN = 8  # as good a size as any where a map's is not known
+_LARGEST = 2**26  # elements of a map that both blocks are run on
 
 
 def check_undone(given: ModelProto, undone: Undone, folder: Path | None) -> None:
@@ -75,6 +77,8 @@ def _same(
         return False
     dtype = kind.dtype or TensorProto.FLOAT
     shape = tuple(size if isinstance(size, int) else _UNKNOWN if axis else 1 for axis, size in enumerate(sizes))
+    if math.prod(shape) > _LARGEST:
+        return False
     along = [1 if axis in record.story.spatial else size for axis, size in enumerate(shape)]
     values = np.random.default_rng(0).standard_normal(along).astype(onnx.helper.tensor_dtype_to_np_dtype(dtype))
     feed = {name: np.ascontiguousarray(np.broadcast_to(values, shape))}
