@@ -153,5 +153,5 @@ def test_the_commands_say_whether_it_pays(tmp_path):
 
 
 def test_a_replay_is_shared_or_separate():
-    with pytest.raises(tse_onnx.UsageError, match="the replay is shared or separate"):
+    with pytest.raises(tse_onnx.UsageError, match="replay is shared or separate"):
         Machine(replay="twice")

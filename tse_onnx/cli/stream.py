@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,6 +62,11 @@ _run_options = group(_RUN, lambda **run: {"run": run})
     "--top", type=click.IntRange(min=0), default=12, show_default=True, metavar="N",
     help="Show the N tensors that hold most; 0 for all.",
 )  # fmt: skip
+@click.option(
+    "--export", "export", type=click.Choice(["hls4ml", "json"]),
+    help="Print the least depth of every FIFO as JSON instead, and run nothing: for hls4ml's io_stream, by names of "
+    "its layers, or as a list of the machine's edges.",
+)  # fmt: skip
 @display_options(**NETWORK_FILES)
 def stream(
     model: Path,
@@ -68,6 +74,7 @@ def stream(
     run: Mapping[str, Any],
     machine: Machine,
     top: int,
+    export: str | None,
     display: Display,
 ) -> None:
     """Show what every tensor of MODEL holds while its input streams in row by row, and prove it by running it so.
@@ -83,8 +90,15 @@ def stream(
       tse-onnx stream model.onnx --data images/ --preprocess imagenet --csv rows.csv
       tse-onnx stream model.onnx --no-run --storage per-reader --power-of-two --latency 2 --latency /head/conv=8
       tse-onnx stream model.onnx --no-run --plot occupancy.svg
+      tse-onnx stream model.onnx --no-run --machine board.toml
+      tse-onnx stream model.onnx --export hls4ml > depths.json
       tse-onnx stream model.onnx --no-run --format json | jq .dataflow.totals
     """
+    if export is not None:
+        from tse_onnx.streaming.handover import handed_over
+
+        click.echo(json.dumps(handed_over(given_model(model), export, input_shapes, machine), indent=2))
+        return
     from tse_onnx.report.stream import StreamView
     from tse_onnx.streaming.stream import stream as streamed
 

@@ -14,26 +14,31 @@ if TYPE_CHECKING:
 
 _OPTIONS = (
     click.option(
-        "--grain", type=click.Choice(["row", "pixel"]), default="row", show_default=True,
+        "--machine", "base", default="ideal", show_default=True, metavar="NAME|FILE",
+        help="What the network streams through: ideal, hls4ml, finn, cascade, or a .toml file that says it. The "
+        "options below change it.",
+    ),
+    click.option(
+        "--grain", type=click.Choice(["row", "pixel"]),
         help="What is stored: whole rows, or pixels in raster order.",
     ),
     click.option(
-        "--storage", type=click.Choice(["shared", "per-reader"]), default="shared", show_default=True,
+        "--storage", type=click.Choice(["shared", "per-reader"]),
         help="A tensor with several readers is stored once, or in a FIFO for each of them.",
     ),
     click.option(
-        "--replay", type=click.Choice(["shared", "separate"]), default="separate", show_default=True,
+        "--replay", type=click.Choice(["shared", "separate"]),
         help="Where a recomputed block makes its map twice: the same stages and buffers are used again, or the copy "
         "has its own.",
     ),
-    click.option("--power-of-two", is_flag=True, help="Round depths up to powers of two."),
+    click.option("--power-of-two/--no-power-of-two", default=None, help="Round depths up to powers of two, or not."),
     click.option(
         "--bits", type=click.IntRange(1, 1024), metavar="N", help="Bits of an element; the tensor's own type otherwise."
     ),
     click.option(
-        "--back-to-back",
-        is_flag=True,
-        help="Images follow each other without a gap; concerns the no-stall depths alone."
+        "--back-to-back/--no-back-to-back",
+        default=None,
+        help="Images follow each other without a gap, or not; concerns the no-stall depths alone.",
     ),
     click.option(
         "--latency",
@@ -57,10 +62,14 @@ tolerance_option = click.option(
 )  # fmt: skip
 
 
-def _machine(latency: Iterable[str], **said: Any) -> Mapping[str, Machine]:
-    from tse_onnx.streaming.network.machine import Machine
+def _machine(base: str, latency: Iterable[str], **said: Any) -> Mapping[str, Machine]:
+    from dataclasses import replace
 
-    general, latencies = 1.0, {}
+    from tse_onnx.streaming.network.machines import machine_of
+
+    machine = machine_of(base)
+    changes = {name: value for name, value in said.items() if value is not None}
+    latencies = dict(machine.latencies)
     for value in latency:
         node, _, text = value.rpartition("=")
         try:
@@ -72,8 +81,8 @@ def _machine(latency: Iterable[str], **said: Any) -> Mapping[str, Machine]:
         if node:
             latencies[node] = time
         else:
-            general = time
-    return {"machine": Machine(latency=general, latencies=latencies, **said)}
+            changes["latency"] = time
+    return {"machine": replace(machine, latencies=latencies, **changes)}
 
 
 machine_options = group(_OPTIONS, _machine)

@@ -14,7 +14,7 @@ from tse_onnx.streaming.depths.model import measured
 from tse_onnx.streaming.depths.occupancy import Occupancy, occupancy, settled
 from tse_onnx.streaming.depths.payoff import weighed
 from tse_onnx.streaming.depths.result import Dataflow
-from tse_onnx.streaming.network.machine import Machine
+from tse_onnx.streaming.network.machines import MachineLike, machine_of
 from tse_onnx.streaming.network.network import Network
 from tse_onnx.streaming.network.read import network_of
 
@@ -42,7 +42,7 @@ def compare(
     converted: ModelProto,
     *,
     input_shapes: Mapping[str, tuple[Dim, ...]] | None = None,
-    machine: Machine | None = None,
+    machine: MachineLike | None = None,
     types: Types | None = None,
     trusted: Collection[str] = (),
     axis: int = 0,
@@ -50,7 +50,7 @@ def compare(
     """The figures of `model` and of what became of it; `types` are those of the model's main graph with these input
     shapes, where somebody has asked for them before, `trusted` values of `converted` whose sizes are known to be sound;
     `axis` is the spatial axis that both stream along. Raises what `tse_onnx.dataflow` raises."""
-    machine = machine or Machine()
+    machine = machine_of(machine)
     source, result = open_model(model), open_model(converted)
     networks = (
         network_of(source.model, bind(source, input_shapes or {}), types=types, axis=axis),

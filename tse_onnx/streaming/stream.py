@@ -19,7 +19,8 @@ from tse_onnx.streaming.depths.model import measured
 from tse_onnx.streaming.depths.occupancy import Occupancy, occupancy
 from tse_onnx.streaming.depths.payoff import weighed
 from tse_onnx.streaming.depths.result import Dataflow
-from tse_onnx.streaming.network.machine import ROW, Machine
+from tse_onnx.streaming.network.machine import ROW
+from tse_onnx.streaming.network.machines import MachineLike, machine_of
 from tse_onnx.streaming.network.network import Network
 from tse_onnx.streaming.network.read import network_of
 
@@ -51,7 +52,7 @@ def stream(
     model: ModelLike,
     *,
     input_shapes: Mapping[str, tuple[Dim, ...]] | None = None,
-    machine: Machine | None = None,
+    machine: MachineLike | None = None,
     execute: bool = True,
     data: Path | None = None,
     preprocess: Preprocessing = "unit",
@@ -69,7 +70,7 @@ def stream(
     Raises what `dataflow` raises, `UsageError` for a run by pixels, `DataError` where the data do not fit, and
     `CheckFailed` where the run takes longer than the seconds of `time_limit`.
     """
-    machine = machine or Machine()
+    machine = machine_of(machine)
     if execute and machine.grain != ROW:
         raise UsageError("the run stores rows, not pixels: add --no-run")
     source = open_model(model)

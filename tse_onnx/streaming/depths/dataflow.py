@@ -10,7 +10,7 @@ from tse_onnx.passes.graph.types import Dim
 from tse_onnx.streaming.depths.model import measured
 from tse_onnx.streaming.depths.payoff import weighed
 from tse_onnx.streaming.depths.result import Dataflow
-from tse_onnx.streaming.network.machine import Machine
+from tse_onnx.streaming.network.machines import MachineLike, machine_of
 from tse_onnx.streaming.network.read import network_of
 
 
@@ -18,12 +18,13 @@ def dataflow(
     model: ModelLike,
     *,
     input_shapes: Mapping[str, tuple[Dim, ...]] | None = None,
-    machine: Machine | None = None,
+    machine: MachineLike | None = None,
 ) -> Dataflow:
     """What every tensor of `model` holds while its inputs stream in row by row.
 
     `model` is a path, an `onnx.ModelProto` or a `gs.Graph`; `input_shapes` gives inputs with dynamic dimensions a size,
-    as `{"images": (1, 3, 224, 224)}`; `machine` says how rows are stored and paced. One image is counted: a batch
+    as `{"images": (1, 3, 224, 224)}`; `machine` says how rows are stored and paced: a `Machine`, the
+    name of a preset, or a TOML file. One image is counted: a batch
     streams one image after another.
 
     The figures, their definitions and the operators that are known are in docs/dataflow.md.
@@ -32,4 +33,4 @@ def dataflow(
     """
     source = open_model(model)
     network = network_of(source.model, bind(source, input_shapes or {}))
-    return weighed(network, measured(network, machine or Machine(), source.title))
+    return weighed(network, measured(network, machine_of(machine), source.title))

@@ -25,37 +25,44 @@ class Least:
     pieces: tuple[tuple[tuple[int, ...], int], ...]
 
 
-def least(pipeline: Pipeline, start: Sequence[int], width: Sequence[int], among: Container[int] | None = None) -> Least:
+def least(
+    pipeline: Pipeline,
+    start: Sequence[int],
+    width: Sequence[int],
+    *,
+    among: Container[int] | None = None,
+    at_least: Sequence[int] | None = None,
+) -> Least:
     """The least capacities that are found: those of the floors, where the pipeline completes with them. Where not,
     `start` shrunk, the widest store first (`width` elements a token), or what ends lower from elsewhere.
 
     They are minimal and not unique: where two branches meet, either may wait. A pipeline is worked on piece by piece,
     cut where a single tensor carries everything: whether it halts is then decided in each piece alone. Pieces with none
-    of the stages `among` are left as they are.
+    of the stages `among` are left as they are; `at_least` is what stores have whether it is needed or not.
     """
-    found, floor = list(start), [1] * len(start)
+    found, floor = list(start), list(at_least or [1] * len(start))
     pieces = []
     for stages in segments(pipeline):
         if among is not None and not any(stage in among for stage in stages):
             continue
         if (lone := _alone(pipeline, stages)) is not None:
             store, need = lone
-            found[store] = floor[store] = max(1, need.window)
+            found[store] = floor[store] = max(floor[store], need.window)
             continue
         part, stores = pipeline.part(stages)
-        low = floors(part)
+        low = [max(floor[store], rows) for store, rows in zip(stores, floors(part), strict=True)]
         # What comes from outside belongs to the piece that reads it, what leaves to the next.
         mine = [number for number in range(len(stores)) if part.links[number]]
         limits: Sequence[int] = low
         if not simulate(part, low).completed:
             elements = [width[store] if part.links[number] else 0 for number, store in enumerate(stores)]
-            limits, bound = _shrunk(part, low, [start[store] for store in stores], elements)
+            limits, bound = _shrunk(part, low, [max(start[store], floor[store]) for store in stores], elements)
             pieces.append((tuple(stores[number] for number in mine), bound))
         for number in mine:
             found[stores[number]], floor[stores[number]] = limits[number], low[number]
     for store, links in enumerate(pipeline.links):
         if not links:
-            found[store] = 1
+            found[store] = floor[store]
     return Least(tuple(found), tuple(floor), tuple(pieces))
 
 
@@ -67,7 +74,7 @@ def _shrunk(
     Shrinking never moves rows from one store to another, so where it starts matters: with the eager schedule, with rows
     where the bound has them, with everything full.
     """
-    full = [store.tokens for store in part.stores]
+    full = [max(store.tokens, rows) for store, rows in zip(part.stores, low, strict=True)]
     eager = [room if links else 1 for room, links in zip(start, part.links, strict=True)]
     found = _shrink(part, low, eager if simulate(part, eager).completed else full, width)
     bound, waiting = together(part, low, width, _elements(found, width))

@@ -75,7 +75,7 @@ def held_for(network: Network, machine: Machine, names: Container[str]) -> Sums:
     tensors = [network.tensors[store.tensor] for store in pipeline.stores]
     among = {number for number, stage in enumerate(_built(network, pipeline)) if stage.output in names}
     width = [_token_elements(tensor, machine) for tensor in tensors]
-    found = least(pipeline, simulate(pipeline).peaks, width, among)
+    found = least(pipeline, simulate(pipeline).peaks, width, among=among)
     held = [
         _held(tensor, machine, depth)
         for tensor, depth, links in zip(tensors, found.capacities, pipeline.links, strict=True)

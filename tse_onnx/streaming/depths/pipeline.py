@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import accumulate
 
-from tse_onnx.streaming.network.machine import PER_READER, PIXEL, Machine
-from tse_onnx.streaming.network.needs.rows import Need
+from tse_onnx.passes.graph.operators import operator
+from tse_onnx.streaming.network.machine import PER_READER, PIXEL, ROW, Machine
+from tse_onnx.streaming.network.needs.rows import Need, everything
 from tse_onnx.streaming.network.network import Network, Stage, Tensor
 from tse_onnx.streaming.network.replay import sharing_of
 
@@ -152,6 +153,9 @@ class Pipeline:
         return made, tuple(stores)
 
 
+_RESIZES = ("Resize", "Upsample")
+
+
 def tokens_of(tensor: Tensor, grain: str) -> int:
     """Rows or pixels that a tensor comes in."""
     return tensor.row_count * (tensor.column_count if grain == PIXEL else 1)
@@ -238,7 +242,10 @@ class _Builder:
     def _need(self, stage: Stage, slot: int) -> Need:
         if self._machine.grain != PIXEL:
             return stage.needs[slot]
-        return _raster(stage.needs[slot], self._network.column_need(stage, slot))
+        across = self._network.column_need(stage, slot)
+        if self._machine.resize == ROW and operator(stage.node) in _RESIZES:
+            across = everything(across.size, len(across.rows))
+        return _raster(stage.needs[slot], across)
 
     def _absorbs(self, stage: Stage) -> bool:
         if not stage.absorbs or self._machine.grain != PIXEL:

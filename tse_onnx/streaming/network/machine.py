@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from tse_onnx.errors import UsageError
 
@@ -14,16 +16,18 @@ SEPARATE = "separate"
 
 @dataclass(frozen=True)
 class Machine:
-    """How the machine stores and paces rows.
+    """How the machine stores and paces rows. Raises `UsageError` for a value that a field cannot have, by its name.
 
     * `grain`: `row` stores whole rows; `pixel` lets pixels come in raster order and stores no more of them than needed.
     * `storage`: a tensor with several readers is stored once (`shared`) or in a FIFO per reading node (`per-reader`).
+    * `replay`: a recomputed block makes its map twice with stages and stores of their own (`separate`), or goes over
+      the same ones again (`shared`).
+    * `resize`: with the grain `pixel`, a resize starts a row when the pixels that it needs are there (`pixel`), or when
+      all of its input's rows that it needs are (`row`).
     * `power_of_two`: depths are rounded up to powers of two.
     * `bits`: bits of an element; None takes the tensor's own type.
     * `back_to_back`: images follow each other without a gap, so that a tensor may hold rows of two of them. It is the
       `no_stall` figure alone that this concerns; all others are those of one image.
-    * `replay`: a recomputed block makes its map twice with stages and stores of their own (`separate`), or goes over
-      the same ones again (`shared`).
     * `latency`: row times from when a stage starts a row to when the row is there; `latencies` by node name. Used by
       the `no_stall` figure alone.
     """
@@ -36,15 +40,39 @@ class Machine:
     latency: float = 1.0
     latencies: Mapping[str, float] = field(default_factory=dict)
     replay: str = SEPARATE
+    resize: str = PIXEL
 
     def __post_init__(self) -> None:
-        if self.grain not in (ROW, PIXEL):
-            raise UsageError(f"the grain is {ROW} or {PIXEL}, not {self.grain!r}")
-        if self.storage not in (SHARED, PER_READER):
-            raise UsageError(f"the storage is {SHARED} or {PER_READER}, not {self.storage!r}")
-        if self.replay not in (SHARED, SEPARATE):
-            raise UsageError(f"the replay is {SHARED} or {SEPARATE}, not {self.replay!r}")
-        if self.bits is not None and self.bits < 1:
-            raise UsageError(f"an element has at least one bit, not {self.bits}")
-        if min([self.latency, *self.latencies.values()]) < 0:
-            raise UsageError("a latency cannot be negative")
+        for name, known in _CHOICES.items():
+            if (value := getattr(self, name)) not in known:
+                raise UsageError(f"{name} is {' or '.join(known)}, not {_shown(value)}")
+        for name in ("power_of_two", "back_to_back"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise UsageError(f"{name} is true or false, not {_shown(value)}")
+        if self.bits is not None and not (type(self.bits) is int and 1 <= self.bits <= _MOST_BITS):
+            raise UsageError(f"bits is a whole number from 1 to {_MOST_BITS}, not {_shown(self.bits)}")
+        if not _is_time(self.latency):
+            raise UsageError(f"latency is a number of row times, not {_shown(self.latency)}")
+        if not isinstance(self.latencies, Mapping):
+            raise UsageError(f"latencies is a table of row times by node name, not {_shown(self.latencies)}")
+        for node, time in self.latencies.items():
+            if not _is_time(time):
+                raise UsageError(f"latencies: that of {_shown(node)} is a number of row times, not {_shown(time)}")
+
+
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "grain": (ROW, PIXEL),
+    "storage": (SHARED, PER_READER),
+    "replay": (SHARED, SEPARATE),
+    "resize": (ROW, PIXEL),
+}
+_MOST_BITS = 1024
+_LONGEST = 1e9
+
+
+def _is_time(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and 0 <= value < _LONGEST
+
+
+def _shown(value: object) -> str:
+    return "a table" if isinstance(value, Mapping) else f"{value!r}"[:60]

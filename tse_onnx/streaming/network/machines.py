@@ -1,0 +1,66 @@
+"""What `--machine` may say: a preset's name, or a TOML file with the keys of `Machine` over a preset.
+
+preset = "hls4ml"
+bits = 8
+
+[latencies]
+"/head/conv" = 8
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+from pathlib import Path
+from typing import Union
+
+from tse_onnx.errors import UsageError
+from tse_onnx.files.toml import need_keys, parse_toml, read_toml
+from tse_onnx.passes.reasons import quoted
+from tse_onnx.streaming.network.machine import PER_READER, PIXEL, ROW, SHARED, Machine
+
+IDEAL = "ideal"
+MACHINES = {
+    IDEAL: Machine(),
+    # A stream of pixels for each reader; its resize reads a row before it writes one.
+    "hls4ml": Machine(PIXEL, PER_READER, resize=ROW),
+    # The same, with FIFOs of the vendor's generator, which have powers of two.
+    "finn": Machine(PIXEL, PER_READER, power_of_two=True),
+    # Groups of layers one after the other on one engine, their rows in one memory.
+    "cascade": Machine(ROW, SHARED, replay=SHARED),
+}
+"""What `--machine` knows by name. docs/dataflow.md says what each stands for."""
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(Machine))
+
+# What the library takes: a preset's name, a file, or the thing itself.
+MachineLike = Union[str, "os.PathLike[str]", Machine]
+
+
+def machine_of(value: MachineLike | None) -> Machine:
+    """The machine that a preset's name or a file means; the ideal one, where nothing is said. Raises `UsageError` where
+    there is none."""
+    if value is None or isinstance(value, Machine):
+        return value or MACHINES[IDEAL]
+    if isinstance(value, str) and value in MACHINES:
+        return MACHINES[value]
+    path = Path(value)
+    if path.suffix.lower() != ".toml":
+        near = difflib.get_close_matches(str(value), MACHINES, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(f"a machine is {', '.join(MACHINES)}, or a .toml file, not {quoted(str(value))}{hint}")
+    return parse_machine(read_toml(path, "machine"), str(path))
+
+
+def parse_machine(text: str, title: str = "the machine") -> Machine:
+    """The machine in the text of a TOML file, which messages call `title`. Raises `UsageError`."""
+    stated = parse_toml(text, title)
+    need_keys(stated, ("preset", *_FIELDS), title)
+    base = stated.pop("preset", IDEAL)
+    if not isinstance(base, str) or base not in MACHINES:
+        raise UsageError(f"{title}: preset is {', '.join(MACHINES)}, not {base!r}")
+    try:
+        return dataclasses.replace(MACHINES[base], **stated)
+    except UsageError as error:
+        raise UsageError(f"{title}: {error}") from None
