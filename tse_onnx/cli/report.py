@@ -9,7 +9,7 @@ import click
 
 from tse_onnx.cli.display import Display, display_options
 from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, model_argument
-from tse_onnx.cli.streaming_options import NETWORK_FILES, machine_options
+from tse_onnx.cli.streaming_options import NETWORK_FILES, axes_options, machine_options, require_plot
 from tse_onnx.cli.tiling import tiling_options
 from tse_onnx.errors import ModelError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tse_onnx.decision.analysis import InputShapes
     from tse_onnx.decision.plan import Plan
     from tse_onnx.decision.selection import Selection
+    from tse_onnx.report.stream_plot import Axes
     from tse_onnx.streaming.network.machine import Machine
 
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     help="Add what the whole network holds while rows stream through it.",
 )  # fmt: skip
 @machine_options
+@axes_options
 @display_options(**NETWORK_FILES)
 def report(
     model: Path,
@@ -39,6 +41,7 @@ def report(
     kinds: frozenset[str],
     dataflow: bool,
     machine: Machine,
+    axes: Axes | None,
     display: Display,
 ) -> None:
     """Show what the squeeze-and-excite blocks of MODEL buffer, and what they would with tiles; then what the whole
@@ -54,6 +57,7 @@ def report(
       tse-onnx report model.onnx --bits 8 --csv tensors.csv --plot occupancy.svg
       tse-onnx report model.onnx --no-dataflow --format json | jq .totals
     """
+    require_plot(axes, display)
     from tse_onnx.conversion.convert import draft
     from tse_onnx.files.source import open_model
     from tse_onnx.report.convert import ReportView
@@ -82,6 +86,6 @@ def report(
             if display.csv or display.plot:
                 raise
             trouble = str(error)
-    view = ReportView(made, "No model was written: this is what a conversion would do.", comparison, trouble)
+    view = ReportView(made, "No model was written: this is what a conversion would do.", comparison, trouble, axes)
     display.write(view)
     display.show(view)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +21,18 @@ from tse_onnx.cli.options import (
     seed_option,
     time_limit_option,
 )
-from tse_onnx.cli.streaming_options import NETWORK_FILES, machine_options, tolerance_option
+from tse_onnx.cli.streaming_options import (
+    NETWORK_FILES,
+    axes_options,
+    machine_options,
+    require_plot,
+    tolerance_option,
+)
 
 if TYPE_CHECKING:
     from tse_onnx.decision.analysis import InputShapes
+    from tse_onnx.passes.blocks.block import Block
+    from tse_onnx.report.stream_plot import Axes
     from tse_onnx.streaming.execute.certificate import Progress
     from tse_onnx.streaming.network.machine import Machine
 
@@ -67,6 +75,7 @@ _run_options = group(_RUN, lambda **run: {"run": run})
     help="Print the least depth of every FIFO as JSON instead, and run nothing: for hls4ml's io_stream, by names of "
     "its layers, or as a list of the machine's edges.",
 )  # fmt: skip
+@axes_options
 @display_options(**NETWORK_FILES)
 def stream(
     model: Path,
@@ -75,6 +84,7 @@ def stream(
     machine: Machine,
     top: int,
     export: str | None,
+    axes: Axes | None,
     display: Display,
 ) -> None:
     """Show what every tensor of MODEL holds while its input streams in row by row, and prove it by running it so.
@@ -94,17 +104,26 @@ def stream(
       tse-onnx stream model.onnx --export hls4ml > depths.json
       tse-onnx stream model.onnx --no-run --format json | jq .dataflow.totals
     """
+    require_plot(axes, display)
     if export is not None:
         from tse_onnx.streaming.handover import handed_over
 
         click.echo(json.dumps(handed_over(given_model(model), export, input_shapes, machine), indent=2))
         return
+    from tse_onnx.files.source import open_model
     from tse_onnx.report.stream import StreamView
     from tse_onnx.streaming.stream import stream as streamed
 
+    source = open_model(given_model(model))
     with _stages() as progress:
-        found = streamed(given_model(model), input_shapes=input_shapes, machine=machine, progress=progress, **run)
-    view = StreamView(found, top)
+        found = streamed(source, input_shapes=input_shapes, machine=machine, progress=progress, **run)
+    blocks: Sequence[Block] = ()
+    if display.plot is not None:
+        from tse_onnx.decision.analysis import analyse
+        from tse_onnx.passes.blocks.block import KINDS
+
+        blocks = analyse(source, input_shapes, KINDS).blocks
+    view = StreamView(found, top, axes, blocks)
     display.write(view)
     display.show(view)
     if found.certificate is not None:

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tse_onnx.cli import values
 from tse_onnx.cli.groups import group
 
 if TYPE_CHECKING:
+    from tse_onnx.cli.display import Display
+    from tse_onnx.report.stream_plot import Axes
     from tse_onnx.streaming.network.machine import Machine
 
 _OPTIONS = (
@@ -55,6 +58,17 @@ NETWORK_FILES = {
 }
 """The files that the rows of a network can be written into, with their help."""
 
+_AXES = (
+    click.option(
+        "--plot-limit", callback=values.size, metavar="SIZE",
+        help="Bytes at the upper end of the picture, as 16MiB, for pictures that are compared.",
+    ),
+    click.option(
+        "--plot-images", type=click.IntRange(1, 10_000), metavar="N",
+        help="Images that the picture goes over; as many as it takes until all is full otherwise.",
+    ),
+)  # fmt: skip
+
 tolerance_option = click.option(
     "--tolerance", type=click.FloatRange(min=0), metavar="X",
     help="Largest difference of a tensor of the run from onnxruntime's, relative to its largest value. By default "
@@ -87,3 +101,21 @@ def _machine(base: str, latency: Iterable[str], **said: Any) -> Mapping[str, Mac
 
 machine_options = group(_OPTIONS, _machine)
 """Give a command the options of a machine; it receives them as a `Machine`."""
+
+
+def _axes(plot_limit: int | None, plot_images: int | None) -> Mapping[str, Axes | None]:
+    if plot_limit is None and plot_images is None:
+        return {"axes": None}
+    from tse_onnx.report.stream_plot import Axes
+
+    return {"axes": Axes(plot_limit, plot_images)}
+
+
+axes_options = group(_AXES, _axes)
+"""Give a command the options of a picture's axes; it receives them as `Axes`, None where none is given."""
+
+
+def require_plot(axes: Axes | None, display: Display) -> None:
+    """Refuse axes where nothing is drawn."""
+    if axes is not None and display.plot is None:
+        raise click.UsageError(f"{'--plot-images' if axes.limit is None else '--plot-limit'} goes with --plot")

@@ -18,8 +18,8 @@ from tse_onnx.report.view import View
 if TYPE_CHECKING:
     from tse_onnx.conversion.convert import ConvertResult
     from tse_onnx.decision.explanation import Story
-    from tse_onnx.decision.plan import Plan
     from tse_onnx.report.page import Page
+    from tse_onnx.report.stream_plot import Axes
     from tse_onnx.streaming.compare import Comparison
     from tse_onnx.verification.result import Verification
 
@@ -60,12 +60,13 @@ class ExplainView(View):
 @dataclass(frozen=True)
 class ReportView(View):
     """A conversion, made or planned: `outcome` says which. With `comparison` what the whole network holds, or the
-    `trouble` that there was with it."""
+    `trouble` that there was with it; its picture has these `axes`."""
 
     report: Report
     outcome: str
     comparison: Comparison | None = None
     trouble: str = ""
+    axes: Axes | None = None
 
     def json(self) -> dict[str, Any]:
         from tse_onnx.conversion.schema import report_json
@@ -79,12 +80,19 @@ class ReportView(View):
         return stream_csv(before=self.comparison.before, after=self.comparison.after)
 
     def draw(self, path: Path) -> None:
-        from tse_onnx.report.stream_plot import draw
+        from tse_onnx.report.stream import TOKENS
+        from tse_onnx.report.stream_plot import Panel, draw
+        from tse_onnx.report.title import choices_of, planned, title
 
         assert self.comparison is not None
-        before, after = self.comparison.timelines()
-        title = Path(self.report.model).stem
-        draw(path, [(f"{title}: squeeze-and-excite", before), ("with " + _planned(self.report.plan), after)])
+        before, after = self.comparison.timelines(None if self.axes is None else self.axes.images)
+        as_it_is = title(choices_of(figures.decision.block for figures in self.report.buffering.blocks))
+        token = TOKENS[self.comparison.axis]
+        panels = (
+            Panel(as_it_is, self.comparison.before, before, token),
+            Panel(title(planned(self.report)), self.comparison.after, after, token),
+        )
+        draw(path, Path(self.report.model).stem, panels, self.axes)
 
     def print(self, page: Page) -> None:
         _print_report(page, self.report)
@@ -202,12 +210,6 @@ def outcome(result: ConvertResult, where: str) -> str:
     checked = "" if result.verification is not None else " without verification"
     blocks = _count(totals.converted, "block")
     return f"Converted {blocks}, buffer down by {100 * totals.reduction:.1f} %; written{checked} to {where}."
-
-
-def _planned(plan: Plan) -> str:
-    if any(choice != plan.default for choice in plan.choices.values()) or plan.default is None:
-        return "tiles as planned"
-    return str(plan.default)
 
 
 def _say_refused(page: Page, name: str, reason: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tse_onnx.errors import UsageError
 from tse_onnx.files.write import write_bytes
@@ -24,13 +24,14 @@ def plot_kind(path: Path) -> str:
     return kind
 
 
-def blank(path: Path, width: float, height: float) -> Figure:
-    """A figure of so many inches for a file, which needs no screen. Raises what `plot_kind` raises."""
+def blank(path: Path, width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
+    """A figure of so many inches for a file, which needs no screen; without a `layout` its parts stay where they are
+    put. Raises what `plot_kind` raises."""
     plot_kind(path)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 

@@ -14,26 +14,32 @@ from tse_onnx.streaming.depths.result import BOUND, GATE, LINE, SKIP, STREAM, Bu
 from tse_onnx.streaming.network.machine import PIXEL, SHARED
 
 if TYPE_CHECKING:
+    from tse_onnx.passes.blocks.block import Block
     from tse_onnx.report.page import Page
+    from tse_onnx.report.stream_plot import Axes
     from tse_onnx.streaming.compare import Comparison
     from tse_onnx.streaming.execute.certificate import Certificate
     from tse_onnx.streaming.stream import Session
 
-_KIND_NAMES = {
+KIND_NAMES = {
     GATE: "held for a gate",
     SKIP: "skip connections",
     LINE: "line buffers",
     STREAM: "rows on their way",
 }
+TOKENS = ("row", "column")  # what a network streams by, by the spatial axis that it streams along
 _UNITS = ("B", "KiB", "MiB")
 
 
 @dataclass(frozen=True)
 class StreamView(View):
-    """What a network holds, and what proves it; people see the `top` tensors that hold most, 0 for all."""
+    """What a network holds, and what proves it; people see the `top` tensors that hold most, 0 for all. A picture has
+    these `axes`, and says what the `blocks` are."""
 
     found: Session
     top: int = 0
+    axes: Axes | None = None
+    blocks: Sequence[Block] = ()
 
     def json(self) -> dict[str, Any]:
         from tse_onnx.streaming.schema import stream_json
@@ -46,9 +52,12 @@ class StreamView(View):
         return stream_csv(network=self.found.dataflow)
 
     def draw(self, path: Path) -> None:
-        from tse_onnx.report.stream_plot import draw
+        from tse_onnx.report.stream_plot import Panel, draw
+        from tse_onnx.report.title import choices_of, title
 
-        draw(path, [(self.found.dataflow.model, self.found.timeline())])
+        images = None if self.axes is None else self.axes.images
+        panel = Panel(title(choices_of(self.blocks)), self.found.dataflow, self.found.timeline(images))
+        draw(path, Path(self.found.dataflow.model).stem, [panel], self.axes)
 
     def print(self, page: Page) -> None:
         _print_dataflow(page, self.found.dataflow, self.top)
@@ -86,10 +95,10 @@ def _print_dataflow(page: Page, found: Dataflow, top: int) -> None:
 
 def print_change(page: Page, comparison: Comparison) -> None:
     """The whole network before and after a conversion, the paper's figure first."""
-    before, after, token = comparison.before, comparison.after, ("row", "column")[comparison.axis]
+    before, after, token = comparison.before, comparison.after, TOKENS[comparison.axis]
     rows = [(_change("paper's figure: scale buffers", before.totals["gate"], after.totals["gate"]), "bold")]
     rows += [
-        (_change(name, before.kinds[kind]["min"], after.kinds[kind]["min"]), "") for kind, name in _KIND_NAMES.items()
+        (_change(name, before.kinds[kind]["min"], after.kinds[kind]["min"]), "") for kind, name in KIND_NAMES.items()
     ]
     rows.append((_change("accumulators", before.accumulators, after.accumulators), ""))
     rows.append((_change("whole network", total(before), total(after)), "bold"))
@@ -160,7 +169,7 @@ def size(count: float) -> str:
 
 def _sums_table(found: Dataflow) -> Table:
     rows = [(_sums_row("paper's figure: scale buffers", [found.totals["gate"]] * 1), "")]
-    for kind, name in _KIND_NAMES.items():
+    for kind, name in KIND_NAMES.items():
         rows.append((_sums_row(name, [found.kinds[kind][figure] for figure in ("asap", "min", "no_stall")]), ""))
     rows.append((_sums_row("accumulators", [found.accumulators] * 3), ""))
     rows.append((_sums_row("total without accumulators", [found.totals[each] for each in ("asap", "min", "no_stall")]),

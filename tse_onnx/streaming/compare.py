@@ -28,8 +28,10 @@ class Comparison:
     networks: tuple[Network, Network] = field(repr=False)
     axis: int = 0
 
-    def timelines(self) -> tuple[Occupancy, Occupancy]:
-        """What both hold against time, over as many images as the slower of them needs to settle."""
+    def timelines(self, images: int | None = None) -> tuple[Occupancy, Occupancy]:
+        """What both hold against time, over so many images, or as many as the slower of them needs to settle."""
+        if images is not None:
+            return occupancy(self.networks[0], self.before, images), occupancy(self.networks[1], self.after, images)
         made = [
             occupancy(network, each) for network, each in zip(self.networks, (self.before, self.after), strict=True)
         ]
