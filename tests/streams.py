@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto, numpy_helper, parser
 
+from tse_onnx.streaming.depths.building import pipeline_of
 from tse_onnx.streaming.depths.least import Least, least
-from tse_onnx.streaming.depths.pipeline import Pipeline, pipeline_of
+from tse_onnx.streaming.depths.pipeline import Pipeline
 from tse_onnx.streaming.depths.simulate import Run, simulate
 from tse_onnx.streaming.network.machine import Machine
 from tse_onnx.streaming.network.network import Network

@@ -34,6 +34,10 @@ _OPTIONS = (
         help="Where a recomputed block makes its map twice: the same stages and buffers are used again, or the copy "
         "has its own.",
     ),
+    click.option(
+        "--fusion/--no-fusion", default=None,
+        help="A layer and the elementwise operators behind it are one stage, or one for each node.",
+    ),
     click.option("--power-of-two/--no-power-of-two", default=None, help="Round depths up to powers of two, or not."),
     click.option(
         "--bits", type=click.IntRange(1, 1024), metavar="N", help="Bits of an element; the tensor's own type otherwise."

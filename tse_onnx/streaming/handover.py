@@ -12,9 +12,10 @@ from tse_onnx.decision.analysis import InputShapes, bind
 from tse_onnx.errors import ModelError
 from tse_onnx.files.source import ModelLike, open_model
 from tse_onnx.passes.reasons import label, quoted
+from tse_onnx.streaming.depths.building import pipeline_of
 from tse_onnx.streaming.depths.least import least
 from tse_onnx.streaming.depths.model import measured
-from tse_onnx.streaming.depths.pipeline import Link, Pipeline, pipeline_of
+from tse_onnx.streaming.depths.pipeline import Link, Pipeline
 from tse_onnx.streaming.depths.result import Dataflow
 from tse_onnx.streaming.depths.simulate import simulate
 from tse_onnx.streaming.network.machines import MACHINES, MachineLike, machine_of

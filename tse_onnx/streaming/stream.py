@@ -73,6 +73,8 @@ def stream(
     machine = machine_of(machine)
     if execute and machine.grain != ROW:
         raise UsageError("the run stores rows, not pixels: add --no-run")
+    if execute and machine.fusion:
+        raise UsageError("the run has a stage for every node: add --no-run, or --no-fusion")
     source = open_model(model)
     if execute:
         check_locations(source.model, source.folder)

@@ -9,9 +9,10 @@ from onnx import TensorProto
 
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.graph.types import bits_of
+from tse_onnx.streaming.depths.building import pipeline_of
 from tse_onnx.streaming.depths.gates import Gate, gates_of
 from tse_onnx.streaming.depths.least import Least, least
-from tse_onnx.streaming.depths.pipeline import Pipeline, pipeline_of
+from tse_onnx.streaming.depths.pipeline import Pipeline
 from tse_onnx.streaming.depths.result import (
     BOUND,
     FIGURES,
@@ -107,7 +108,7 @@ def _buffer(
 ) -> Buffer:
     tensor = network.tensors[pipeline.stores[store].tensor]
     node = pipeline.stores[store].reader
-    reading = [network.stages[pipeline.stages[stage]] for stage in pipeline.readers[tensor.name]]
+    reading = [each for stage in pipeline.readers[tensor.name] for each in _reading(network, pipeline, stage, tensor)]
     readers = tuple(dict.fromkeys(stage.label for stage in reading))
     reader = next((stage.label for stage in reading if stage.position == node), None)
     maker = network.producer.get(tensor.name)
@@ -189,6 +190,12 @@ def _stages(network: Network, pipeline: Pipeline, fills: Sequence[int]) -> tuple
     )
 
 
+def _reading(network: Network, pipeline: Pipeline, stage: int, tensor: Tensor) -> list[Stage]:
+    """The stages that are one with a reader of a tensor and read it; the last, where that reads a copy of it."""
+    members = [network.stages[each] for each in pipeline.members[stage]]
+    return [each for each in members if tensor.name in each.inputs] or members[-1:]
+
+
 def _built(network: Network, pipeline: Pipeline) -> list[Stage]:
     """The stages of a network that its pipeline has."""
     return [network.stages[stage] for stage in pipeline.stages]
@@ -205,7 +212,8 @@ def _accumulators(network: Network, machine: Machine, pipeline: Pipeline) -> Sum
 
 def _weights(network: Network, machine: Machine, pipeline: Pipeline) -> Sums:
     """The constants that each node reads. Those that say a shape or a place are none."""
-    nodes = {stage.position: stage.node for stage in _built(network, pipeline)}
+    built = (network.stages[stage] for members in pipeline.members for stage in members)
+    nodes = {stage.position: stage.node for stage in built}
     read = [
         network.constants.kind(name)
         for node in nodes.values()

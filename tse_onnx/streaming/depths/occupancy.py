@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tse_onnx.streaming.depths.pipeline import pipeline_of
+from tse_onnx.streaming.depths.building import pipeline_of
 from tse_onnx.streaming.depths.result import KINDS, Dataflow
 from tse_onnx.streaming.depths.schedule import occupancy as intervals_of
 from tse_onnx.streaming.network.network import Network

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tse_onnx.streaming.depths.building import pipeline_of
 from tse_onnx.streaming.depths.least import segments
 from tse_onnx.streaming.depths.model import held_for
-from tse_onnx.streaming.depths.pipeline import pipeline_of
 from tse_onnx.streaming.depths.result import Dataflow, Payoff, Sums
 from tse_onnx.streaming.network.network import Network, Stage
 from tse_onnx.streaming.network.replay import Replay, replays_of
@@ -19,7 +19,8 @@ def weighed(network: Network, dataflow: Dataflow) -> Dataflow:
         return dataflow
     pipeline = pipeline_of(network, dataflow.machine)
     piece_of = {stage: number for number, stages in enumerate(segments(pipeline)) for stage in stages}
-    made = {network.stages[stage].output: piece_of[number] for number, stage in enumerate(pipeline.stages)}
+    made = {network.stages[stage].output: piece_of[number]
+            for number, members in enumerate(pipeline.members) for stage in members}  # fmt: skip
     total = dataflow.totals["min"]
     payoffs = []
     for replay in replays:

@@ -14,8 +14,8 @@ from tse_onnx.data.feed import Feed
 from tse_onnx.errors import CheckFailed, ModelError
 from tse_onnx.passes.reasons import first_line, quoted
 from tse_onnx.runtime.deadline import Deadline
+from tse_onnx.streaming.depths.building import pipeline_of
 from tse_onnx.streaming.depths.least import least
-from tse_onnx.streaming.depths.pipeline import pipeline_of
 from tse_onnx.streaming.depths.simulate import simulate
 from tse_onnx.streaming.execute.equality import Comparison, Equality, portions, tolerance_of
 from tse_onnx.streaming.execute.kernels.kernel import Absorber, Kernel, Site
@@ -120,6 +120,8 @@ def certify(
     tolerance = tolerance_of(network) if tolerance is None else tolerance
     if machine.grain != ROW:
         raise ModelError("the executor stores rows: certify without the pixel raster")
+    if machine.fusion:
+        raise ModelError("the executor has a stage for every node: certify without fusion")
 
     told = -math.inf
 

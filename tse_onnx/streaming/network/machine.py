@@ -24,6 +24,8 @@ class Machine:
       the same ones again (`shared`).
     * `resize`: with the grain `pixel`, a resize starts a row when the pixels that it needs are there (`pixel`), or when
       all of its input's rows that it needs are (`row`).
+    * `fusion`: a layer and the elementwise operators behind it, normalisation and activation, are one stage, which
+      keeps no row between them.
     * `power_of_two`: depths are rounded up to powers of two.
     * `bits`: bits of an element; None takes the tensor's own type.
     * `back_to_back`: images follow each other without a gap, so that a tensor may hold rows of two of them. It is the
@@ -41,12 +43,13 @@ class Machine:
     latencies: Mapping[str, float] = field(default_factory=dict)
     replay: str = SEPARATE
     resize: str = PIXEL
+    fusion: bool = False
 
     def __post_init__(self) -> None:
         for name, known in _CHOICES.items():
             if (value := getattr(self, name)) not in known:
                 raise UsageError(f"{name} is {' or '.join(known)}, not {_shown(value)}")
-        for name in ("power_of_two", "back_to_back"):
+        for name in ("power_of_two", "back_to_back", "fusion"):
             if not isinstance(value := getattr(self, name), bool):
                 raise UsageError(f"{name} is true or false, not {_shown(value)}")
         if self.bits is not None and not (type(self.bits) is int and 1 <= self.bits <= _MOST_BITS):

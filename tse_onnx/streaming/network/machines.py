@@ -28,7 +28,7 @@ MACHINES = {
     # The same, with FIFOs of the vendor's generator, which have powers of two.
     "finn": Machine(PIXEL, PER_READER, power_of_two=True),
     # Groups of layers one after the other on one engine, their rows in one memory.
-    "cascade": Machine(ROW, SHARED, replay=SHARED),
+    "cascade": Machine(ROW, SHARED, replay=SHARED, fusion=True),
 }
 """What `--machine` knows by name. docs/dataflow.md says what each stands for."""
 

@@ -1,0 +1,77 @@
+"""Stages that are one in hardware: a layer with the elementwise operators behind it, which keep no row of their own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tse_onnx.passes.graph.operators import operator
+from tse_onnx.streaming.depths.pipeline import Link, Pipeline
+from tse_onnx.streaming.network.needs.rowwise import ONE_OPERAND, QUANTISERS, SPREAD_OPERANDS
+from tse_onnx.streaming.network.network import Network, Stage
+
+_FOLLOWERS = frozenset({*ONE_OPERAND, *SPREAD_OPERANDS, *QUANTISERS, "BatchNormalization"})
+
+
+def fused(network: Network, pipeline: Pipeline) -> Pipeline:
+    """The pipeline with each layer and what follows it as one stage, which is the last of them.
+
+    A tensor is made and used in one step where everything that reads it is an elementwise operator of the same stage
+    and takes token i for token i. A stage has one layer that is not elementwise at most, and nothing that absorbs or
+    accumulates rows.
+    """
+    end = list(range(len(pipeline.reads)))  # the last stage of the one that each belongs to
+    layers = [0 if _follows(network, pipeline, stage) else 1 for stage in end]
+    inside: set[int] = set()  # stores that are none any more
+    for stage in reversed(range(len(end))):
+        links = [(reader, link) for store in pipeline.writes[stage] for reader, link in pipeline.links[store]]
+        ends = {end[reader] for reader, _ in links}
+        if len(ends) != 1 or pipeline.absorbs[stage] or _network_stage(network, pipeline, stage).accumulates:
+            continue
+        (last,) = ends
+        if network.tensors[pipeline.stores[pipeline.writes[stage][0]].tensor].leaves:
+            continue
+        follow = all(_follows(network, pipeline, reader) and _same(link) for reader, link in links)
+        if follow and layers[last] + layers[stage] <= 1:
+            end[stage] = last
+            layers[last] += layers[stage]
+            inside.update(pipeline.writes[stage])
+    return _joined(pipeline, end, inside)
+
+
+def _network_stage(network: Network, pipeline: Pipeline, stage: int) -> Stage:
+    return network.stages[pipeline.stages[stage]]
+
+
+def _follows(network: Network, pipeline: Pipeline, stage: int) -> bool:
+    return operator(_network_stage(network, pipeline, stage).node) in _FOLLOWERS and not pipeline.absorbs[stage]
+
+
+def _same(link: Link) -> bool:
+    """Whether token i is needed for token i alone."""
+    tokens = tuple(range(link.need.size))
+    return link.need.ready == tokens and link.need.last_use == tokens
+
+
+def _joined(pipeline: Pipeline, end: list[int], inside: set[int]) -> Pipeline:
+    number = {store: new for new, store in enumerate(
+        store for store in range(len(pipeline.stores)) if store not in inside)}  # fmt: skip
+    members: dict[int, list[int]] = {}
+    for stage, last in enumerate(end):
+        members.setdefault(last, []).append(stage)
+    lasts = sorted(members)
+    return replace(
+        pipeline,
+        stores=tuple(pipeline.stores[store] for store in number),
+        reads=tuple(
+            tuple((number[store], link) for stage in members[last] for store, link in pipeline.reads[stage]
+                  if store in number)
+            for last in lasts
+        ),
+        writes=tuple(tuple(number[store] for store in pipeline.writes[last]) for last in lasts),
+        count=tuple(pipeline.count[last] for last in lasts),
+        absorbs=tuple(pipeline.absorbs[last] for last in lasts),
+        sources=tuple((tuple(number[store] for store in group), count) for group, count in pipeline.sources),
+        stages=tuple(pipeline.stages[last] for last in lasts),
+        depth=tuple(pipeline.depth[last] for last in lasts),
+        members=tuple(tuple(pipeline.stages[stage] for stage in members[last]) for last in lasts),
+    )  # fmt: skip
