@@ -111,6 +111,7 @@ def check(figure, held):
                 assert right <= len(low)
                 assert all(low[tick] <= bottom and top <= high[tick] for tick in ticks), kind
                 assert not left <= each.latency <= right
+                assert axis is figure.axes[0] or not bottom < held[0].peak / scale < top
             elif name in beside:
                 assert isinstance(beside[name], Annotation)
                 where, height = beside[name].xy
@@ -149,7 +150,8 @@ def test_labels_of_random_bands(dataflow, figures, tmp_path, seed):
 
 
 @pytest.mark.parametrize("words", [
-    ("--rows", "7"), ("--rows", "3", "--squeeze", "running"), ("--squeeze", "recompute"), ("--squeeze", "previous"),
+    ("--rows", "7"), ("--rows", "7", "--axis", "1"), ("--rows", "3", "--squeeze", "running"),
+    ("--squeeze", "recompute"), ("--squeeze", "previous"),
 ])  # fmt: skip
 def test_labels_of_a_network(digits, figures, tmp_path, monkeypatch, words):
     seen = []
@@ -159,6 +161,9 @@ def test_labels_of_a_network(digits, figures, tmp_path, monkeypatch, words):
     )
     command("report", digits, *words, "--plot", tmp_path / "a.png")
     check(figures[0], [panel.held for panel in seen])
+    token = "columns" if "--axis" in words else "rows"
+    assert f"first image out after 158 {token}" in " ".join(heads(figures[0]))
+    assert f"input {token} that have come" in figures[0].axes[0].get_xlabel()
 
 
 def test_no_peak_of_a_tall_network_is_lost(dataflow, figures, tmp_path):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tse_onnx.cli import values
 from tse_onnx.cli.data_options import data_options
 from tse_onnx.cli.display import Display, display_options
+from tse_onnx.cli.groups import group
 from tse_onnx.cli.interruption import keeping
 from tse_onnx.cli.model_output import model_at
 from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, model_argument, threads_option
@@ -22,6 +24,52 @@ if TYPE_CHECKING:
     from tse_onnx.decision.analysis import InputShapes
 
 
+_TRAINING = (
+    click.option(
+        "--epochs", type=click.IntRange(1, 10_000), default=3, show_default=True, metavar="N",
+        help="How often the views are gone through; fewer, where samples set aside say that it is enough.",
+    ),
+    click.option(
+        "--views", type=click.IntRange(1, 10**9), default=1000, show_default=True, metavar="N",
+        help="Views of the samples in an epoch: crops and mixtures, none of which comes twice.",
+    ),
+    click.option(
+        "--step", type=click.IntRange(1, 10**6), default=32, show_default=True, metavar="N", help="Views in one step."
+    ),
+    click.option(
+        "--rate", type=click.FloatRange(0, 1, min_open=True), default=0.02, show_default=True, metavar="X",
+        help="How far a number moves in a step at first, as a part of the size of its tensor.",
+    ),
+    click.option(
+        "--train", type=click.Choice(["excite"]), metavar="excite",
+        help="Train the weights of the excites as well; --model-output then has the model that the plan is for.",
+    ),
+    click.option(
+        "--model-output", type=OutputPath(), metavar="FILE",
+        help="Where the model with the trained weights goes, with --train excite.",
+    ),
+    click.option(
+        "--held-out", callback=values.part, default="50%", show_default=True, metavar="PART",
+        help="Part of the samples that is not trained on: with the same seed, what tune does not choose by.",
+    ),
+    click.option(
+        "--stop", callback=values.part, default="30%", show_default=True, metavar="PART",
+        help="Part of these that says when to stop; both plans are judged by the others.",
+    ),
+)  # fmt: skip
+
+
+def _training(train: str | None, model_output: Path | None, **said: Any) -> Mapping[str, Any]:
+    if (train is None) != (model_output is None):
+        raise click.UsageError("--train excite and --model-output go together: the trained weights go there")
+    return {"training": said | {"train": () if train is None else (train,)}, "model_output": model_output}
+
+
+_training_options = group(_TRAINING, _training)
+"""How numbers are trained: a command receives what `tse_onnx.distillation.distil.distil` takes, and where the model
+with trained weights goes, None where there is none."""
+
+
 @click.command()
 @model_argument
 @click.option(
@@ -30,37 +78,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @data_options
 @plan_output_option
-@click.option(
-    "--epochs", type=click.IntRange(1, 10_000), default=3, show_default=True, metavar="N",
-    help="How often the views are gone through; fewer, where samples set aside say that it is enough.",
-)  # fmt: skip
-@click.option(
-    "--views", type=click.IntRange(1, 10**9), default=1000, show_default=True, metavar="N",
-    help="Views of the samples in an epoch: crops and mixtures, none of which comes twice.",
-)  # fmt: skip
-@click.option(
-    "--step", type=click.IntRange(1, 10**6), default=32, show_default=True, metavar="N", help="Views in one step."
-)
-@click.option(
-    "--rate", type=click.FloatRange(0, 1, min_open=True), default=0.02, show_default=True, metavar="X",
-    help="How far a number moves in a step at first, as a part of the size of its tensor.",
-)  # fmt: skip
-@click.option(
-    "--train", type=click.Choice(["excite"]), metavar="excite",
-    help="Train the weights of the excites as well; --model-output then has the model that the plan is for.",
-)  # fmt: skip
-@click.option(
-    "--model-output", type=OutputPath(), metavar="FILE",
-    help="Where the model with the trained weights goes, with --train excite.",
-)  # fmt: skip
-@click.option(
-    "--held-out", callback=values.part, default="50%", show_default=True, metavar="PART",
-    help="Part of the samples that is not trained on: with the same seed, what tune does not choose by.",
-)  # fmt: skip
-@click.option(
-    "--stop", callback=values.part, default="30%", show_default=True, metavar="PART",
-    help="Part of these that says when to stop; both plans are judged by the others.",
-)  # fmt: skip
+@_training_options
 @click.option(
     "--checkpoint", type=click.Path(path_type=Path), metavar="FILE",
     help="Where the training is kept after each epoch, so that an interrupted run goes on there.  "
@@ -76,14 +94,8 @@ def distil(
     plan_path: Path,
     data: Data,
     output: Path | None,
-    epochs: int,
-    views: int,
-    step: int,
-    rate: float,
-    train: str | None,
+    training: Mapping[str, Any],
     model_output: Path | None,
-    held_out: float,
-    stop: float,
     checkpoint: Path | None,
     no_checkpoint: bool,
     input_shapes: InputShapes,
@@ -109,8 +121,6 @@ def distil(
     """
     if checkpoint is not None and no_checkpoint:
         raise click.UsageError("--checkpoint and --no-checkpoint exclude each other")
-    if (train is None) != (model_output is None):
-        raise click.UsageError("--train excite and --model-output go together: the trained weights go there")
     if model_output is not None and model_output == output:
         raise click.UsageError("--model-output and --output name the same file: one is a model, the other a plan")
     if checkpoint is None and output is not None and not is_stdout(output) and not no_checkpoint:
@@ -124,9 +134,8 @@ def distil(
     with model_at(model_output, source) as put_model:
         with keeping(lambda: _epochs_in(checkpoint)), stages_bar() as progress:
             found = run(
-                source, data, plan, epochs=epochs, views=views, step=step, rate=rate,
-                train=() if train is None else (train,), held_out=held_out, stop=stop, input_shapes=input_shapes,
-                kinds=kinds, threads=threads, checkpoint=checkpoint, progress=progress,
+                source, data, plan, input_shapes=input_shapes, kinds=kinds, threads=threads, checkpoint=checkpoint,
+                progress=progress, **training,
             )  # fmt: skip
         from tse_onnx.report.distil import DistilView
 
