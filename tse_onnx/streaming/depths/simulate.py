@@ -73,7 +73,7 @@ def simulate(pipeline: Pipeline, capacities: Sequence[int] | None = None, *, rec
             for store, link in reads[stage]:
                 if came[store] <= link.need.ready[token]:
                     return False
-        return all(held[store] < limit[store] for store in writes[stage])
+        return capacities is None or all(held[store] < limit[store] for store in writes[stage])
 
     def wake(stage: int) -> None:
         if not queued[stage] and can(stage):

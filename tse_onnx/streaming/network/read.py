@@ -20,6 +20,7 @@ from tse_onnx.streaming.network.inputs import input_axes
 from tse_onnx.streaming.network.needs.axis import COLUMNS, ROWS, Axis
 from tse_onnx.streaming.network.needs.rows import Need, listed
 from tse_onnx.streaming.network.needs.table import NEEDS, flow_of
+from tse_onnx.streaming.network.needs.unfit import Unfit
 from tse_onnx.streaming.network.needs.view import Flow, Operand, View
 from tse_onnx.streaming.network.network import Network, Stage, Tensor
 
@@ -208,14 +209,17 @@ class _Builder:
         dims = self._dims.get(name)
         if dims is None:
             raise ModelError(f"the shape of {quoted(name)}, made by {maker}, is not known and cannot be inferred")
-        if 0 in dims:
-            raise ModelError(f"{quoted(name)}, made by {maker}, has no elements: its shape is {list(dims)}")
+        self._refuse_empty(name, maker)
         leaves = name in self._index.outputs
         self._tensors[name] = Tensor(name, dims, self._dtypes[name], rows, columns, source, leaves)
         self._rows += self._tensors[name].row_count
         self._columns += self._tensors[name].column_count
         if max(self._rows, self._columns) > self._most:
             self._too_many(name, f"{self._rows:,} rows" if self._rows > self._most else f"{self._columns:,} columns")
+
+    def _refuse_empty(self, name: str, maker: str) -> None:
+        if 0 in self._dims[name]:
+            raise ModelError(f"{quoted(name)}, made by {maker}, has no elements: its shape is {list(self._dims[name])}")
 
     def _too_many(self, name: str, what: str) -> NoReturn:
         raise ModelError(
@@ -238,6 +242,7 @@ class _Builder:
             read = output in self._index.outputs or self._index.uses(output)
             if not output or (slot and not read):
                 continue
+            self._refuse_empty(output, label(node))
             if len(self._dims[output]) > 2 and (longest := max(self._dims[output][1:])) > self._most:
                 self._too_many(output, f"an axis of {longest:,}")  # before its rows are listed
             rows, columns = (self._flow(node, slots, shapes, slot, direction) for direction in self._directions)
@@ -252,12 +257,12 @@ class _Builder:
             flow = flow_of(View(node, operands, shapes, slot, self._opset, self._constants.value), direction)
             for operand, need in zip(operands, flow.needs, strict=True):
                 if need is not None and max(need.ready, default=-1) >= need.size:
-                    raise IndexError("a row that is not there")
+                    raise Unfit("a row that is not there")
                 along = direction == self._directions[0]
                 if need is not None and operand is not None and along and need.size != operand.tokens:
-                    raise IndexError("rows of another number")
+                    raise Unfit("rows of another number")
             return flow
-        except (LookupError, ValueError, ArithmeticError) as error:
+        except Unfit as error:
             raise ModelError(f"{label(node)} does not fit the shapes of its tensors") from error
 
     def _operand(self, name: str, direction: int) -> Operand:

@@ -13,7 +13,8 @@ from tse_onnx.streaming.network.needs.rows import Need, listed, same, single, wi
 from tse_onnx.streaming.network.needs.rowwise import aligned, elementwise
 from tse_onnx.streaming.network.needs.rule import Rule, barrier, by_data, count_of, needs_of
 from tse_onnx.streaming.network.needs.taps import taps
-from tse_onnx.streaming.network.needs.view import Flow, View
+from tse_onnx.streaming.network.needs.unfit import Unfit, at
+from tse_onnx.streaming.network.needs.view import Flow, View, wrapped
 
 
 def _reshape(view: View, direction: int) -> Flow:
@@ -42,6 +43,8 @@ def _transpose(view: View, direction: int) -> Flow:
     order = list(view.integers("perm") or range(rank - 1, -1, -1))
     if lies is None:
         return elementwise(view, direction) if rank < 3 else barrier(view, direction, "")
+    if lies.axis not in order:
+        raise Unfit("perm is no order of the axes")
     return Flow(lies.moved(order.index(lies.axis)), needs_of(view, lambda _: same(lies.size)))
 
 
@@ -49,7 +52,9 @@ def _depth_to_space(view: View, direction: int) -> Flow:
     axis, block = spatial(view.dims, direction), view.integer("blocksize", 1)
     if axis is None:
         return barrier(view, direction, "it moves channels")
-    need = single(view.data.dims[axis.axis], (row // block for row in range(axis.size)))
+    if block < 1:
+        raise Unfit("blocksize is below 1")
+    need = single(view.data.size(axis.axis), (row // block for row in range(axis.size)))
     return Flow(axis, needs_of(view, lambda operand: operand.seen(axis.axis, need)))
 
 
@@ -57,7 +62,9 @@ def _space_to_depth(view: View, direction: int) -> Flow:
     axis, block = spatial(view.dims, direction), view.integer("blocksize", 1)
     if axis is None:
         return barrier(view, direction, "it moves channels")
-    need = window(view.data.dims[axis.axis], axis.size, block, block, 1, 0)
+    if block < 1:
+        raise Unfit("blocksize is below 1")
+    need = window(view.data.size(axis.axis), axis.size, block, block, 1, 0)
     return Flow(axis, needs_of(view, lambda operand: operand.seen(axis.axis, need)))
 
 
@@ -79,12 +86,12 @@ def _picked(view: View, direction: int, axis: int, rows: Callable[[int], list[in
         return barrier(view, direction, "it takes parts of merged rows")
     if not view.only_data_streams():
         return barrier(view, direction, "its indices are computed while the model runs")
-    need = data.seen(axis, single(data.dims[axis], rows(view.dims[axis])))
-    return Flow(Axis(axis, view.dims[axis]), needs_of(view, lambda _: need))
+    need = data.seen(axis, single(data.size(axis), rows(view.size(axis))))
+    return Flow(Axis(axis, view.size(axis)), needs_of(view, lambda _: need))
 
 
 def _concat(view: View, direction: int) -> Flow:
-    axis, lies = view.integer("axis", 1) % len(view.dims), _chosen(view, direction)
+    axis, lies = view.axis("axis", 1, len(view.dims)), _chosen(view, direction)
     if lies is None:
         return Flow(None, needs_of(view, lambda operand: operand.all(1)))
     if lies.axis != axis:
@@ -95,8 +102,8 @@ def _concat(view: View, direction: int) -> Flow:
     start, count = 0, view.dims[axis]
     for operand in view.operands:
         if operand is None:
-            raise LookupError("an input is left out")
-        size = operand.dims[axis]
+            raise Unfit("an input is left out")
+        size = operand.size(axis)
         inside = single(size, (row - start if start <= row < start + size else None for row in range(count)))
         needs.append(operand.seen(axis, inside) if operand.streams else None)
         start += size
@@ -104,8 +111,8 @@ def _concat(view: View, direction: int) -> Flow:
 
 
 def _split(view: View, direction: int) -> Flow:
-    axis = view.integer("axis", 0) % len(view.dims)
-    start = sum(dims[axis] for dims in view.outputs[: view.slot])
+    axis = view.axis("axis", 0, len(view.dims))
+    start = sum(at(dims, axis, "a shape") for dims in view.outputs[: view.slot])
     return _picked(view, direction, axis, lambda count: [start + row for row in range(count)])
 
 
@@ -118,9 +125,11 @@ def _slice(view: View, direction: int) -> Flow:
         return barrier(view, direction, "its bounds are computed while the model runs")
     if lies is None:
         return Flow(None, needs_of(view, lambda operand: operand.all(1)))
+    if not len(axes) == len(starts) == len(steps):
+        raise Unfit("starts, axes and steps are of different lengths")
     for axis, start, step in zip(axes, starts, steps, strict=True):
-        if axis % rank == lies.axis:
-            size = view.data.dims[lies.axis]
+        if wrapped(axis, rank) == lies.axis:
+            size = view.data.size(lies.axis)
             first = start + size if start < 0 else start
             first = min(max(first, 0), size - 1 if step < 0 else size)
             return _picked(view, direction, lies.axis, partial(_strided, first, step))
@@ -136,11 +145,11 @@ def _pad(view: View, direction: int) -> Flow:
     pads, axes = view.listed("pads", 1), view.listed("axes", 3) or tuple(range(rank))
     if pads is None or len(view.streaming) != 1:
         return barrier(view, direction, "its widths are computed while the model runs")
-    if lies is None or lies.axis not in {axis % rank for axis in axes}:
+    if lies is None or lies.axis not in {wrapped(axis, rank) for axis in axes}:
         return elementwise(view, direction)
-    before = pads[[axis % rank for axis in axes].index(lies.axis)]
-    size, mode = view.data.dims[lies.axis], view.text("mode", "constant")
-    if before == 0 and view.dims[lies.axis] == size:
+    before = at(pads, [axis % rank for axis in axes].index(lies.axis), "pads")
+    size, mode = view.data.size(lies.axis), view.text("mode", "constant")
+    if before == 0 and view.size(lies.axis) == size:
         return elementwise(view, direction)
     return _picked(view, direction, lies.axis, lambda n: [_padded(row - before, size, mode) for row in range(n)])
 
@@ -162,8 +171,8 @@ def _padded(row: int, size: int, mode: str) -> int | None:
 
 def _gather(view: View, direction: int) -> Flow:
     data, lies = view.data, view.data.axis
-    axis = view.integer("axis", 0) % len(data.dims)
-    indices = view.operands[1]
+    axis = view.axis("axis", 0, len(data.dims))
+    indices = view.operand(1)
     if indices is None or not view.only_data_streams():
         return barrier(view, direction, "its indices are computed while the model runs")
     if lies is None:
@@ -187,9 +196,9 @@ def _tile(view: View, direction: int) -> Flow:
     lies, repeats = view.data.axis, view.constant(1)
     if repeats is None:
         return barrier(view, direction, "its repeats are computed while the model runs")
-    if lies is None or int(repeats.reshape(-1)[lies.axis]) == 1:
+    if lies is None or at(repeats.reshape(-1).tolist(), lies.axis, "repeats") == 1:
         return elementwise(view, direction) if lies is not None else barrier(view, direction, "")
-    size = view.data.dims[lies.axis]
+    size = view.data.size(lies.axis)
     return _picked(view, direction, lies.axis, lambda count: [row % size for row in range(count)])
 
 
@@ -202,7 +211,7 @@ def _resize(view: View, direction: int) -> Flow:
         return Flow(None, needs_of(view, lambda operand: operand.all(1)))
     if not lies.plain or not view.only_data_streams():
         return barrier(view, direction, "its sizes are computed while the model runs")
-    axes = [axis % rank for axis in view.integers("axes") or range(rank)]
+    axes = [wrapped(axis, rank) for axis in view.integers("axes") or range(rank)]
     exact = view.constant(1 if old else 2)
     scale = _scale_of(view, exact, scales, axes, lies.axis)
     roi = None if old or (given := view.constant(1)) is None else given.reshape(-1)
@@ -210,7 +219,7 @@ def _resize(view: View, direction: int) -> Flow:
     if roi is not None and roi.size == 2 * len(axes) and lies.axis in axes:
         position = axes.index(lies.axis)
         region = (float(roi[position]), float(roi[position + len(axes)]))
-    size, count = data.dims[lies.axis], view.dims[lies.axis]
+    size, count = data.size(lies.axis), view.size(lies.axis)
     mode = view.text("mode", "nearest")
     rows = taps(
         size,
@@ -239,7 +248,7 @@ def _scale_of(
     if scales is None and view.node.op_type == "Upsample":
         found = next((each for each in view.node.attribute if each.name == "scales"), None)
         if found is not None:
-            return float(found.floats[axes.index(axis)])
+            return float(at(found.floats, axes.index(axis), "scales"))
     return None
 
 

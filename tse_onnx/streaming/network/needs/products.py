@@ -21,7 +21,7 @@ def _gemm(view: View, direction: int) -> Flow:
 
 
 def _matmul(view: View, direction: int) -> Flow:
-    first, second = view.operands[0], view.operands[3 if view.node.op_type == "QLinearMatMul" else 1]
+    first, second = view.operand(0), view.operand(3 if view.node.op_type == "QLinearMatMul" else 1)
     if first is None or second is None or len(view.streaming) != 1:
         return barrier(view, direction, "both factors are computed while the model runs")
     if view.node.op_type != "MatMul" and view.streaming[0].tokens > 1 and _sums_rows(view.streaming[0], first.streams):

@@ -7,7 +7,7 @@ from tse_onnx.streaming.network.needs.axis import Axis, spatial
 from tse_onnx.streaming.network.needs.rows import same
 from tse_onnx.streaming.network.needs.rowwise import elementwise
 from tse_onnx.streaming.network.needs.rule import Rule, barrier, count_of, needs_of
-from tse_onnx.streaming.network.needs.view import Flow, View
+from tse_onnx.streaming.network.needs.view import Flow, View, wrapped
 
 
 def _global_pooling(view: View, direction: int) -> Flow:
@@ -23,12 +23,12 @@ def _reduction(view: View, direction: int) -> Flow:
         return barrier(view, direction, "its axes are computed while the model runs")
     if not given and view.integer("noop_with_empty_axes", 0):
         return elementwise(view, direction)
-    axes = {axis % rank for axis in given} if given else set(range(rank))
+    axes = {wrapped(axis, rank) for axis in given} if given else set(range(rank))
     return _reduced(view, direction, axes, keep=bool(view.integer("keepdims", 1)))
 
 
 def _arg_reduction(view: View, direction: int) -> Flow:
-    axis = view.integer("axis", 0) % len(view.data.dims)
+    axis = view.axis("axis", 0, len(view.data.dims))
     return _reduced(view, direction, {axis}, keep=bool(view.integer("keepdims", 1)))
 
 

@@ -6,7 +6,8 @@ from tse_onnx.passes.graph.operators import Rules
 from tse_onnx.streaming.network.needs.axis import Axis, spatial
 from tse_onnx.streaming.network.needs.rows import Need, listed, same, single
 from tse_onnx.streaming.network.needs.rule import Rule, barrier, by_data, count_of, needs_of
-from tse_onnx.streaming.network.needs.view import Flow, Operand, View
+from tse_onnx.streaming.network.needs.unfit import at
+from tse_onnx.streaming.network.needs.view import Flow, Operand, View, wrapped
 
 
 def elementwise(view: View, direction: int) -> Flow:
@@ -18,8 +19,8 @@ def elementwise(view: View, direction: int) -> Flow:
     chosen = max((axis for axis in lies if axis is not None), key=lambda axis: axis.size, default=None)
     if chosen is None:
         chosen = spatial(view.dims, direction)
-    elif view.dims[chosen.axis] != chosen.outer * chosen.size * chosen.inner:
-        chosen = Axis(chosen.axis, view.dims[chosen.axis])  # a constant spreads one row over many
+    elif view.size(chosen.axis) != chosen.outer * chosen.size * chosen.inner:
+        chosen = Axis(chosen.axis, view.size(chosen.axis))  # a constant spreads one row over many
     return Flow(chosen, needs_of(view, lambda operand: aligned(operand, chosen, rank)))
 
 
@@ -29,10 +30,10 @@ def aligned(operand: Operand, chosen: Axis | None, rank: int) -> Need:
     lies = operand.axis.moved(operand.axis.axis + rank - len(operand.dims))
     if lies == chosen:
         return same(chosen.size)
-    at = chosen.axis + len(operand.dims) - rank
-    if lies.axis == chosen.axis and operand.dims[at] > 1:
+    along = chosen.axis + len(operand.dims) - rank
+    if lies.axis == chosen.axis and operand.size(along) > 1:
         rows: list[set[int]] = [set() for _ in range(chosen.size)]
-        for place in range(operand.dims[at]):  # digits of one axis, maybe counted differently
+        for place in range(operand.size(along)):  # digits of one axis, maybe counted differently
             rows[place // chosen.inner % chosen.size].add(place // lies.inner % lies.size)
         return listed(lies.size, rows)
     return operand.all(chosen.size)
@@ -40,7 +41,7 @@ def aligned(operand: Operand, chosen: Axis | None, rank: int) -> Need:
 
 def _along_channels(view: View, direction: int) -> Flow:
     """Normalises over an axis that must not be the rows' own."""
-    axis = view.integer("axis", -1 if view.opset >= 13 else 1) % len(view.dims)
+    axis = view.axis("axis", -1 if view.opset >= 13 else 1, len(view.dims))
     lies = view.data.axis
     reached = {axis} if view.opset >= 13 or view.node.op_type == "LpNormalization" else set(range(axis, len(view.dims)))
     if lies is not None and lies.axis in reached and lies.size > 1:
@@ -49,7 +50,7 @@ def _along_channels(view: View, direction: int) -> Flow:
 
 
 def _trailing_normalisation(view: View, direction: int) -> Flow:
-    axis = view.integer("axis", -1) % len(view.dims)
+    axis = view.axis("axis", -1, len(view.dims))
     if any(operand.axis is not None and operand.axis.axis >= axis and operand.tokens > 1 for operand in view.streaming):
         return barrier(view, direction, "it normalises over all rows")
     return elementwise(view, direction)
@@ -78,7 +79,7 @@ def _running(view: View, direction: int) -> Flow:
     lies = operand.axis
     if value is None or lies is None:
         return barrier(view, direction, "its axis is computed while the model runs")
-    if int(value.reshape(-1)[0]) % len(view.dims) != lies.axis or operand.tokens == 1:
+    if wrapped(int(at(value.reshape(-1).tolist(), 0, "axis")), len(view.dims)) != lies.axis or operand.tokens == 1:
         return elementwise(view, direction)
     if view.integer("reverse", 0) or not lies.plain:
         return barrier(view, direction, "it adds from the last row on")

@@ -10,6 +10,8 @@ import math
 
 import numpy as np
 
+from tse_onnx.streaming.network.needs.unfit import Unfit
+
 F = np.float32
 
 _CUBIC = -0.75
@@ -32,12 +34,16 @@ def taps(
 
     `scale` is what the model states, or None where it states sizes.
     """
+    if scale is not None and not (math.isfinite(scale) and F(scale) > 0):
+        raise Unfit(f"a scale of {scale}")
     factor = F(count) / F(size) if scale is None else F(scale)
     if factor == 1 and count == size and transform != "tf_crop_and_resize":
         return tuple((row,) for row in range(size))
     found: list[tuple[int, ...]] = []
     for row in range(count):
         at = float(_source(F(row), factor, size, count, transform, roi))
+        if not math.isfinite(at):
+            raise Unfit(f"row {row} lies nowhere")
         if transform == "tf_crop_and_resize" and not 0 <= at <= size - 1:
             found.append(())  # the extrapolation value
         elif mode == "nearest":

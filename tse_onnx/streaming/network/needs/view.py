@@ -11,6 +11,7 @@ from onnx import NodeProto
 from tse_onnx.passes.graph.index import attribute, int_attribute, ints_attribute
 from tse_onnx.streaming.network.needs.axis import Axis
 from tse_onnx.streaming.network.needs.rows import Need, everything, through
+from tse_onnx.streaming.network.needs.unfit import Unfit, at
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,10 @@ class Operand:
     def tokens(self) -> int:
         """Rows that the operand is stored in."""
         return self.axis.size if self.axis is not None else 1
+
+    def size(self, axis: int) -> int:
+        """How long an axis is. Raises `Unfit` where there is none."""
+        return at(self.dims, axis, "a shape")
 
     def all(self, count: int) -> Need:
         """The need of all rows, for each of `count` rows."""
@@ -62,11 +67,23 @@ class View:
 
     @property
     def data(self) -> Operand:
-        """The first operand. Raises `LookupError` where a model leaves it out."""
-        first = self.operands[0]
+        """The first operand. Raises `Unfit` where a model leaves it out."""
+        first = self.operand(0)
         if first is None:
-            raise LookupError("the first input is left out")
+            raise Unfit("the first input is left out")
         return first
+
+    def operand(self, slot: int) -> Operand | None:
+        """The operand in a slot. Raises `Unfit` where the node ends before."""
+        return at(self.operands, slot, "the list of inputs")
+
+    def size(self, axis: int) -> int:
+        """How long an axis of the output is. Raises `Unfit` where there is none."""
+        return at(self.dims, axis, "a shape")
+
+    def axis(self, name: str, default: int, rank: int) -> int:
+        """An attribute that names one of `rank` axes, counted from the front."""
+        return wrapped(self.integer(name, default), rank)
 
     @property
     def streaming(self) -> tuple[Operand, ...]:
@@ -104,16 +121,29 @@ class View:
     def text(self, name: str, default: str) -> str:
         """A string attribute or its default."""
         found = attribute(self.node, name)
-        return default if found is None else found.s.decode()
+        try:
+            return default if found is None else found.s.decode()
+        except UnicodeDecodeError as error:
+            raise Unfit(f"{name} is no text") from error
 
     def listed(self, name: str, slot: int) -> tuple[int, ...] | None:
         """Integers that older opsets take from an attribute and newer ones from an input; None where neither is
         given or they are computed."""
         value = self.constant(slot)
         if value is not None:
-            return tuple(int(each) for each in np.asarray(value).reshape(-1))
+            try:
+                return tuple(int(each) for each in np.asarray(value).reshape(-1))
+            except (ValueError, OverflowError) as error:  # text, or no finite number
+                raise Unfit(f"{name} has no whole numbers") from error
         found = self.integers(name)
         return None if found is None else tuple(found)
+
+
+def wrapped(axis: int, rank: int) -> int:
+    """An axis of `rank`, counted from the front. Raises `Unfit` where there is none."""
+    if not rank:
+        raise Unfit("it names an axis of a tensor that has none")
+    return axis % rank
 
 
 @dataclass(frozen=True)

@@ -7,24 +7,25 @@ from tse_onnx.streaming.network.needs.axis import spatial
 from tse_onnx.streaming.network.needs.rows import Need, spread, window
 from tse_onnx.streaming.network.needs.rowwise import elementwise
 from tse_onnx.streaming.network.needs.rule import Rule, barrier, needs_of
+from tse_onnx.streaming.network.needs.unfit import Unfit, at
 from tse_onnx.streaming.network.needs.view import Flow, Operand, View
 
 
 def _convolution(view: View, direction: int) -> Flow:
-    data, weight = view.data, view.operands[3 if view.node.op_type == "QLinearConv" else 1]
+    data, weight = view.data, view.operand(3 if view.node.op_type == "QLinearConv" else 1)
     axis = spatial(view.dims, direction)
     if not view.only_data_streams() or weight is None:
         return barrier(view, direction, "its weights are computed while the model runs")
     if axis is None:
         return Flow(None, needs_of(view, lambda operand: operand.all(1)))
-    return Flow(axis, needs_of(view, lambda _: _window(view, data, direction, weight.dims[2 + direction])))
+    return Flow(axis, needs_of(view, lambda _: _window(view, data, direction, weight.size(2 + direction))))
 
 
 def _pooling(view: View, direction: int) -> Flow:
     axis, kernel = spatial(view.dims, direction), view.integers("kernel_shape")
     if axis is None or kernel is None:
         return elementwise(view, direction)
-    need = _window(view, view.data, direction, kernel[direction])
+    need = _window(view, view.data, direction, at(kernel, direction, "kernel_shape"))
     lies = view.data.axis
     single_rows = lies is not None and lies.axis == axis.axis and lies.plain
     sums_up = single_rows and need.disjoint and any(len(rows) > 1 for rows in need.rows)
@@ -32,9 +33,8 @@ def _pooling(view: View, direction: int) -> Flow:
 
 
 def _window(view: View, data: Operand, direction: int, kernel: int) -> Need:
-    size, count = data.dims[2 + direction], view.dims[2 + direction]
-    stride = _at(view.integers("strides"), direction, 1)
-    dilation = _at(view.integers("dilations"), direction, 1)
+    size, count = data.size(2 + direction), view.size(2 + direction)
+    stride, dilation = _steps(view, direction)
     auto = view.text("auto_pad", "NOTSET")
     if auto in ("SAME_UPPER", "SAME_LOWER"):
         total = max(0, (count - 1) * stride + dilation * (kernel - 1) + 1 - size)
@@ -44,18 +44,26 @@ def _window(view: View, data: Operand, direction: int, kernel: int) -> Need:
     return data.seen(2 + direction, window(size, count, kernel, stride, dilation, pad))
 
 
+def _steps(view: View, direction: int) -> tuple[int, int]:
+    """The stride and the dilation."""
+    stride = _at(view.integers("strides"), direction, 1)
+    dilation = _at(view.integers("dilations"), direction, 1)
+    if min(stride, dilation) < 1:
+        raise Unfit("a stride or a dilation is below 1")
+    return stride, dilation
+
+
 def _at(values: object, position: int, default: int) -> int:
     return int(values[position]) if isinstance(values, (tuple, list)) and position < len(values) else default
 
 
 def _transposed_convolution(view: View, direction: int) -> Flow:
-    data, weight = view.data, view.operands[1]
+    data, weight = view.data, view.operand(1)
     axis = spatial(view.dims, direction)
     if axis is None or not view.only_data_streams() or weight is None:
         return barrier(view, direction, "its weights are computed while the model runs")
-    size, count, kernel = data.dims[2 + direction], axis.size, weight.dims[2 + direction]
-    stride = _at(view.integers("strides"), direction, 1)
-    dilation = _at(view.integers("dilations"), direction, 1)
+    size, count, kernel = data.size(2 + direction), axis.size, weight.size(2 + direction)
+    stride, dilation = _steps(view, direction)
     auto, stated = view.text("auto_pad", "NOTSET"), view.integers("output_shape")
     if stated or auto in ("SAME_UPPER", "SAME_LOWER"):
         extra = _at(view.integers("output_padding"), direction, 0)
