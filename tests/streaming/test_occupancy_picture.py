@@ -203,11 +203,14 @@ def test_runs_are_laid_side_by_side(digits, figures, tmp_path):
     assert found == {((0, 9 * 32), (0, 1))}
 
 
-def test_axes_that_are_too_short_are_refused(digits, dataflow, tmp_path):
+def test_axes_that_are_too_short_or_too_long_are_refused(digits, dataflow, tmp_path, monkeypatch):
+    monkeypatch.setattr("tse_onnx.streaming.depths.occupancy.MOST_ROWS", 300_000)
     plot = ("--plot", tmp_path / "a.png")
     assert "ends below the 507.1 KiB" in command("stream", digits, "--no-run", *plot, "--plot-limit", "500KiB", code=2)
     assert "it takes 6" in command("report", digits, *plot, "--plot-images", "5", code=2)
     assert not (tmp_path / "a.png").exists()
+    said = command("stream", digits, "--no-run", *plot, "--plot-images", "10000", code=2)
+    assert "10,000 images have 320,000 rows, more than the 300,000" in said
     for name in ("--plot-limit", "--plot-images"):
         for which in ("report", "stream"):
             assert f"{name} goes with --plot" in command(which, digits, name, "5", code=2)

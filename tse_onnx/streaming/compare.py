@@ -11,7 +11,7 @@ from tse_onnx.decision.analysis import bind
 from tse_onnx.files.source import ModelLike, open_model
 from tse_onnx.passes.graph.types import Dim, Types
 from tse_onnx.streaming.depths.model import measured
-from tse_onnx.streaming.depths.occupancy import Occupancy, occupancy, settled
+from tse_onnx.streaming.depths.occupancy import Occupancy, bounded, occupancy, settled
 from tse_onnx.streaming.depths.payoff import weighed
 from tse_onnx.streaming.depths.result import Dataflow
 from tse_onnx.streaming.network.machines import MachineLike, machine_of
@@ -29,14 +29,15 @@ class Comparison:
     axis: int = 0
 
     def timelines(self, images: int | None = None) -> tuple[Occupancy, Occupancy]:
-        """What both hold against time, over so many images, or as many as the slower of them needs to settle."""
-        if images is not None:
-            return occupancy(self.networks[0], self.before, images), occupancy(self.networks[1], self.after, images)
-        made = [
-            occupancy(network, each) for network, each in zip(self.networks, (self.before, self.after), strict=True)
-        ]
-        images = max(settled(each.latency, each.rows) for each in made)
-        return occupancy(self.networks[0], self.before, images), occupancy(self.networks[1], self.after, images)
+        """What both hold against time, over so many images, or as many as the slower of them needs to settle. Raises
+        `UsageError` where so many have too many rows."""
+        both = tuple(zip(self.networks, (self.before, self.after), strict=True))
+        if images is None:
+            images = max(settled(each.latency, each.rows) for each in (occupancy(*one) for one in both))
+        else:
+            images = bounded(images, self.before.height)
+        before, after = (occupancy(*one, images) for one in both)
+        return before, after
 
 
 def compare(

@@ -16,7 +16,7 @@ from tse_onnx.files.source import ModelLike, Source, open_model
 from tse_onnx.passes.graph.types import Dim, TensorType
 from tse_onnx.runtime.deadline import Deadline
 from tse_onnx.streaming.depths.model import measured
-from tse_onnx.streaming.depths.occupancy import Occupancy, occupancy
+from tse_onnx.streaming.depths.occupancy import Occupancy, bounded, occupancy
 from tse_onnx.streaming.depths.payoff import weighed
 from tse_onnx.streaming.depths.result import Dataflow
 from tse_onnx.streaming.network.machine import ROW
@@ -44,8 +44,8 @@ class Session:
     network: Network = field(repr=False)
 
     def timeline(self, images: int | None = None) -> Occupancy:
-        """What is held against time."""
-        return occupancy(self.network, self.dataflow, images)
+        """What is held against time. Raises `UsageError` where so many images have too many rows."""
+        return occupancy(self.network, self.dataflow, images and bounded(images, self.dataflow.height))
 
 
 def stream(

@@ -8,10 +8,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tse_onnx.errors import UsageError
 from tse_onnx.streaming.depths.building import pipeline_of
 from tse_onnx.streaming.depths.result import KINDS, Dataflow
 from tse_onnx.streaming.depths.schedule import occupancy as intervals_of
 from tse_onnx.streaming.network.network import Network
+
+MOST_ROWS = 2_000_000
+"""Rows of all images together that are counted where somebody says how many images: a few seconds."""
 
 
 @dataclass(frozen=True)
@@ -56,3 +60,10 @@ def occupancy(network: Network, dataflow: Dataflow, images: int | None = None) -
 def settled(latency: float, height: int) -> int:
     """Images until everything holds what it will always hold."""
     return math.ceil(latency / height) + 1
+
+
+def bounded(images: int, height: int) -> int:
+    """A number of images that somebody asked for. Raises `UsageError` where they have more than `MOST_ROWS` rows."""
+    if (rows := images * height) > MOST_ROWS:
+        raise UsageError(f"{images:,} images have {rows:,} rows, more than the {MOST_ROWS:,} that are counted")
+    return images
