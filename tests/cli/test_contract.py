@@ -13,6 +13,7 @@ import onnx
 import pytest
 from onnx import ModelProto, helper, numpy_helper
 
+import models
 import tse_onnx as library
 from tests.command import DOCS, refused, tse_onnx, validated
 from tests.graphs import network, plain_model, se_model, text_model
@@ -194,6 +195,27 @@ def test_0_when_every_block_is_small_enough(folder):
     assert done.returncode == 0
     assert b"unchanged" in done.stdout
     assert (folder / "out.onnx").read_bytes() == (folder / "net.onnx").read_bytes()
+
+
+@pytest.mark.parametrize(("first", "then", "said"), [
+    ((), ("--rows", 32), b"No block is taller than a tile; "),
+    ((), ("--squeeze", "recompute", "--max-macs", 0), b"0 % of the network's, the limit, have no room for it)"),
+    ((), ("--exclude", "*"), b"left out by --exclude *)"),
+    (("--rows", 3), ("--rows", 7), b"No block was left to tile; "),
+])  # fmt: skip
+def test_0_when_nothing_is_converted_and_why_is_said(first, then, said, folder):
+    model = "digits.onnx"
+    models.save("digits_se", folder / model)
+    if first:
+        assert tse_onnx("convert", model, model, *first, cwd=folder).returncode == 0
+    done = tse_onnx("convert", model, "out.onnx", *then, cwd=folder)
+    assert done.returncode == 0
+    last = done.stdout.splitlines()[-1]
+    assert said in last
+    if first:  # and the advice is followed
+        assert last.endswith(b"--retile converts its blocks anew.")
+        done = tse_onnx("convert", model, "out.onnx", *then, "--retile", cwd=folder)
+        assert done.stdout.splitlines()[-1].startswith(b"Converted 4 blocks")
 
 
 @pytest.mark.parametrize("expected", [0, 1, 3])

@@ -180,3 +180,10 @@ def test_layers_without_names_are_refused(tmp_path):
     model.graph.node[0].name = ""
     onnx.save(model, path)
     assert "has no name" in refused(run("stream", path, "--export", "hls4ml"))
+
+
+@pytest.mark.parametrize("words", [("--csv", "t.csv"), ("--plot", "t.svg"), ("--format", "markdown")])
+def test_an_export_is_json_alone(digits, words, tmp_path):
+    complaint = refused(run("stream", digits, "--export", "json", *words, cwd=tmp_path))
+    assert f"--export prints JSON alone, without {words[0]}" in complaint
+    assert not list(tmp_path.iterdir())

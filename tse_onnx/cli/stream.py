@@ -106,6 +106,9 @@ def stream(
     """
     require_plot(axes, display)
     if export is not None:
+        asked = {"--csv": display.csv, "--plot": display.plot, "--format": display.form == "markdown"}
+        if (other := next((name for name, value in asked.items() if value), None)) is not None:
+            raise click.UsageError(f"--export prints JSON alone, without {other}")
         from tse_onnx.streaming.handover import handed_over
 
         click.echo(json.dumps(handed_over(given_model(model), export, input_shapes, machine), indent=2))

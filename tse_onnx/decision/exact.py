@@ -89,4 +89,5 @@ def _saved(ways: Ways, offered: Sequence[Offered]) -> int:
 
 
 def _percent(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.1f} %"
+    """Rounded down, so that what is said to be reached is."""
+    return f"{1000 * part // whole / 10:.1f} %"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tse_onnx.conversion.report import Report
 from tse_onnx.decision.buffering import BlockBuffering
-from tse_onnx.decision.decision import CONVERTED, REFUSED
+from tse_onnx.decision.decision import CONVERTED, REFUSED, UNCHANGED
 from tse_onnx.passes.blocks.block import Block, NodeRef
 from tse_onnx.passes.reasons import printable
 from tse_onnx.report.page import Table, say
@@ -201,7 +201,11 @@ def outcome(result: ConvertResult, where: str) -> str:
     if not totals.converted:
         written = "written with its inputs bound" if result.report.input_shapes else "written unchanged"
         if any(decision.block.tiled for decision in result.blocks):
-            return f"No block was left to tile; the model was {written} to {where}."
+            return f"No block was left to tile; the model was {written} to {where}. --retile converts its blocks anew."
+        left = next((one for one in result.blocks if one.status == UNCHANGED and one.cover is None), None)
+        if left is not None:
+            why = f"{printable(left.block.name)}: {printable(left.reason or '')}"
+            return f"No block was converted ({why}); the model was {written} to {where}."
         if totals.unchanged:
             return f"No block is taller than a tile; the model was {written} to {where}."
         if any(decision.block.refusal is None for decision in result.blocks):

@@ -11,7 +11,7 @@ from tse_onnx.tuning.bench import Bench, mean
 from tse_onnx.tuning.choices import Combination, combined
 from tse_onnx.tuning.choosing import Candidate, Menus, least_loss, most, most_saved
 from tse_onnx.tuning.refining import Selection, refined
-from tse_onnx.tuning.result import CandidateLoss, Point, Sensitivity, share
+from tse_onnx.tuning.result import CandidateLoss, Point, Sensitivity
 
 
 class Selections:
@@ -51,9 +51,11 @@ class Selections:
             limit = (
                 "" if self._max_macs is None else f", with no more than {self._max_macs:,} multiply-accumulates twice"
             )
+            saved = self._found.before - self.least
+            part = 1000 * saved // max(self._found.before, 1) / 10  # rounded down: what is said to be reached is
             raise UsageError(
                 f"no plan needs as little as {budget:,} bytes: the least is {self.least:,} of {self._found.before:,}, "
-                f"{100 * (1 - share(self.least, self._found.before)):.1f} % less than before{limit}"
+                f"{part:.1f} % less than before{limit}"
             )
 
         def allowed(selection: Selection) -> bool:
