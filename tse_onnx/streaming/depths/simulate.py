@@ -51,6 +51,11 @@ def simulate(pipeline: Pipeline, capacities: Sequence[int] | None = None, *, rec
         rank[stage] = position
     by_rank = pipeline.order
     queued = bytearray(stages)
+    # Looked up once, not for every token.
+    ready = [[(store, link.need.ready) for store, link in each] for each in reads]
+    frees = [[(store, link.need.frees) for store, link in each] if not absorbs[stage] else []
+             for stage, each in enumerate(reads)]  # fmt: skip
+    readers = [[reader for reader, _ in each] for each in links]
     heap: list[int] = []
     push, pop = heapq.heappush, heapq.heappop
     given = [0] * len(pipeline.sources)
@@ -70,13 +75,13 @@ def simulate(pipeline: Pipeline, capacities: Sequence[int] | None = None, *, rec
             if done < link.absorbed_by[token]:
                 return False
         else:
-            for store, link in reads[stage]:
-                if came[store] <= link.need.ready[token]:
+            for store, upto in ready[stage]:
+                if came[store] <= upto[token]:
                     return False
         return capacities is None or all(held[store] < limit[store] for store in writes[stage])
 
     def wake(stage: int) -> None:
-        if not queued[stage] and can(stage):
+        if can(stage):
             queued[stage] = 1
             push(heap, rank[stage])
 
@@ -92,8 +97,9 @@ def simulate(pipeline: Pipeline, capacities: Sequence[int] | None = None, *, rec
             if left[store][token]:
                 held[store] = now
         for store in group:
-            for reader, _ in links[store]:
-                wake(reader)
+            for reader in readers[store]:
+                if not queued[reader]:
+                    wake(reader)
 
     def free(store: int, tokens: Sequence[int]) -> None:
         freed, counts = 0, left[store]
@@ -102,8 +108,8 @@ def simulate(pipeline: Pipeline, capacities: Sequence[int] | None = None, *, rec
             freed += not counts[token]
         if freed:
             held[store] -= freed
-            if capacities is not None and makers[store] >= 0:
-                wake(makers[store])
+            if capacities is not None and (maker := makers[store]) >= 0 and not queued[maker]:
+                wake(maker)
 
     def fire(stage: int) -> None:
         token = made[stage]
@@ -118,19 +124,17 @@ def simulate(pipeline: Pipeline, capacities: Sequence[int] | None = None, *, rec
             first[stage] = given[tallest]
         made[stage] = token + 1
         put(writes[stage])
-        if not absorbs[stage]:
-            for store, link in reads[stage]:
-                free(store, link.need.frees[token])
+        for store, gone in frees[stage]:
+            free(store, gone[token])
 
     for stage in range(stages):
         wake(stage)
     while True:
         while heap:
             stage = by_rank[pop(heap)]
+            fire(stage)  # what could fire when it was queued still can
             queued[stage] = 0
-            if can(stage):
-                fire(stage)
-                wake(stage)
+            wake(stage)
         source = _next_source(pipeline, given, held, limit)
         if source is None:
             break
