@@ -200,12 +200,15 @@ def test_0_when_every_block_is_small_enough(folder):
 @pytest.mark.parametrize(("first", "then", "said"), [
     ((), ("--rows", 32), b"No block is taller than a tile; "),
     ((), ("--squeeze", "recompute", "--max-macs", 0), b"0 % of the network's, the limit, have no room for it)"),
+    ((), ("--plan", "held.toml"), b"No block could be converted; "),
     ((), ("--exclude", "*"), b"left out by --exclude *)"),
     (("--rows", 3), ("--rows", 7), b"No block was left to tile; "),
 ])  # fmt: skip
 def test_0_when_nothing_is_converted_and_why_is_said(first, then, said, folder):
     model = "digits.onnx"
     models.save("digits_se", folder / model)
+    plan = library.Plan(None, {"/3/body/body.6": library.Recompute("nowhere")})
+    (folder / "held.toml").write_text(plan.dumps())
     if first:
         assert tse_onnx("convert", model, model, *first, cwd=folder).returncode == 0
     done = tse_onnx("convert", model, "out.onnx", *then, cwd=folder)

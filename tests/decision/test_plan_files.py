@@ -72,6 +72,14 @@ SCHEMA = 'schema = "tse-onnx/plan/1"\n'
         (SCHEMA + '[blocks]\na = {squeeze = "global", rows = 3}', "takes no rows"),
         (SCHEMA + "[blocks]\na = {rows = 7, note = 3}", "note is 3"),
         (SCHEMA + "default = 7", "default is 7"),
+        (
+            SCHEMA + 'default = {squeeze = "previous"}\n[first]\na = [0.5]',
+            "first is for block 'a', which has no line in bl",
+        ),
+        (
+            SCHEMA + "[gates]\nb = [0.5]\n[blocks]\na = {rows = 7}",
+            "gates is for block 'b', which has no line in blocks",
+        ),
         (SCHEMA + "a = " + "[" * 5000, "TOML|deep"),
     ],
 )

@@ -321,7 +321,9 @@ def test_plan_files():
     assert Plan.loads(text) == plan
     assert '"a" = { squeeze = "previous" }' in text
     assert '[first]\n"a" = [0.5]\n"b" = [0.25, 0.1]\n' in text
-    assert Plan.loads(text.replace('"b" = [0.25', '"e" = [0.25')).choices["b"] == Previous()
+    assert Plan.loads(text.replace('"b" = [0.25, 0.1]', "")).choices["b"] == Previous()
+    with pytest.raises(UsageError, match="first is for block 'e', which has no line in blocks"):
+        Plan.loads(text.replace('"b" = [0.25', '"e" = [0.25'))
 
 
 @pytest.mark.parametrize(

@@ -170,6 +170,9 @@ def parse_plan(text: str, title: str = "the plan") -> Written:
         choices[name], note = _read_choice(value, f"{title}: block {quoted(name)}", name, measured)
         if note:
             notes[name] = note
+    for field, numbers in measured.items():
+        if (lost := next((name for name in numbers if name not in choices), None)) is not None:
+            raise UsageError(f"{title}: {_TABLES[field][0]} is for block {quoted(lost)}, which has no line in blocks")
     return Written(default, choices, notes, _limit(stated.get(_MAX_MACS), title))
 
 

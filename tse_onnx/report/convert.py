@@ -202,11 +202,13 @@ def outcome(result: ConvertResult, where: str) -> str:
         written = "written with its inputs bound" if result.report.input_shapes else "written unchanged"
         if any(decision.block.tiled for decision in result.blocks):
             return f"No block was left to tile; the model was {written} to {where}. --retile converts its blocks anew."
-        left = next((one for one in result.blocks if one.status == UNCHANGED and one.cover is None), None)
+        refused = any(one.status == REFUSED and one.choice is not None for one in result.blocks)
+        kept = (one for one in result.blocks if one.status == UNCHANGED and one.cover is None)
+        left = next((one for one in kept if one.choice is not None or not refused), None)
         if left is not None:
             why = f"{printable(left.block.name)}: {printable(left.reason or '')}"
             return f"No block was converted ({why}); the model was {written} to {where}."
-        if totals.unchanged:
+        if totals.unchanged and not refused:
             return f"No block is taller than a tile; the model was {written} to {where}."
         if any(decision.block.refusal is None for decision in result.blocks):
             return f"No block could be converted; the model was {written} to {where}."
