@@ -43,10 +43,13 @@ if TYPE_CHECKING:
     from tse_onnx.passes.blocks.recompute import Recompute
     from tse_onnx.passes.blocks.tiling import Calibration, Tiling
     from tse_onnx.passes.reasons import Refusal
+    from tse_onnx.passes.targets.target import Limit, Target
+    from tse_onnx.passes.targets.violations import Violation
     from tse_onnx.runtime.scores import Accuracy, Score
     from tse_onnx.streaming.depths.dataflow import dataflow
     from tse_onnx.streaming.depths.result import Buffer, Dataflow, Held, Payoff, StageFlow, Sums
     from tse_onnx.streaming.network.machine import Machine
+    from tse_onnx.targets.check import TargetCheck, check
     from tse_onnx.tuning.choices import Menu
     from tse_onnx.tuning.result import Sensitivity, TuneResult
     from tse_onnx.tuning.search import sensitivity, tune
@@ -74,6 +77,8 @@ _HOMES = {
     "tse_onnx.passes.blocks.previous": ("Previous",),
     "tse_onnx.passes.blocks.recompute": ("Recompute",),
     "tse_onnx.passes.reasons": ("Refusal",),
+    "tse_onnx.passes.targets.target": ("Limit", "Target"),
+    "tse_onnx.passes.targets.violations": ("Violation",),
     "tse_onnx.passes.blocks.tiling": ("Calibration", "Tiling"),
     "tse_onnx.decision.decision": ("Decision",),
     "tse_onnx.decision.plan": ("Plan",),
@@ -84,6 +89,7 @@ _HOMES = {
     "tse_onnx.streaming.network.machine": ("Machine",),
     "tse_onnx.streaming.depths.dataflow": ("dataflow",),
     "tse_onnx.streaming.depths.result": ("Buffer", "Dataflow", "Held", "Payoff", "StageFlow", "Sums"),
+    "tse_onnx.targets.check": ("TargetCheck", "check"),
     "tse_onnx.tuning.choices": ("Menu",),
     "tse_onnx.tuning.result": ("Sensitivity", "TuneResult"),
     "tse_onnx.tuning.search": ("sensitivity", "tune"),
@@ -94,12 +100,12 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Accuracy", "Block", "BlockBuffering", "BlockCheck", "BlockCorrelation", "Buffer", "Buffering", "Calibration",
     "Check", "CheckFailed", "ConvertResult", "Correlations", "Data", "DataError", "Dataflow", "Decision",
-    "DistilResult", "Drift", "Evaluation", "Frozen", "Held", "Machine", "Menu", "ModelError", "ModelScores", "NodeRef",
-    "Payoff", "Plan", "Preprocess", "Previous", "Proof", "Recompute", "Refusal", "Report", "RestoreResult", "Score",
-    "Selection", "Sensitivity", "StageFlow", "StageScores", "StreamScores", "Sums", "TileCorrelation", "Tiling",
-    "Totals", "TseError", "TuneResult", "UsageError", "Verdict", "Verification", "__version__", "buffering", "convert",
-    "correlate", "dataflow", "distil", "evaluate", "exact_plan", "find_blocks", "first_gates", "restore",
-    "sensitivity", "tune", "verify",
+    "DistilResult", "Drift", "Evaluation", "Frozen", "Held", "Limit", "Machine", "Menu", "ModelError", "ModelScores",
+    "NodeRef", "Payoff", "Plan", "Preprocess", "Previous", "Proof", "Recompute", "Refusal", "Report", "RestoreResult",
+    "Score", "Selection", "Sensitivity", "StageFlow", "StageScores", "StreamScores", "Sums", "Target", "TargetCheck",
+    "TileCorrelation", "Tiling", "Totals", "TseError", "TuneResult", "UsageError", "Verdict", "Verification",
+    "Violation", "__version__", "buffering", "check", "convert", "correlate", "dataflow", "distil", "evaluate",
+    "exact_plan", "find_blocks", "first_gates", "restore", "sensitivity", "tune", "verify",
 ]  # fmt: skip
 
 

@@ -1,5 +1,5 @@
-"""The command line: `tse-onnx convert`, `distil`, `evaluate`, `explain`, `inspect`, `plan`, `report`, `restore`,
-`sensitivity`, `stream`, `tune`, `verify`.
+"""The command line: `tse-onnx check`, `convert`, `distil`, `evaluate`, `explain`, `inspect`, `plan`, `report`,
+`restore`, `sensitivity`, `stream`, `targets`, `tune`, `verify`.
 
 Exit codes: 0 done, 1 a check failed, 2 bad usage or bad input, 70 a fault of the program itself, 74 the output was
 written but standard output could not be, 130 interrupted (143 by SIGTERM, and so on: 128 and the signal's number), 141
@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 
 import click
 
+from tse_onnx.cli.check import check
 from tse_onnx.cli.convert import convert
 from tse_onnx.cli.diagnosis import (
     INTERNAL_ERROR,
@@ -44,6 +45,7 @@ from tse_onnx.cli.report import report
 from tse_onnx.cli.restore import restore
 from tse_onnx.cli.stream import stream as stream_command
 from tse_onnx.cli.streams import standard_streams
+from tse_onnx.cli.targets import targets
 from tse_onnx.cli.tune import sensitivity, tune
 from tse_onnx.cli.verify import verify
 from tse_onnx.errors import CheckFailed, TseError
@@ -241,10 +243,12 @@ def main() -> None:
       tse-onnx verify model.onnx tiled.onnx              prove a converted model, also after other tools
       tse-onnx restore tiled.onnx model.onnx             the way back
       tse-onnx stream model.onnx                         what every tensor holds while rows stream in
+      tse-onnx check tiled.onnx --target ascend          what a compiler would not take
     """
 
 
 main.params.extend(diagnosis_options())
+main.add_command(check)
 main.add_command(convert)
 main.add_command(distil)
 main.add_command(evaluate)
@@ -255,5 +259,6 @@ main.add_command(report)
 main.add_command(restore)
 main.add_command(sensitivity)
 main.add_command(stream_command)
+main.add_command(targets)
 main.add_command(tune)
 main.add_command(verify)
