@@ -197,6 +197,16 @@ def test_a_model_whose_ends_another_tool_took_away(folder):
     assert "cut.onnx has no 'd.gate_in' any more" in refused(done)
 
 
+def test_single_samples_are_said_to_be_first_frames(folder, tmp_path):
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(5).random((2, 3, 18, 14)).astype(np.float32))
+    models = ("net.onnx", "video.onnx", "net.onnx")
+    note = "Note: every sample was a first frame to video.onnx: --frames feeds gates on to the next one."
+    done = command("evaluate", *models, "--data", tmp_path / "x.npz", cwd=folder)
+    assert done.stdout.decode().count("first frame") == done.stdout.decode().count(note) == 1
+    done = command("evaluate", *models, "--data", "clips", "--frames", cwd=folder)
+    assert "Note: every sample" not in done.stdout.decode()
+
+
 def test_in_the_library():
     with pytest.raises(UsageError, match="without --limit"):
         Data("clips", limit=3, frames=True)

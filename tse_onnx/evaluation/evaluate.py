@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Collection, Sequence
@@ -22,6 +23,7 @@ from tse_onnx.evaluation.result import Evaluation, ModelScores, StageScores
 from tse_onnx.evaluation.run import Contender, Progress, common_types, compare
 from tse_onnx.files.source import ModelLike, Source, open_model
 from tse_onnx.passes.blocks.block import KINDS, Tiled
+from tse_onnx.passes.edit.feedback import fed_back
 from tse_onnx.passes.graph.types import TensorType, tensor_type
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.search.match import DEFAULT_KINDS
@@ -96,7 +98,15 @@ def evaluate(
         if by_stage
         else None,
         streams=streams,
+        first_frames=() if chosen.frames else tuple(one.title for one in contenders if _feeds_back(one)),
     )
+
+
+def _feeds_back(contender: Contender) -> bool:
+    """Whether a model takes gates of the frame before, as far as what it remembers can be read."""
+    with contextlib.suppress(ModelError):
+        return bool(fed_back(contender.model))
+    return False
 
 
 class Subject:

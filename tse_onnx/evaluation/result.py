@@ -59,7 +59,8 @@ class Evaluation:
 
     `data` tells what the `samples` are, `preprocess` what was done to them (None for arrays), `labelled` whether they
     have labels; `skipped` are the files that could not be read. `stages` is None unless it was asked for,
-    `streams` unless the samples are frames.
+    `streams` unless the samples are frames. `first_frames` are the models to which every sample was a first frame,
+    though they take the gates of the frame before.
     """
 
     original: str
@@ -71,6 +72,7 @@ class Evaluation:
     models: tuple[ModelScores, ...]
     stages: tuple[StageScores, ...] | None = None
     streams: tuple[StreamScores, ...] | None = None
+    first_frames: tuple[str, ...] = ()
 
     def require(
         self,
