@@ -65,6 +65,14 @@ def test_what_a_conversion_wrote_is_that_conversion(folder):
     assert found["report"]["verification"]["passed"]
 
 
+@pytest.mark.parametrize("names", [("net.onnx", "-"), ("-", "tiled.onnx")])
+def test_one_of_the_models_may_come_from_standard_input(folder, names):
+    piped = (folder / ("tiled.onnx" if names[1] == "-" else "net.onnx")).read_bytes()
+    done = tse_onnx("verify", *names, cwd=folder, stdin=piped)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.endswith(b"is that conversion, node by node.\n")
+
+
 @pytest.mark.parametrize(
     "how",
     [{"rows": 5}, {"rows": 3, "upsample": "gather"}, {"plan": library.Plan(library.Tiling(3, squeeze="running"))}],
@@ -171,6 +179,7 @@ def test_sizes_are_taken_from_the_converted_model_or_the_option(folder, how):
     "arguments",
     [
         ["net.onnx", "net.onnx"],
+        ["-", "-"],
         ["net.onnx"],
         ["net.onnx", "missing.onnx"],
         ["net.onnx", "tiled.onnx", "--min-sqnr", "nan"],

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("original", type=click.Path(path_type=Path, allow_dash=True))
-@click.argument("converted", type=click.Path(path_type=Path))
+@click.argument("converted", type=click.Path(path_type=Path, allow_dash=True))
 @input_shape_option
 @samples_options
 @click.option(
@@ -62,11 +62,13 @@ def verify(
     from tse_onnx.evaluation.verify import verify as proved
     from tse_onnx.report.verify import VerifyView
 
+    if str(original) == str(converted) == "-":
+        raise click.UsageError("one of the models comes from standard input; name a file for the other")
     said = given(ctx, (*OPTION_NAMES, "kinds"))
     with progress_bar("comparing") as progress:
         proof = proved(
-            given_model(original), converted, plan=plan if said else None, selection=selection, kinds=kinds,
-            input_shapes=input_shapes, min_sqnr=min_sqnr, progress=progress, **samples,
+            given_model(original), given_model(converted), plan=plan if said else None, selection=selection,
+            kinds=kinds, input_shapes=input_shapes, min_sqnr=min_sqnr, progress=progress, **samples,
         )  # fmt: skip
     display.show(VerifyView(proof))
     proof.require()

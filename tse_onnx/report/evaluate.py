@@ -77,10 +77,10 @@ def _print_evaluation(page: Page, found: Evaluation) -> None:
         _print_streams(page, found, found.streams)
     prepared = "" if found.preprocess is None else f": {found.preprocess}"
     say(page, f"{found.data}{prepared}.")
-    for model in found.first_frames:
+    for title in found.first_frames:
         say(
             page,
-            f"Note: every sample was a first frame to {printable(model)}: --frames feeds gates on to the next one.",
+            f"Note: every sample was a first frame to {printable(title)}: --frames feeds gates on to the next one.",
         )
     for skipped in found.skipped:
         say(page, f"Skipped: {skipped} cannot be read.")
