@@ -20,7 +20,8 @@ CROPPED = "digits_se.onnx"  # gets Slices, since its tiles do not divide its map
         (("report", NAME, "--no-dataflow"), 1),
         (("stream", NAME, "--no-run"), 1),
         (("convert", NAME, "out.onnx", "--no-verify"), 1),
-        *((("convert", name, "out.onnx"), 1) for name in (NAME, SLICED, CROPPED)),
+        *((("convert", name, "out.onnx", "--no-dataflow"), 1) for name in (NAME, SLICED, CROPPED)),
+        *((("convert", name, "out.onnx"), 2) for name in (NAME, SLICED, CROPPED)),
         *((("report", name), 2) for name in (NAME, SLICED, CROPPED)),  # the model, and what it would become
     ],
 )

@@ -90,9 +90,9 @@ def _the_verdict_says_what_stands_elsewhere(found):
     for measure in ("output", "agreement", "kl", "sqnr_db"):
         assert verdict[measure] == verdict["accuracy"][measure] == scores[measure]
     assert verdict["samples"] == found["held_out"]
-    figure = verdict["network"] if verdict["figure"] == "min" else verdict["scales"]
+    figure = verdict["scales" if found["sensitivity"]["figure"] == "gate" else "network"]
     assert figure == {"before": found["sensitivity"]["bytes_before"], "after": found["chosen"]["bytes"]}
-    assert (verdict["network"] is None) == (verdict["figure"] == "gate")
+    assert verdict["figure"] == "min"
 
 
 def _least(folder) -> int:

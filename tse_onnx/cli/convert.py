@@ -74,6 +74,12 @@ _style_options = group(_STYLE, _style)
 @kinds_option
 @_style_options
 @checks_options
+@click.option(
+    "--dataflow/--no-dataflow",
+    default=None,
+    help="Say what the whole network holds while rows stream through it, before and after.  [default: where the result "
+    "is verified]",
+)
 @click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Fail unless N blocks are converted.")
 @display_options(report="Write the report as JSON.")
 def convert(
@@ -87,6 +93,7 @@ def convert(
     kinds: frozenset[str],
     style: Style,
     checks: Checks,
+    dataflow: bool | None,
     expect: int | None,
     display: Display,
 ) -> None:
@@ -107,6 +114,7 @@ def convert(
       tse-onnx convert model.onnx model.onnx --expect 16 --max-drift 0.5
     """
     from tse_onnx.conversion.convert import carry_out
+    from tse_onnx.streaming.network.machine import Machine
 
     to_stdout = is_stdout(output)
     if to_stdout:
@@ -120,7 +128,7 @@ def convert(
         result = carry_out(
             given_model(model), None if to_stdout else output, plan=plan, selection=selection, style=style,
             checks=checks, retile=retile, input_shapes=input_shapes, dynamic=dynamic, kinds=kinds, expect=expect,
-            report=display.report,
+            report=display.report, machine=Machine() if (checks.verify if dataflow is None else dataflow) else None,
         )  # fmt: skip
     if to_stdout:
         pour(result.serialized())

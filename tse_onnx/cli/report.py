@@ -64,28 +64,9 @@ def report(
 
     source = open_model(given_model(model))
     drafted = draft(source, plan=plan, selection=selection, input_shapes=input_shapes, kinds=kinds)
-    made = drafted.report
-    comparison, trouble = None, ""
-    if dataflow or display.csv or display.plot:
-        from tse_onnx.streaming.compare import compare
-
-        try:
-            types = drafted.made.analysis.main.types
-            axis = 1 if made.plan.axis == 1 else 0  # the model follows rows and columns
-            comparison = compare(
-                source,
-                drafted.converted(),
-                input_shapes=input_shapes,
-                machine=machine,
-                types=types,
-                trusted=drafted.trusted(),
-                axis=axis,
-            )
-        except ModelError as error:
-            # The blocks' own figures need less than the network's. Asked for a file of these, say why there is none.
-            if display.csv or display.plot:
-                raise
-            trouble = str(error)
-    view = ReportView(made, "No model was written: this is what a conversion would do.", comparison, trouble, axes)
+    made = drafted.streamed(machine) if dataflow or display.csv or display.plot else drafted.report
+    if made.trouble and (display.csv or display.plot):
+        raise ModelError(made.trouble)  # there is nothing to write or to draw
+    view = ReportView(made, "No model was written: this is what a conversion would do.", network=True, axes=axes)
     display.write(view)
     display.show(view)

@@ -22,7 +22,7 @@ from tse_onnx.decision.decision import Decision
 from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.preparation import Preparation, prepare
 from tse_onnx.decision.selection import EVERYTHING, Selection
-from tse_onnx.errors import CheckFailed, UsageError
+from tse_onnx.errors import CheckFailed, ModelError, UsageError
 from tse_onnx.files.encode import encoded
 from tse_onnx.files.external import check_locations, external_tensors, location
 from tse_onnx.files.outputs import file_path
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from tse_onnx.passes.edit.splice import Change
     from tse_onnx.passes.lowering import Style
     from tse_onnx.streaming.execute.certificate import Certificate
+    from tse_onnx.streaming.network.machine import Machine
     from tse_onnx.verification.result import Verification
 
 PathLike = Union[str, "os.PathLike[str]"]
@@ -133,6 +134,10 @@ class Draft:
         """The values of that model whose sizes are sound because those of the original are."""
         return trusted_values(self.made.analysis, self._rewritten[1])
 
+    def streamed(self, machine: Machine) -> Report:
+        """The report with what the whole network holds on `machine`, or with the trouble that there was with it."""
+        return _streamed(self.report, self.made, self.converted(), self.trusted(), machine)
+
 
 def draft(
     model: ModelLike,
@@ -146,6 +151,24 @@ def draft(
 ) -> Draft:
     """What a conversion would do; the arguments are those of `convert`, and so are the errors."""
     return Draft(prepare(open_model(model), _chosen(rows, tiling, plan), input_shapes, kinds, selection=selection))
+
+
+def _streamed(
+    said: Report, made: Preparation, converted: ModelProto, trusted: Collection[str], machine: Machine
+) -> Report:
+    """`said` with the figures of the whole network before and after; the original has to be what it was."""
+    from tse_onnx.streaming.compare import compare
+
+    analysis = made.analysis
+    try:
+        found = compare(
+            analysis.source, converted, input_shapes=analysis.bound, machine=machine, types=analysis.main.types,
+            trusted=trusted,
+            axis=1 if made.plan.axis == 1 else 0,  # the model follows rows and columns
+        )  # fmt: skip
+    except ModelError as error:  # the blocks' own figures need less
+        return replace(said, trouble=str(error))
+    return replace(said, comparison=found)
 
 
 def _report(made: Preparation) -> Report:
@@ -178,6 +201,7 @@ def convert(
     report: PathLike | None = None,
     certify: bool = False,
     tolerance: float | None = None,
+    machine: Machine | None = None,
 ) -> ConvertResult:
     """Tile the squeeze of every squeeze-and-excite block of `model` into strips of `rows` rows.
 
@@ -197,7 +221,8 @@ def convert(
     limits onnxruntime, `time_limit` the seconds that verification and certification may take together. `report` is a
     file for the report as JSON; it appears together with the model. With `certify` the result is run row by row in the
     room that the dataflow model predicts, each tensor within `tolerance` of onnxruntime's, relative to its largest
-    value (without one, what the coarsest type of the network allows); see docs/dataflow.md.
+    value (without one, what the coarsest type of the network allows); see docs/dataflow.md. With a `machine` the report
+    says what the whole network holds on it, before and after.
 
     Raises `CheckFailed` where a check fails, `ModelError` for an unusable model or output, `DataError` for unusable
     data, `UsageError` for a bad option: all of them `TseError`, and in every case nothing is written.
@@ -215,6 +240,7 @@ def convert(
         kinds=kinds,
         expect=expect,
         report=report,
+        machine=machine,
     )
 
 
@@ -232,6 +258,7 @@ def carry_out(
     kinds: Collection[str],
     expect: int | None,
     report: PathLike | None,
+    machine: Machine | None,
 ) -> ConvertResult:
     """A conversion whose options are gathered; `convert` says what they mean, and what is raised."""
     target, told = (None if path is None else file_path(path) for path in (out, report))
@@ -251,7 +278,10 @@ def carry_out(
     if expect is not None and (count := said.buffering.totals.converted) != expect:
         raise CheckFailed(f"{count} blocks would be converted; {expect} were expected")
     with phase(_log, "rewriting"):
-        converted, changes = rewrite(made, style, owned=source.path is not None and not checks.verify)
+        converted, changes = rewrite(made, style, owned=source.path is not None and not checks.verify and not machine)
+    if machine is not None:
+        with phase(_log, "streaming both networks"):
+            said = _streamed(said, made, converted, trusted_values(made.analysis, changes), machine)
     unchanged = None if changes or made.written.bound else source.original()
     deadline = Deadline(checks.time_limit)
     certificate = _certified(made, converted, checks, deadline)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tse_onnx.conversion.verdict import Verdict, verdict_of
 from tse_onnx.decision.buffering import Buffering
 from tse_onnx.decision.plan import Plan
 from tse_onnx.passes.graph.types import Dim
 
 if TYPE_CHECKING:
+    from tse_onnx.streaming.compare import Comparison
     from tse_onnx.streaming.execute.certificate import Certificate
     from tse_onnx.verification.result import Verification
 
@@ -28,3 +30,12 @@ class Report:
     dynamic: bool = False
     """Whether the written model keeps its dynamic sizes, and `input_shapes` are only those of the figures."""
     certificate: Certificate | None = None
+    comparison: Comparison | None = field(default=None, repr=False)
+    """What the whole network holds before and after, where that was asked for."""
+    trouble: str = ""
+    """Why there is no comparison, though it was asked for."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the conversion comes to, in a few numbers."""
+        return verdict_of(self.buffering, self.comparison, self.verification)

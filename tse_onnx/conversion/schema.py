@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from tse_onnx.conversion.report import Report
+from tse_onnx.conversion.verdict import verdict_json
 from tse_onnx.decision.buffering import BlockBuffering, Totals
 from tse_onnx.passes.blocks.block import Block, NodeRef
 from tse_onnx.passes.blocks.choice import Choice
@@ -17,7 +18,6 @@ from tse_onnx.version import VERSION
 
 if TYPE_CHECKING:
     from tse_onnx.decision.explanation import Story
-    from tse_onnx.streaming.compare import Comparison
     from tse_onnx.verification.result import Verification
 
 INSPECT_SCHEMA = "tse-onnx/inspect/1"
@@ -57,8 +57,8 @@ def explain_json(stories: Iterable[Story]) -> Json:
     }
 
 
-def report_json(report: Report, comparison: Comparison | None = None) -> Json:
-    """The object that `--report` writes and `--format json` prints; with `comparison`, the whole network's figures."""
+def report_json(report: Report, *, network: bool = False) -> Json:
+    """The object that `--report` writes and `--format json` prints; with `network`, every tensor's figures."""
     default = report.plan.default
     found: Json = {
         "schema": REPORT_SCHEMA,
@@ -72,12 +72,13 @@ def report_json(report: Report, comparison: Comparison | None = None) -> Json:
         "blocks": [_figures(block) for block in report.buffering.blocks],
         "totals": _totals(report.buffering.totals),
         "verification": _verification(report.verification) if report.verification else None,
+        "verdict": verdict_json(report.verdict),
     }
     if report.certificate is not None:
         from tse_onnx.streaming.schema import certificate_json
 
         found["certificate"] = certificate_json(report.certificate)
-    if comparison is not None:
+    if network and (comparison := report.comparison) is not None:
         from tse_onnx.streaming.schema import dataflow_json
 
         found["dataflow"] = {

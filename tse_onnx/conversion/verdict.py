@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from tse_onnx.runtime.scores import Score
+
+if TYPE_CHECKING:
+    from tse_onnx.decision.buffering import Buffering
+    from tse_onnx.streaming.compare import Comparison
+    from tse_onnx.streaming.network.machine import Machine
+    from tse_onnx.verification.result import Verification
+
+GATE, MIN = "gate", "min"
+"""Figures: what the scales hold back, and the least that the whole network completes with."""
 
 
 @dataclass(frozen=True)
@@ -23,17 +32,45 @@ class Verdict:
     """What a plan comes to.
 
     * `scales`: what the scales of the blocks hold back, the paper's metric;
-    * `network`: what the whole network holds by `figure` on `machine`, None where that was not counted;
+    * `network`: what the whole network holds at the least on `machine`, None where that was not counted;
     * `accuracy`: how far the output is that tells most, on the `samples` that these words describe and that nothing was
-      chosen by; None where no data were given: noise says nothing of accuracy.
+      chosen by; None where no data were given, for noise says nothing of accuracy: `unknown` then says why.
     """
 
     scales: Change
-    network: Change | None
-    machine: str | None
-    figure: str
+    network: Change | None = None
+    machine: Machine | None = None
     accuracy: Score | None = None
     samples: str | None = None
+    unknown: str = "nothing was run"
+
+    @property
+    def figure(self) -> str:
+        """The name of the figure that most was counted by."""
+        return GATE if self.network is None else MIN
+
+
+def verdict_of(
+    buffering: Buffering, comparison: Comparison | None = None, proof: Verification | None = None
+) -> Verdict:
+    """The verdict of a conversion, made or planned; `comparison` has the figures of the whole network."""
+    network, machine = None, None
+    if comparison is not None:
+        before, after = (flow.totals[MIN].bytes for flow in (comparison.before, comparison.after))
+        network, machine = Change(before, after), comparison.before.machine
+    scales = _scales(buffering, machine.bits if machine is not None else None)
+    if proof is None:
+        return Verdict(scales, network, machine)
+    accuracy = telling(proof.scores)
+    return Verdict(scales, network, machine, accuracy, proof.inputs if accuracy else None, proof.unknown)
+
+
+def _scales(buffering: Buffering, bits: int | None) -> Change:
+    """What the scales hold back, at the tensors' own types or at `bits` bits to an element."""
+    if bits is None:
+        return Change(buffering.totals.before_bytes, buffering.totals.after_bytes)
+    sides = ([getattr(block, side) or 0 for block in buffering.blocks] for side in ("before", "after"))
+    return Change(*(sum(-(-elements * bits // 8) for elements in side) for side in sides))
 
 
 def telling(scores: Sequence[Score]) -> Score | None:
@@ -49,7 +86,7 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
         **(accuracy or {}),
         "scales": _change(verdict.scales),
         "network": None if verdict.network is None else _change(verdict.network),
-        "machine": verdict.machine,
+        "machine": None if verdict.machine is None else asdict(verdict.machine),
         "figure": verdict.figure,
         "accuracy": accuracy,
     }

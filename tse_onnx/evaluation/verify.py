@@ -118,6 +118,7 @@ def verify(
     made = carry_out(
         source, None, plan=plan, selection=selection, style=style_of("resize", "matmul"), checks=checks, retile=False,
         input_shapes=subject.bound(), dynamic=False, kinds=kinds, expect=None, report=None,
+        machine=None,
     )  # fmt: skip
     half = any(tensor.data_type in _HALF for model in (source.model, other.model) for tensor in model.graph.initializer)
     reference = Contender("the conversion", made.model, source.folder)

@@ -13,6 +13,8 @@ from tse_onnx.decision.decision import CONVERTED, REFUSED, UNCHANGED
 from tse_onnx.passes.blocks.block import Block, NodeRef
 from tse_onnx.passes.reasons import printable
 from tse_onnx.report.page import Table, say
+from tse_onnx.report.size import size
+from tse_onnx.report.verdict import print_verdict
 from tse_onnx.report.view import View
 
 if TYPE_CHECKING:
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from tse_onnx.decision.explanation import Story
     from tse_onnx.report.page import Page
     from tse_onnx.report.stream_plot import Axes
-    from tse_onnx.streaming.compare import Comparison
     from tse_onnx.verification.result import Verification
 
 
@@ -59,50 +60,51 @@ class ExplainView(View):
 
 @dataclass(frozen=True)
 class ReportView(View):
-    """A conversion, made or planned: `outcome` says which. With `comparison` what the whole network holds, or the
-    `trouble` that there was with it; its picture has these `axes`."""
+    """A conversion, made or planned: `outcome` says which. With `network` what every tensor holds, where the report
+    has it; its picture has these `axes`."""
 
     report: Report
     outcome: str
-    comparison: Comparison | None = None
-    trouble: str = ""
+    network: bool = False
     axes: Axes | None = None
 
     def json(self) -> dict[str, Any]:
         from tse_onnx.conversion.schema import report_json
 
-        return report_json(self.report, self.comparison)
+        return report_json(self.report, network=self.network)
 
     def csv(self) -> str:
         from tse_onnx.streaming.schema import stream_csv
 
-        assert self.comparison is not None
-        return stream_csv(before=self.comparison.before, after=self.comparison.after)
+        assert self.report.comparison is not None
+        return stream_csv(before=self.report.comparison.before, after=self.report.comparison.after)
 
     def draw(self, path: Path) -> None:
         from tse_onnx.report.stream import TOKENS
         from tse_onnx.report.stream_plot import Panel, draw
         from tse_onnx.report.title import choices_of, planned, title
 
-        assert self.comparison is not None
-        before, after = self.comparison.timelines(None if self.axes is None else self.axes.images)
+        found = self.report.comparison
+        assert found is not None
+        before, after = found.timelines(None if self.axes is None else self.axes.images)
         as_it_is = title(choices_of(figures.decision.block for figures in self.report.buffering.blocks))
-        token = TOKENS[self.comparison.axis]
+        token = TOKENS[found.axis]
         panels = (
-            Panel(as_it_is, self.comparison.before, before, token),
-            Panel(title(planned(self.report)), self.comparison.after, after, token),
+            Panel(as_it_is, found.before, before, token),
+            Panel(title(planned(self.report)), found.after, after, token),
         )
         draw(path, Path(self.report.model).stem, panels, self.axes)
 
     def print(self, page: Page) -> None:
         _print_report(page, self.report)
-        say(page, self.outcome, style="bold")
-        if self.comparison is not None:
+        if self.network and self.report.comparison is not None:
             from tse_onnx.report.stream import print_change
 
-            print_change(page, self.comparison)
-        elif self.trouble:
-            say(page, f"No figures of the whole network: {self.trouble}")
+            print_change(page, self.report.comparison)
+        if self.report.trouble:
+            say(page, f"No figures of the whole network: {self.report.trouble}")
+        print_verdict(page, self.report.verdict)
+        say(page, self.outcome, style="bold")
 
 
 def _print_inspection(page: Page, model: str, blocks: Sequence[Block]) -> None:
@@ -142,7 +144,7 @@ def _print_report(page: Page, report: Report) -> None:
         rows.append((["total", "", "", "", "", *sums], "bold"))
         headings = ("block", "", "C × H × W", "tile", "descriptors", "buffer before", "after", "saved", "MACs added")
         page.print(Table(headings, rows, right=(4, 5, 6, 7, 8)))
-        before, after = _size(totals.before_bytes), _size(totals.after_bytes)
+        before, after = size(totals.before_bytes), size(totals.after_bytes)
         say(page, f"Buffers in elements, for one image; in bytes {before} before, {after} after.")
     for block in figures:
         if block.decision.status == REFUSED:
@@ -168,7 +170,9 @@ def print_verification(page: Page, found: Verification) -> None:
     """What was checked, in a line each."""
     for drift in found.drift:
         ratio = "equal" if drift.sqnr_db is None else f"SQNR {drift.sqnr_db:.1f} dB"
-        agreement = "" if drift.top1_agreement is None else f", top-1 agreement {100 * drift.top1_agreement:.1f} %"
+        agreement = ""
+        if found.scores and drift.top1_agreement is not None:  # on noise it would look like accuracy
+            agreement = f", top-1 agreement {100 * drift.top1_agreement:.1f} %"
         say(page, f"Drift of {drift.output}: max {drift.max_abs:.3g}, {ratio}{agreement} ({found.inputs}).")
     exact = [check for check in found.blocks if check.exact]
     tiled = [check for check in found.blocks if not check.exact]
@@ -249,12 +253,3 @@ def _shape(block: Block) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
-def _size(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.4g} {unit}"
-        size /= 1024
-    return f"{size:.4g} GiB"

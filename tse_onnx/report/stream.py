@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tse_onnx.passes.reasons import printable
 from tse_onnx.report.page import Table, say
+from tse_onnx.report.size import size
 from tse_onnx.report.view import View
 from tse_onnx.streaming.depths.result import BOUND, GATE, LINE, SKIP, STREAM, Buffer, Dataflow, Sums
 from tse_onnx.streaming.network.machine import PIXEL, SHARED
@@ -28,7 +29,6 @@ KIND_NAMES = {
     STREAM: "rows on their way",
 }
 TOKENS = ("row", "column")  # what a network streams by, by the spatial axis that it streams along
-_UNITS = ("B", "KiB", "MiB")
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ def print_change(page: Page, comparison: Comparison) -> None:
     rows += [
         (_change(name, before.kinds[kind]["min"], after.kinds[kind]["min"]), "") for kind, name in KIND_NAMES.items()
     ]
-    rows.append((_change("accumulators", before.accumulators, after.accumulators), ""))
-    rows.append((_change("whole network", total(before), total(after)), "bold"))
+    rows.append((_change("whole network", before.totals["min"], after.totals["min"]), "bold"))
+    rows.append((_change("accumulators beside it", before.accumulators, after.accumulators), ""))
     heads = (f"in a machine that streams {token}s", "before", "after", "saved", "bytes before", "after")
     page.print(Table(heads, rows, right=(1, 2, 3, 4, 5)))
     for name, count in after.fill.items():
@@ -143,12 +143,6 @@ def print_certificate(page: Page, found: Certificate) -> None:
     )
 
 
-def total(found: Dataflow) -> Sums:
-    """All buffers at `min`, and the accumulators."""
-    least, sums = found.totals["min"], found.accumulators
-    return Sums(least.elements + sums.elements, least.bytes + sums.bytes)
-
-
 def _least(found: Dataflow) -> str:
     """Whether `min` is the least that there is."""
     least, bound = found.totals["min"].elements, found.totals[BOUND].elements
@@ -156,15 +150,6 @@ def _least(found: Dataflow) -> str:
         return f"No schedule holds less than these {least:,} elements."
     away = 100 * (least / bound - 1)
     return f"No schedule holds less than {bound:,} elements; min is {away:.2g} % above it."
-
-
-def size(count: float) -> str:
-    """Bytes in a unit that fits."""
-    for unit in _UNITS:
-        if count < 1024:
-            return f"{count:.4g} {unit}"
-        count /= 1024
-    return f"{count:.4g} GiB"
 
 
 def _sums_table(found: Dataflow) -> Table:

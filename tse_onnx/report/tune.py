@@ -14,7 +14,8 @@ from tse_onnx.passes.blocks.tiling import CALIBRATED, RUNNING, TILE, Tiling
 from tse_onnx.passes.reasons import printable
 from tse_onnx.report.evaluate import points
 from tse_onnx.report.page import Table, say
-from tse_onnx.report.stream import size
+from tse_onnx.report.size import size
+from tse_onnx.report.verdict import print_verdict
 from tse_onnx.report.view import View
 from tse_onnx.runtime.scores import Score
 from tse_onnx.tuning.figures import FIGURES
@@ -153,6 +154,7 @@ def _print_tuning(page: Page, found: TuneResult) -> None:
     bits = "" if sensitivity.bits is None else f" at {sensitivity.bits} bits"
     now = f"{size(found.chosen.bytes)} of {size(sensitivity.before)}, {100 * found.reduction:.1f} % less"
     say(page, f"Buffer{bits}: {now} ({figure}); the least that a plan reaches is {size(found.least)}.")
+    print_verdict(page, found.verdict)
 
 
 def _print_curve(page: Page, found: TuneResult) -> None:

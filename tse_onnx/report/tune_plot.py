@@ -11,7 +11,7 @@ from tse_onnx.passes.blocks.frozen import FROZEN
 from tse_onnx.passes.blocks.recompute import RECOMPUTE
 from tse_onnx.passes.blocks.tiling import CALIBRATED, RUNNING, TILE, Tiling
 from tse_onnx.report.picture import blank, save
-from tse_onnx.report.stream import size
+from tse_onnx.report.size import size
 from tse_onnx.tuning.result import BlockSensitivity, Point, TuneResult, share
 
 _INK, _MEASURED, _PREDICTED, _CHOSEN = "#30343b", "#c8553d", "#8fa3bf", "#2a6f5e"

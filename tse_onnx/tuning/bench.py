@@ -15,6 +15,7 @@ import onnx
 from tse_onnx.conversion.verdict import Change, Verdict, telling
 from tse_onnx.data.feed import Feed
 from tse_onnx.data.samples import Samples
+from tse_onnx.errors import ModelError
 from tse_onnx.passes.blocks.block import Convertible
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.runtime.ort import VERSION as ORT_VERSION
@@ -22,7 +23,7 @@ from tse_onnx.runtime.scores import Score
 from tse_onnx.timing import phase
 from tse_onnx.tuning.batches import Batches
 from tse_onnx.tuning.choices import Combination, inexact
-from tse_onnx.tuning.figures import GATE, Figure, figure_of, scales
+from tse_onnx.tuning.figures import MIN, Figure, figure_of, scales
 from tse_onnx.tuning.local import Here
 from tse_onnx.tuning.losses import TOP1, Loss, loss_named
 from tse_onnx.tuning.network import Facts, Network, facts_on
@@ -54,16 +55,15 @@ class Bench:
     ) -> None:
         self.network, self.batches, self.loss_name, self.settings = network, batches, loss_name, settings
         self._runner, self._store = runner, store
-        self._figures: dict[int, Figure] = {}
+        self._figures: dict[tuple[str, int], Figure] = {}
 
-    def figure(self, axis: int) -> Figure:
-        """What is counted as buffer where maps stream along a spatial axis."""
-        if axis not in self._figures:
-            asked = self.settings
-            self._figures[axis] = figure_of(
-                asked.figure, self.network, asked.bits, asked.input_shapes, axis, asked.replay
-            )
-        return self._figures[axis]
+    def figure(self, axis: int, name: str | None = None) -> Figure:
+        """The figure called `name`, else what is counted as buffer, where maps stream along a spatial axis."""
+        asked = self.settings
+        key = (name or asked.figure, axis)
+        if key not in self._figures:
+            self._figures[key] = figure_of(key[0], self.network, asked.bits, asked.input_shapes, axis, asked.replay)
+        return self._figures[key]
 
     def say(self, what: str, done: float, total: float) -> None:
         """Tell the caller how far the work is."""
@@ -123,10 +123,17 @@ class Bench:
 
     def verdict(self, combination: Combination, axis: int, scores: Sequence[Score], samples: str) -> Verdict:
         """What a combination comes to, with its scores on `samples`."""
-        settings, gate = self.settings, scales(self.network, combination, self.settings.bits)
-        figure = self.figure(axis)
-        network = None if settings.figure == GATE else Change(figure.of(()), figure.of(combination))
-        return Verdict(gate, network, None, settings.figure, telling(scores), samples)
+        from tse_onnx.streaming.network.machine import Machine
+
+        gate = scales(self.network, combination, self.settings.bits)
+        try:
+            least = self.figure(axis, MIN)
+            network = Change(least.of(()), least.of(combination))
+        except ModelError:  # the blocks' own figures need less
+            return Verdict(gate, accuracy=telling(scores), samples=samples)
+        return Verdict(
+            gate, network, Machine(bits=self.settings.bits, replay=self.settings.replay), telling(scores), samples
+        )
 
     def _told(self, what: str) -> Iterator[Feed]:
         """The batches, with a word on how far they are."""

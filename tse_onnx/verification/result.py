@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tse_onnx.passes.reasons import quoted
+from tse_onnx.runtime.scores import Score
 
 _SHOWN = 3  # names in one sentence
 
@@ -74,7 +75,8 @@ class Drift:
 @dataclass(frozen=True)
 class Verification:
     """Every check of one conversion; `inputs` tells what the model was fed with, `remarks` what the checks were held
-    to that is not as usual."""
+    to that is not as usual. `scores` are how far its outputs are from the original's on the user's data; there are none
+    where noise was run."""
 
     inputs: str
     samples: int
@@ -82,6 +84,12 @@ class Verification:
     blocks: tuple[BlockCheck, ...]
     drift: tuple[Drift, ...]
     remarks: tuple[str, ...] = ()
+    scores: tuple[Score, ...] = ()
+
+    @property
+    def unknown(self) -> str:
+        """Why there are no scores."""
+        return "only noise was run" if self.samples else "nothing was run"
 
     @property
     def passed(self) -> bool:

@@ -32,7 +32,7 @@ from tse_onnx.passes.graph.scope import scopes
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.runtime.deadline import Deadline
 from tse_onnx.runtime.evaluate import evaluate
-from tse_onnx.runtime.scores import Meter
+from tse_onnx.runtime.scores import Meter, Score
 from tse_onnx.runtime.session import WAY_OUT, Session
 from tse_onnx.runtime.widen import has_narrow_type, widened, widened_feed
 from tse_onnx.timing import phase
@@ -96,7 +96,7 @@ def verify(
         return Verification("not run: the model is unchanged", 0, tuple(done), (), equal)
     deadline.check()
     try:
-        found, drift, remarks = _numbers(analysis, converted, decisions, inputs, folders, checks.threads, deadline)
+        found, scores, remarks = _numbers(analysis, converted, decisions, inputs, folders, checks.threads, deadline)
     except ModelError as error:
         if refused is None:
             raise
@@ -112,10 +112,12 @@ def verify(
         done.append(flat_maps([one.flat for one in found]))
     if halves := [one.half for one in found if one.half is not None]:
         done.append(narrow_means(halves))
+    drift = drift_of(scores)
     if checks.max_drift is not None:
         done.append(_bounded(drift, checks.max_drift))
     text = inputs.text + ", in single precision" * has_narrow_type(analysis.source.model)
-    return Verification(text, inputs.count, tuple(done), blocks, drift, remarks)
+    own = scores if checks.data is not None else ()  # noise says nothing of accuracy
+    return Verification(text, inputs.count, tuple(done), blocks, drift, remarks, own)
 
 
 def _outside(
@@ -165,7 +167,7 @@ def _numbers(
     folders: tuple[Path | None, Path | None],
     threads: int,
     deadline: Deadline,
-) -> tuple[tuple[Found, ...], tuple[Drift, ...], tuple[str, ...]]:
+) -> tuple[tuple[Found, ...], tuple[Score, ...], tuple[str, ...]]:
     """Run both models on every feed, and the blocks on the first one; what is to be remarked comes last.
 
     Only one of the models is open at a time: a window of feeds goes through the original first. Of the blocks, as many
@@ -231,7 +233,7 @@ def _numbers(
     remarks = tuple(f"output {quoted(name)} of the original holds what is not finite" for name in not_finite)
     if still.ends:
         remarks += ("the drift is that of a scene that stands still; evaluate --frames measures one that moves",)
-    return tuple(found), drift_of(meter.result()), remarks
+    return tuple(found), meter.result(), remarks
 
 
 def _found(

@@ -53,6 +53,27 @@ def machine_of(value: MachineLike | None) -> Machine:
     return parse_machine(read_toml(path, "machine"), str(path))
 
 
+def words_of(machine: Machine) -> str:
+    """A machine in a few words: the preset that it is, and what it has otherwise."""
+
+    def differences(name: str) -> list[str]:
+        fields = [field for field in _FIELDS if getattr(machine, field) != getattr(MACHINES[name], field)]
+        return [f"{field} {_value(getattr(machine, field))}" for field in fields]
+
+    nearest = min(MACHINES, key=lambda name: len(differences(name)))
+    return ", ".join([f"machine {nearest}", *differences(nearest)])
+
+
+def _value(value: object) -> str:
+    return (
+        {True: "yes", False: "no"}[value]
+        if isinstance(value, bool)
+        else "given"
+        if isinstance(value, dict)
+        else str(value)
+    )
+
+
 def parse_machine(text: str, title: str = "the machine") -> Machine:
     """The machine in the text of a TOML file, which messages call `title`. Raises `UsageError`."""
     stated = parse_toml(text, title)

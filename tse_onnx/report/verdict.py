@@ -1,0 +1,40 @@
+"""A verdict in the same few lines, whichever command it ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tse_onnx.report.page import say
+from tse_onnx.report.size import size
+from tse_onnx.streaming.network.machines import words_of
+
+if TYPE_CHECKING:
+    from tse_onnx.conversion.verdict import Change, Verdict
+    from tse_onnx.report.page import Page
+    from tse_onnx.runtime.scores import Score
+
+
+def print_verdict(page: Page, verdict: Verdict) -> None:
+    """What is held before and after, and what that costs."""
+    say(page, f"Scales of the blocks: {_change(verdict.scales)} (the paper's figure).")
+    if verdict.network is not None and verdict.machine is not None:
+        say(
+            page,
+            f"Whole network: {_change(verdict.network)} (the least that it runs with, {words_of(verdict.machine)}).",
+        )
+    if verdict.accuracy is None:
+        say(page, f"Accuracy: unknown, {verdict.unknown}.")
+    else:
+        say(page, f"Accuracy: {_distance(verdict.accuracy)} ({verdict.samples}).")
+
+
+def _change(change: Change) -> str:
+    saved = f", {100 * (1 - change.after / change.before):.1f} % less" if change.before else ""
+    return f"{size(change.before)} before, {size(change.after)} after{saved}"
+
+
+def _distance(score: Score) -> str:
+    agreement = [] if score.agreement is None else [f"agreement {100 * score.agreement:.1f} %"]
+    divergence = [] if score.kl is None else [f"KL {score.kl:.2g}"]
+    noise = ["equal"] if score.sqnr_db is None else [f"SQNR {score.sqnr_db:.1f} dB"]
+    return ", ".join([*agreement, *divergence, *noise])
