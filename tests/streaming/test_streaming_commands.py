@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 import models
 import tse_onnx
-from tests.streams import CONV3, stream_model
+from tests.streams import CONV3, SE, SE_WEIGHTS, stream_model
 from tse_onnx.cli import main
 from tse_onnx.streaming.execute.certificate import certify, streamer_of
 from tse_onnx.streaming.network.read import network_of
@@ -163,3 +163,32 @@ def test_what_a_model_states_of_its_outputs_may_be_stale(tmp_path, stale):
 def dataflow_totals(model, path):
     onnx.save(model, path)
     return json.loads(run("stream", path, "--no-run", "--format", "json"))["dataflow"]["totals"]
+
+
+def test_a_model_whose_blocks_are_cut_along_columns_streams_so(tmp_path):
+    """The figures are those that the report gave of the conversion, and those of the model on its side by rows."""
+    path, turned, tiled = (tmp_path / f"{name}.onnx" for name in ("model", "turned", "tiled"))
+    body = f"c = {CONV3}(x, w)\n{SE.format('c')}\ny = Relu(s)"
+    for file, shape in ((path, (1, 4, 9, 15)), (turned, (1, 4, 15, 9))):
+        onnx.save(stream_model(body, shape, {"w": (4, 4, 3, 3), **SE_WEIGHTS}), file)
+    report = json.loads(run("report", path, "--axis", "1", "--rows", "3", "--format", "json"))
+    run("convert", path, tiled, "--axis", "1", "--rows", "3")
+    found = json.loads(run("stream", tiled, "--no-run", "--axis", "1", "--format", "json"))
+    jsonschema.validate(found, json.loads((DOCS / "stream.schema.json").read_text()))
+    assert found["axis"] == report["dataflow"]["axis"] == 1
+    assert found["dataflow"]["totals"] == report["dataflow"]["after"]["totals"]
+    upright = json.loads(run("report", turned, "--rows", "3", "--format", "json"))["dataflow"]["after"]
+    assert found["dataflow"]["totals"]["min"] == upright["totals"]["min"]
+    assert found["dataflow"]["height"] == upright["height"] == 15
+    least = tse_onnx.dataflow(tiled, axis=1).totals["min"].elements
+    assert least < tse_onnx.dataflow(tiled).totals["min"].elements
+
+    text = run("stream", tiled)
+    assert text.count("Proved: ") == 4
+    assert "cut along columns, 'd': --axis 1 --no-run streams the maps so." in text
+    text = run("stream", tiled, "--axis", "1", "--no-run")
+    assert "15 columns come in." in text
+    assert "Note" not in text
+    assert "add --no-run" in run("stream", tiled, "--axis", "1", code=2)
+    edges = json.loads(run("stream", tiled, "--axis", "1", "--export", "json"))
+    assert sum(edge["elements"] for edge in edges) == least

@@ -67,6 +67,10 @@ _run_options = group(_RUN, lambda **run: {"run": run})
 @_run_options
 @machine_options
 @click.option(
+    "--axis", type=click.IntRange(0, 1), default=0, show_default=True, metavar="N",
+    help="The spatial axis that maps stream along: 0 by rows, 1 by columns, which is counted and not run.",
+)  # fmt: skip
+@click.option(
     "--top", type=click.IntRange(min=0), default=12, show_default=True, metavar="N",
     help="Show the N tensors that hold most; 0 for all.",
 )  # fmt: skip
@@ -82,6 +86,7 @@ def stream(
     input_shapes: InputShapes,
     run: Mapping[str, Any],
     machine: Machine,
+    axis: int,
     top: int,
     export: str | None,
     axes: Axes | None,
@@ -111,7 +116,7 @@ def stream(
             raise click.UsageError(f"--export prints JSON alone, without {other}")
         from tse_onnx.streaming.handover import handed_over
 
-        click.echo(json.dumps(handed_over(given_model(model), export, input_shapes, machine), indent=2))
+        click.echo(json.dumps(handed_over(given_model(model), export, input_shapes, machine, axis), indent=2))
         return
     from tse_onnx.files.source import open_model
     from tse_onnx.report.stream import StreamView
@@ -119,7 +124,7 @@ def stream(
 
     source = open_model(given_model(model))
     with _stages() as progress:
-        found = streamed(source, input_shapes=input_shapes, machine=machine, progress=progress, **run)
+        found = streamed(source, input_shapes=input_shapes, machine=machine, axis=axis, progress=progress, **run)
     blocks: Sequence[Block] = ()
     if display.plot is not None:
         from tse_onnx.decision.analysis import analyse

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tse_onnx.passes.reasons import printable
+from tse_onnx.passes.reasons import printable, quoted
 from tse_onnx.report.page import Table, say
 from tse_onnx.report.size import size
 from tse_onnx.report.view import View
@@ -44,7 +44,7 @@ class StreamView(View):
     def json(self) -> dict[str, Any]:
         from tse_onnx.streaming.schema import stream_json
 
-        return stream_json(self.found.dataflow, self.found.certificate)
+        return stream_json(self.found.dataflow, self.found.certificate, self.found.axis)
 
     def csv(self) -> str:
         from tse_onnx.streaming.schema import stream_csv
@@ -60,16 +60,20 @@ class StreamView(View):
         draw(path, Path(self.found.dataflow.model).stem, [panel], self.axes)
 
     def print(self, page: Page) -> None:
-        _print_dataflow(page, self.found.dataflow, self.top)
+        _print_dataflow(page, self.found.dataflow, self.top, TOKENS[self.found.axis])
+        if across := self.found.across:
+            axis, way = 1 - self.found.axis, "--axis 0" if self.found.axis else "--axis 1 --no-run"
+            blocks = f"{quoted(across[0])} and {len(across) - 1} more" if len(across) > 1 else quoted(across[0])
+            say(page, f"Note: blocks are cut along {TOKENS[axis]}s, {blocks}: {way} streams the maps so.")
         if self.found.certificate is not None:
             print_certificate(page, self.found.certificate)
 
 
-def _print_dataflow(page: Page, found: Dataflow, top: int) -> None:
+def _print_dataflow(page: Page, found: Dataflow, top: int, token: str) -> None:
     """The buffers that hold most, why, and the sums; `top` of them, 0 for all."""
     ranked = found.contributors
     shown = ranked[:top] if top else ranked
-    unit = "pixels" if found.machine.grain == PIXEL else "rows"
+    unit = "pixels" if found.machine.grain == PIXEL else f"{token}s"
     heads = ("tensor", "kind", "C × H × W", "window", "asap", "min", "no stall", f"elements ({unit} at min)", "bytes")
     rows = [(_row(buffer), "") for buffer in shown]
     hidden = ranked[len(shown) :]
@@ -80,14 +84,14 @@ def _print_dataflow(page: Page, found: Dataflow, top: int) -> None:
     total = found.totals["min"]
     rows.append((["total", "", "", "", "", "", "", f"{total.elements:,}", size(total.bytes)], "bold"))
     page.print(Table(heads, rows, right=(3, 4, 5, 6, 7, 8)))
-    say(page, f"Depths in {unit} of each tensor, for one image; {found.height} rows come in.")
+    say(page, f"Depths in {unit} of each tensor, for one image; {found.height} {token}s come in.")
     for buffer in shown:
         if buffer.why is not None:
-            say(page, f"{buffer.name} holds {buffer.min.rows} of {buffer.height} rows: {buffer.why}.")
+            say(page, f"{buffer.name} holds {buffer.min.rows} of {buffer.height} {token}s: {buffer.why}.")
     page.print(_sums_table(found))
     say(page, _least(found))
     for output, rows_in in found.fill.items():
-        say(page, f"The first row of {output} leaves after {rows_in} of {found.height} input rows.")
+        say(page, f"The first {token} of {output} leaves after {rows_in} of {found.height} input {token}s.")
     _print_payoffs(page, found)
     for stage in found.barriers:
         say(page, f"Barrier: {stage.label}: {stage.barrier}.")

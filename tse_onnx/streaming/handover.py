@@ -29,12 +29,16 @@ _MOST_COPIES = 3
 
 
 def handed_over(
-    model: ModelLike, form: str, input_shapes: InputShapes | None = None, machine: MachineLike | None = None
+    model: ModelLike,
+    form: str,
+    input_shapes: InputShapes | None = None,
+    machine: MachineLike | None = None,
+    axis: int = 0,
 ) -> Any:
     """What `stream --export` prints: `hls4ml_depths`, whatever the machine, or the `edges` of the machine. Raises what
     `dataflow` raises."""
     source = open_model(model)
-    network = network_of(source.model, bind(source, input_shapes or {}))
+    network = network_of(source.model, bind(source, input_shapes or {}), axis=axis)
     if form == HLS4ML:
         return hls4ml_depths(network)
     return edges(measured(network, machine_of(machine), source.title))

@@ -19,12 +19,13 @@ STREAM_SCHEMA = "tse-onnx/stream/1"
 Json = dict[str, Any]
 
 
-def stream_json(dataflow: Dataflow, certificate: Certificate | None) -> Json:
+def stream_json(dataflow: Dataflow, certificate: Certificate | None, axis: int = 0) -> Json:
     """The object that `tse-onnx stream --format json` prints."""
     return {
         "schema": STREAM_SCHEMA,
         "tse_onnx": VERSION,
         "model": dataflow.model,
+        "axis": axis,
         "dataflow": dataflow_json(dataflow),
         "certificate": None if certificate is None else certificate_json(certificate),
     }

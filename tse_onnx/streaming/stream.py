@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import TYPE_CHECKING
 from onnx import ModelProto
 
 from tse_onnx.decision.analysis import bind
-from tse_onnx.errors import UsageError
+from tse_onnx.errors import ModelError, UsageError
 from tse_onnx.files.external import check_locations
 from tse_onnx.files.source import ModelLike, Source, open_model
+from tse_onnx.passes.blocks.tiling import Tiling
+from tse_onnx.passes.edit.memory import remembered
+from tse_onnx.passes.edit.record import recorded
 from tse_onnx.passes.graph.types import Dim, TensorType
 from tse_onnx.runtime.deadline import Deadline
 from tse_onnx.streaming.depths.model import measured
@@ -42,6 +46,10 @@ class Session:
     dataflow: Dataflow
     certificate: Certificate | None
     network: Network = field(repr=False)
+    axis: int = 0
+    """The spatial axis that the maps stream along."""
+    across: tuple[str, ...] = ()
+    """The blocks that a conversion has cut along another one."""
 
     def timeline(self, images: int | None = None) -> Occupancy:
         """What is held against time. Raises `UsageError` where so many images have too many rows."""
@@ -53,6 +61,7 @@ def stream(
     *,
     input_shapes: Mapping[str, tuple[Dim, ...]] | None = None,
     machine: MachineLike | None = None,
+    axis: int = 0,
     execute: bool = True,
     data: Path | None = None,
     preprocess: Preprocessing = "unit",
@@ -65,6 +74,7 @@ def stream(
     """The figures of `model` as `tse_onnx.dataflow` gives them, and with `execute` their proof by a run on the first
     sample of `data`, or on noise drawn from `seed`. Without a `tolerance` the coarsest type of the network says it.
 
+    Maps stream along a spatial `axis`, 0 by rows, 1 by columns, and are run by rows alone.
     A run goes through at most `max_rows` rows of all tensors together. `progress` is told what is done, of what.
 
     Raises what `dataflow` raises, `UsageError` for a run by pixels, `DataError` where the data do not fit, and
@@ -73,12 +83,14 @@ def stream(
     machine = machine_of(machine)
     if execute and machine.grain != ROW:
         raise UsageError("the run stores rows, not pixels: add --no-run")
+    if execute and axis:
+        raise UsageError("the run goes row by row, not column by column: add --no-run")
     if execute and machine.fusion:
         raise UsageError("the run has a stage for every node: add --no-run, or --no-fusion")
     source = open_model(model)
     if execute:
         check_locations(source.model, source.folder)
-    network = network_of(source.model, bind(source, input_shapes or {}), max_rows)
+    network = network_of(source.model, bind(source, input_shapes or {}), max_rows, axis=axis)
     rows = sum(tensor.row_count for tensor in network.tensors.values())
     if execute and rows > max_rows:
         raise UsageError(
@@ -104,7 +116,19 @@ def stream(
             deadline=Deadline(time_limit),
             progress=progress,
         )
-    return Session(figures, certificate, network)
+    return Session(figures, certificate, network, axis, _cut_across(source.model, axis))
+
+
+def _cut_across(model: ModelProto, axis: int) -> tuple[str, ...]:
+    """The blocks of a converted model that are cut into strips along another axis, as far as it remembers them."""
+    with contextlib.suppress(ModelError):
+        found = [record for _, records in recorded(model, remembered(model)) for record in records]
+        return tuple(
+            one.block
+            for one in found
+            if isinstance(one.choice, Tiling) and one.choice.axis != axis and one.choice.cols is None
+        )
+    return ()
 
 
 def certified(

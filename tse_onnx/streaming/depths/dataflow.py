@@ -19,8 +19,9 @@ def dataflow(
     *,
     input_shapes: Mapping[str, tuple[Dim, ...]] | None = None,
     machine: MachineLike | None = None,
+    axis: int = 0,
 ) -> Dataflow:
-    """What every tensor of `model` holds while its inputs stream in row by row.
+    """What every tensor of `model` holds while its inputs stream in row by row, or column by column with `axis` 1.
 
     `model` is a path, an `onnx.ModelProto` or a `gs.Graph`; `input_shapes` gives inputs with dynamic dimensions a size,
     as `{"images": (1, 3, 224, 224)}`; `machine` says how rows are stored and paced: a `Machine`, the
@@ -32,5 +33,5 @@ def dataflow(
     Raises `ModelError` where a size is not known, a map is empty or the graph has loops, `UsageError` for a bad option.
     """
     source = open_model(model)
-    network = network_of(source.model, bind(source, input_shapes or {}))
+    network = network_of(source.model, bind(source, input_shapes or {}), axis=axis)
     return weighed(network, measured(network, machine_of(machine), source.title))
