@@ -172,7 +172,9 @@ def test_a_model_whose_blocks_are_cut_along_columns_streams_so(tmp_path):
     for file, shape in ((path, (1, 4, 9, 15)), (turned, (1, 4, 15, 9))):
         onnx.save(stream_model(body, shape, {"w": (4, 4, 3, 3), **SE_WEIGHTS}), file)
     report = json.loads(run("report", path, "--axis", "1", "--rows", "3", "--format", "json"))
-    run("convert", path, tiled, "--axis", "1", "--rows", "3")
+    text = run("convert", path, tiled, "--axis", "1", "--rows", "3", "--certify")
+    assert "Note: this run went by rows; what is cut along columns is counted by stream --axis 1 --no-run." in text
+    assert "Note: this run" not in run("convert", path, tmp_path / "rows.onnx", "--rows", "3", "--certify")
     found = json.loads(run("stream", tiled, "--no-run", "--axis", "1", "--format", "json"))
     jsonschema.validate(found, json.loads((DOCS / "stream.schema.json").read_text()))
     assert found["axis"] == report["dataflow"]["axis"] == 1

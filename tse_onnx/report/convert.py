@@ -164,6 +164,8 @@ def _print_report(page: Page, report: Report) -> None:
         from tse_onnx.report.stream import print_certificate
 
         print_certificate(page, report.certificate)
+        if report.plan.axis:
+            say(page, "Note: this run went by rows; what is cut along columns is counted by stream --axis 1 --no-run.")
 
 
 def print_verification(page: Page, found: Verification) -> None:
