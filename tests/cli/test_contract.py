@@ -222,6 +222,18 @@ def test_0_when_nothing_is_converted_and_why_is_said(first, then, said, folder):
         assert done.stdout.splitlines()[-1].startswith(b"Converted 4 blocks")
 
 
+def test_0_when_nothing_is_converted_what_was_written_is_said(folder):
+    original = (folder / "net.onnx").read_bytes()
+    tse_onnx("convert", "net.onnx", "tiled.onnx", "--rows", 3, cwd=folder)
+    done = tse_onnx("convert", "tiled.onnx", "out.onnx", "--retile", "--exclude", "*", cwd=folder)
+    assert b"; the model was written as it was before any conversion to out.onnx." in done.stdout
+    assert (folder / "out.onnx").read_bytes() == original
+    bound = ("convert", "dynamic.onnx", "out.onnx", "--exclude", "*", "--input-shape", "x:1,8,20,9")
+    assert b"the model was written with its inputs bound to out.onnx" in tse_onnx(*bound, cwd=folder).stdout
+    assert b"the model was written unchanged to out.onnx" in tse_onnx(*bound, "--dynamic", cwd=folder).stdout
+    assert (folder / "out.onnx").read_bytes() == (folder / "dynamic.onnx").read_bytes()
+
+
 @pytest.mark.parametrize("expected", [0, 1, 3])
 def test_1_when_another_number_of_blocks_was_expected(folder, expected):
     line = refused(tse_onnx("convert", "net.onnx", "out.onnx", "--expect", expected, cwd=folder), 1)

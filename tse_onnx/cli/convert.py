@@ -134,4 +134,4 @@ def convert(
         pour(result.serialized())
     from tse_onnx.report.convert import ReportView, outcome
 
-    display.show(ReportView(result.report, outcome(result, words(output))), err=to_stdout)
+    display.show(ReportView(result.report, outcome(result, words(output), retile)), err=to_stdout)

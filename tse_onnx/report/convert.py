@@ -201,11 +201,14 @@ def _print_story(page: Page, story: Story) -> None:
         say(page, f"  {said}  {line.axes}".rstrip())
 
 
-def outcome(result: ConvertResult, where: str) -> str:
-    """What a conversion came to, in a sentence; `where` is what was written."""
+def outcome(result: ConvertResult, where: str, retiled: bool = False) -> str:
+    """What a conversion came to, in a sentence; `where` is what was written, `retiled` that it began with a restored
+    model."""
     totals = result.report.buffering.totals
     if not totals.converted:
-        written = "written with its inputs bound" if result.report.input_shapes else "written unchanged"
+        written = "written as it was before any conversion" if retiled else "written unchanged"
+        if result.report.input_shapes and not result.report.dynamic:
+            written = "written with its inputs bound"
         if any(decision.block.tiled for decision in result.blocks):
             return f"No block was left to tile; the model was {written} to {where}. --retile converts its blocks anew."
         refused = any(one.status == REFUSED and one.choice is not None for one in result.blocks)
