@@ -92,6 +92,8 @@ def loaded_arrays(path: Path, names: Sequence[str]) -> np.ndarray | dict[str, np
         raise
     except Exception as error:  # numpy passes on whatever zip, zlib and its own header parser raise
         text = getattr(error, "strerror", None) or first_line(error)
+        if "pickle" in text:  # what numpy takes anything for that it does not know, and advises to load all the same
+            text = "it holds pickled objects, or something else altogether"
         raise DataError(f"cannot read {path} as .npy, .npz or a folder of images: {text}") from error
 
 

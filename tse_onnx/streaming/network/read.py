@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from onnx import GraphProto, ModelProto, NodeProto
 
-from tse_onnx.errors import ModelError
+from tse_onnx.errors import ModelError, UsageError
 from tse_onnx.passes.graph.checker import complaint, unstated
 from tse_onnx.passes.graph.index import GraphIndex, captured
 from tse_onnx.passes.graph.operators import is_default, operator, opset_of
@@ -43,8 +43,11 @@ def network_of(
     tensors together, and more than four million, are taken for a mistake. `types` are those of the main graph so bound,
     where they are known, `trusted` values whose sizes are known to be sound.
 
-    Raises `ModelError` where a tensor's size is not known, a map has no elements, or the graph has loops.
+    Raises `ModelError` where a tensor's size is not known, a map has no elements, or the graph has loops, and
+    `UsageError` for another axis.
     """
+    if axis not in (ROWS, COLUMNS):
+        raise UsageError(f"maps stream along axis 0, by rows, or 1, by columns, not {axis!r}")
     given, model = model, inlined(model)
     index = _sorted_index(model.graph)
     opset = opset_of(model.opset_import)
