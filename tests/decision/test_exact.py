@@ -191,6 +191,9 @@ def test_a_model_without_blocks():
     head = onnx.parser.parse_model(
         '<ir_version: 8, opset_import: ["": 17]> g (float[1,2,4,4] x) => (float[1,2,4,4] y) { y = Relu(x) }'
     )
+    converted = tse_onnx.convert(network(28), rows=7).model
+    with pytest.raises(ModelError, match="converted already: restore it first"):
+        tse_onnx.exact_plan(converted, 0.1)
     with pytest.raises(ModelError, match="no squeeze-and-excite block"):
         tse_onnx.exact_plan(head, 0.5)
     with pytest.raises(UsageError, match="a fraction from 0 to 1"):

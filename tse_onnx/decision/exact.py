@@ -29,9 +29,11 @@ def exact_choices(analysis: Analysis, plan: Plan, opset: int, reduce: float) -> 
     if not 0 <= reduce <= 1:
         raise UsageError(f"a reduction is a fraction from 0 to 1, not {reduce}")
     before = measure(decide(analysis.parts, Plan(None), opset)).totals.before
+    title = analysis.source.title
     if not before:
-        title = analysis.source.title
         raise ModelError(f"{title} has no squeeze-and-excite block to choose for; tse-onnx inspect says why")
+    if not _open_blocks(analysis.parts, opset):
+        raise ModelError(f"{title} has no block left to choose for; they are converted already: restore it first")
     choices: dict[str, Choice | None] = {}
     notes: dict[str, str] = {}
     offered: dict[str, Offered] = {}
