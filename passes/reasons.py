@@ -28,6 +28,7 @@ CODES = {
     "recompute": "nothing narrower can be held in place of the map",
     "previous": "the gates of the frame before cannot be an input of the model",
     "opset": "the model's opset has no exact form of the tiles",
+    "target": "no form of the block is within the limits of the target",
 }
 
 

@@ -38,10 +38,11 @@ class Violation:
 
 def violations(scopes: Iterable[Scope], target: Target) -> tuple[Violation, ...]:
     """All that is outside the limits of `target`, in node order, those of a node in the order of the limits."""
-    return tuple(found for scope in scopes for node in scope.index.nodes for found in _of_node(node, scope, target))
+    return tuple(found for scope in scopes for node in scope.index.nodes for found in outside(node, scope, target))
 
 
-def _of_node(node: NodeProto, scope: Scope, target: Target) -> Iterator[Violation]:
+def outside(node: NodeProto, scope: Scope, target: Target) -> Iterator[Violation]:
+    """All that one node is outside of."""
     name = operator(node)
     if name == "Constant" or not node.output:  # data, whatever it is written as
         return
@@ -58,15 +59,15 @@ def _found(node: NodeProto, scope: Scope, limit: Limit) -> str:
     if limit.measure == OPERATOR:
         return operator(node)
     numbers = measured(limit.measure, node, scope)
-    outside = any(number is not None and not limit.takes(number) for number in numbers)
-    if not outside and None not in numbers:
+    beyond = any(number is not None and not limit.takes(number) for number in numbers)
+    if not beyond and None not in numbers:
         return ""
     if limit.unless_global:
         whole = is_global(node, scope)
         if whole:
             return ""
-        outside = outside and whole is not None
-    return _text(numbers, " × " if limit.measure in _SIZES else ", ") if outside else UNKNOWN
+        beyond = beyond and whole is not None
+    return _text(numbers, " × " if limit.measure in _SIZES else ", ") if beyond else UNKNOWN
 
 
 def _text(numbers: Numbers, between: str) -> str:

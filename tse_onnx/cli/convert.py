@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,10 +17,12 @@ from tse_onnx.cli.groups import group
 from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, model_argument
 from tse_onnx.cli.output import OutputPath, is_stdout, pour, refuse_terminal, words
 from tse_onnx.cli.tiling import tiling_options
+from tse_onnx.passes.reasons import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tse_onnx.conversion.fitting import Fitting
     from tse_onnx.decision.analysis import InputShapes
     from tse_onnx.decision.plan import Plan
     from tse_onnx.decision.selection import Selection
@@ -32,24 +34,32 @@ _STYLE = (
     click.option(
         "--upsample",
         type=click.Choice(["resize", "gather", "expand"]),
-        default="resize",
-        show_default=True,
-        help="How gates are spread over their tiles, for compilers that do not know all three.",
+        help="How gates are spread over their tiles, for compilers that do not know all three.  [default: resize, or "
+        "what fits --target]",
     ),
     click.option(
         "--means",
         type=click.Choice(["matmul", "cumsum"]),
-        default="matmul",
-        show_default=True,
-        help="How the means of a running squeeze are computed.",
+        help="How the means of a running squeeze are computed.  [default: matmul, or what fits --target]",
+    ),
+    click.option(
+        "--target",
+        metavar="NAME|FILE",
+        help="Write each block in the first form that is within the limits of this compiler or device, a name that "
+        "tse-onnx targets lists or a .toml file; where none is, leave it as it is.",
     ),
 )
 
 
-def _style(upsample: str, means: str) -> Mapping[str, Style]:
+def _style(upsample: str | None, means: str | None, target: str | None) -> Mapping[str, Any]:
     from tse_onnx.conversion.rewrite import style_of
 
-    return {"style": style_of(upsample, means)}
+    style = style_of(upsample or "resize", means or "matmul")
+    if target is None:
+        return {"style": style, "fitting": None}
+    from tse_onnx.conversion.fitting import fitting_of
+
+    return {"style": style, "fitting": fitting_of(target, upsample, means)}
 
 
 _style_options = group(_STYLE, _style)
@@ -92,6 +102,7 @@ def convert(
     dynamic: bool,
     kinds: frozenset[str],
     style: Style,
+    fitting: Fitting | None,
     checks: Checks,
     dataflow: bool | None,
     expect: int | None,
@@ -127,11 +138,14 @@ def convert(
             stack.enter_context(Console(stderr=True).status("converting and verifying"))
         result = carry_out(
             given_model(model), None if to_stdout else output, plan=plan, selection=selection, style=style,
-            checks=checks, retile=retile, input_shapes=input_shapes, dynamic=dynamic, kinds=kinds, expect=expect,
-            report=display.report, machine=Machine() if (checks.verify if dataflow is None else dataflow) else None,
+            fitting=fitting, checks=checks, retile=retile, input_shapes=input_shapes, dynamic=dynamic, kinds=kinds,
+            expect=expect, report=display.report,
+            machine=Machine() if (checks.verify if dataflow is None else dataflow) else None,
         )  # fmt: skip
     if to_stdout:
         pour(result.serialized())
     from tse_onnx.report.convert import ReportView, outcome
 
     display.show(ReportView(result.report, outcome(result, words(output), retile)), err=to_stdout)
+    if fitting is not None and fitting.target.note:
+        click.echo(printable(f"Note on {fitting.target.name}: {fitting.target.note}."), err=True)

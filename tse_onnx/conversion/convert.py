@@ -39,11 +39,13 @@ from tse_onnx.verification.checks import Checks
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
+    from tse_onnx.conversion.fitting import Fitting
     from tse_onnx.files.staging import Stage
     from tse_onnx.passes.edit.splice import Change
     from tse_onnx.passes.lowering import Style
     from tse_onnx.streaming.execute.certificate import Certificate
     from tse_onnx.streaming.network.machine import Machine
+    from tse_onnx.targets.target_file import TargetLike
     from tse_onnx.verification.result import Verification
 
 PathLike = Union[str, "os.PathLike[str]"]
@@ -188,8 +190,9 @@ def convert(
     input_shapes: InputShapes | None = None,
     dynamic: bool = False,
     kinds: Collection[str] = DEFAULT_KINDS,
-    upsample: str = "resize",
-    means: str = "matmul",
+    upsample: str | None = None,
+    means: str | None = None,
+    target: TargetLike | None = None,
     verify: bool = True,
     data: PathLike | None = None,
     preprocess: Preprocessing = "unit",
@@ -212,8 +215,9 @@ def convert(
     block; `selection` says of either which blocks get it, and which get other rows. `kinds` are the kinds of blocks to
     convert. `input_shapes` binds inputs with dynamic dimensions; with `dynamic` the written model keeps these, and the
     shapes say only what to report and verify for. `upsample` (resize, gather, expand) and `means` (matmul, cumsum)
-    choose among equivalent forms, for compilers that know only some. Blocks that are tiled already stay so, unless
-    `retile` restores them first.
+    choose among equivalent forms, for compilers that know only some: the first of each, or of those left open the
+    first that is within the limits of `target`, a name, a TOML file or a `Target`; a block that has none is refused.
+    Blocks that are tiled already stay so, unless `retile` restores them first.
 
     The result is verified with onnxruntime unless `verify` is False: on `data` (an .npz, an .npy, or a folder of images
     prepared as `preprocess` says: a preset, a TOML file, or a `Preprocess`), or on noise drawn from `seed`. `max_drift`
@@ -232,7 +236,8 @@ def convert(
         out,
         plan=_chosen(rows, tiling, plan),
         selection=selection,
-        style=style_of(upsample, means),
+        style=style_of(upsample or "resize", means or "matmul"),
+        fitting=None if target is None else _fitting(target, upsample, means),
         checks=Checks(verify, certify, data, preprocess, seed, threads, max_drift, tolerance, time_limit),
         retile=retile,
         input_shapes=input_shapes,
@@ -258,6 +263,7 @@ def carry_out(
     kinds: Collection[str],
     expect: int | None,
     report: PathLike | None,
+    fitting: Fitting | None = None,
     machine: Machine | None,
 ) -> ConvertResult:
     """A conversion whose options are gathered; `convert` says what they mean, and what is raised."""
@@ -274,11 +280,18 @@ def carry_out(
     made = prepare(source, plan, input_shapes, kinds, dynamic, selection)
     if checks.verify:
         need_sizes(made.analysis)
+    styles: Mapping[str, Style] = {}
+    if fitting is not None:
+        from tse_onnx.conversion.fitting import fitted
+
+        with phase(_log, f"fitting to {fitting.target.name}"):
+            made, styles = fitted(made, fitting)
     said = _report(made)
     if expect is not None and (count := said.buffering.totals.converted) != expect:
         raise CheckFailed(f"{count} blocks would be converted; {expect} were expected")
     with phase(_log, "rewriting"):
-        converted, changes = rewrite(made, style, owned=source.path is not None and not checks.verify and not machine)
+        owned = source.path is not None and not checks.verify and not machine
+        converted, changes = rewrite(made, style, owned=owned, styles=styles)
     if machine is not None:
         with phase(_log, "streaming both networks"):
             said = _streamed(said, made, converted, trusted_values(made.analysis, changes), machine)
@@ -359,6 +372,12 @@ def _check_report(report: Path, source: Source, out: Path | None) -> None:
     weights = [resolved(path).parent / where for path in models for where in files]
     if resolved(report) in map(resolved, (*models, *weights)):
         raise UsageError(f"the report would overwrite {report}, a file of the model")
+
+
+def _fitting(target: TargetLike, upsample: str | None, means: str | None) -> Fitting:
+    from tse_onnx.conversion.fitting import fitting_of
+
+    return fitting_of(target, upsample, means)
 
 
 def _chosen(rows: int, tiling: Choice | None, plan: Plan | None) -> Plan:

@@ -37,8 +37,11 @@ def style_of(upsample: str, means: str) -> Style:
         raise UsageError(f"gates are spread by {choices[0]}, running means made by {choices[1]}") from None
 
 
-def rewrite(made: Preparation, style: Style, *, owned: bool) -> tuple[ModelProto, tuple[Change, ...]]:
-    """The converted model and what was changed in it; a model that is `owned` is changed in place instead of copied."""
+def rewrite(
+    made: Preparation, style: Style, *, owned: bool, styles: Mapping[str, Style] | None = None
+) -> tuple[ModelProto, tuple[Change, ...]]:
+    """The converted model and what was changed in it; a model that is `owned` is changed in place instead of copied.
+    Blocks that `styles` has, by name, are written in these."""
     source = made.analysis.source
     if owned:
         converted = source.model
@@ -59,7 +62,7 @@ def rewrite(made: Preparation, style: Style, *, owned: bool) -> tuple[ModelProto
         # The first block remembers for all what the inputs were.
         inputs = [value for value in source.model.graph.input if value.name in made.written.bound]
         changes = tuple(
-            Change(part.scope.path, _edits(source.model, part, chosen, taken, style, step, inputs))
+            Change(part.scope.path, _edits(source.model, part, chosen, taken, style, styles or {}, step, inputs))
             for part in made.written.parts
             if any(block.name in chosen for block in part.blocks)
         )
@@ -126,6 +129,7 @@ def _edits(
     chosen: Mapping[str, Convert],
     taken: set[str],
     style: Style,
+    styles: Mapping[str, Style],
     step: int,
     inputs: list[ValueInfoProto],
 ) -> tuple[Edit, ...]:
@@ -134,14 +138,15 @@ def _edits(
     from tse_onnx.passes.lowering import lower
 
     edits = []
-    style = replace(style, shared=_shared(part, chosen))
+    shared = _shared(part, chosen)
     recorder = Recorder(container(model, part.scope.path), step, part.scope.opset)
     for block in convertible(part.blocks):
         decision = chosen.get(block.name)
         if decision is None:
             continue
-        _check_means(style, decision.written, part.scope.opset)
-        edit = lower(block, decision.written, part.scope, taken, style)
+        own = replace(styles.get(block.name, style), shared=shared)
+        _check_means(own, decision.written, part.scope.opset)
+        edit = lower(block, decision.written, part.scope, taken, own)
         _check_operators(edit, part.scope, model)
         edits.append(recorder.recorded(edit, block, decision.choice, inputs))
         inputs.clear()
