@@ -42,6 +42,8 @@ PAPER = Tiling(7)
 # In per cent of the network's multiply-accumulates: the limits that the front is drawn for.
 LIMITS = (None, 20.0, 10.0, 0.0)
 _DRAWS = 10_000
+# Nats: what is no more than rounding is drawn at this height.
+_LEAST = 1e-6
 
 
 @dataclass(frozen=True)
@@ -190,9 +192,20 @@ def draw(path: Path, spots: Sequence[Spot]) -> None:
         label = (
             f"no limit of MACs, up to {most:+.0f} %" if limit is None else f"recompute within {limit:g} % of the MACs"
         )
-        saved, kl = [100 * one[0] for one in own], [max(one[1], 1e-6) for one in own]
+        saved, kl = [100 * one[0] for one in own], [max(one[1], _LEAST) for one in own]
         axis.plot(saved, kl, "-", marker=marker, color=colour, label=label, linewidth=1.6, markersize=5)
     axis.set_yscale("log")
+    if any(spot.line.kl.mean() <= _LEAST for spot in spots):
+        axis.axhline(_LEAST, color="#c9ced6", linewidth=0.8, zorder=0)
+        axis.text(
+            0.995,
+            _LEAST,
+            f"nothing lost, or less than {_LEAST:g}",
+            transform=axis.get_yaxis_transform(),
+            ha="right",
+            va="bottom",
+            fontsize=8,
+        )
     axis.set_xlabel("buffer saved (%)")
     axis.set_ylabel("KL on samples set aside (nats)")
     axis.legend(frameon=False, loc="upper left", fontsize=9)
