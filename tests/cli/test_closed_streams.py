@@ -18,6 +18,7 @@ DATA = ["--data", "data.npy"]
 
 # Every command, and the file that it writes, if any.
 COMMANDS = {
+    "check": (["net.onnx", "--target", "onnxruntime"], None),
     "convert": (["net.onnx", "out.onnx"], "out.onnx"),
     "evaluate": (["net.onnx", *DATA, "--correlation", "--csv", "out.csv"], "out.csv"),
     "explain": (["net.onnx", "block0_squeeze"], None),
@@ -27,6 +28,7 @@ COMMANDS = {
     "restore": (["net.onnx", "out.onnx"], "out.onnx"),
     "sensitivity": (["net.onnx", *DATA, "--no-cache", "--csv", "out.csv"], "out.csv"),
     "stream": (["net.onnx", "--csv", "out.csv"], "out.csv"),
+    "targets": ([], None),
     "tune": (["net.onnx", *DATA, "--reduce", "30%", "--no-cache", "-o", "out.toml"], "out.toml"),
     "verify": (["net.onnx", "tiled.onnx"], None),
 }
