@@ -8,15 +8,12 @@ interpolation = "bicubic"
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
-from pathlib import Path
 from typing import Union
 
 from tse_onnx.data.preprocess import Preprocess
 from tse_onnx.errors import UsageError
-from tse_onnx.files.toml import need_keys, parse_toml, read_toml
-from tse_onnx.passes.reasons import quoted
+from tse_onnx.files.toml import named_or_read, need_keys, parse_toml
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -41,17 +38,13 @@ def preprocess_of(value: Preprocessing) -> Preprocess:
     """The preprocessing that a preset's name or a file means. Raises `UsageError` where there is none."""
     if isinstance(value, Preprocess):
         return value
-    if isinstance(value, str) and value in PRESETS:
-        return PRESETS[value]
-    path = Path(value)
-    if path.suffix.lower() != ".toml":
-        near = difflib.get_close_matches(str(value), PRESETS, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(
-            f"images are prepared as {', '.join(PRESETS)}, or by a .toml file, not as {quoted(str(value))}{hint}"
-        )
-    text = read_toml(path, "preprocessing")
-    return parse_preprocess(text, str(path))
+    return named_or_read(
+        value,
+        PRESETS,
+        parse_preprocess,
+        what="preprocessing",
+        wrong="images are prepared as {}, or by a .toml file, not as {}",
+    )
 
 
 def parse_preprocess(text: str, title: str = "the preprocessing") -> Preprocess:

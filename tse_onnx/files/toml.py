@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, Union
 
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.reasons import quoted
+
+Known = TypeVar("Known")
+
+
+def named_or_read(
+    value: Union[str, os.PathLike[str]],
+    known: Mapping[str, Known],
+    parse: Callable[[str, str], Known],
+    *,
+    what: str,
+    wrong: str,
+) -> Known:
+    """One of the `known` by its name, or what `parse` makes of a .toml file, called by its path. Raises `UsageError`:
+    for a file that is no `what`, and, with `wrong` of the names and the value, for what is neither."""
+    if isinstance(value, str) and value in known:
+        return known[value]
+    path = Path(value)
+    if path.suffix.lower() != ".toml":
+        near = difflib.get_close_matches(str(value), known, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(wrong.format(", ".join(known), quoted(str(value))) + hint)
+    return parse(read_toml(path, what), str(path))
 
 
 def read_toml(path: Path, what: str) -> str:

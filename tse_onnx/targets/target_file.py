@@ -13,15 +13,12 @@ version = "revision B"
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Union
 
 from tse_onnx.errors import UsageError
-from tse_onnx.files.toml import need_keys, parse_toml, read_toml
-from tse_onnx.passes.reasons import quoted
+from tse_onnx.files.toml import named_or_read, need_keys, parse_toml
 from tse_onnx.passes.targets.target import Limit, Target
 from tse_onnx.targets.known import TARGETS
 
@@ -40,14 +37,7 @@ def target_of(value: TargetLike) -> Target:
     """The target that a name or a file means. Raises `UsageError` where there is none."""
     if isinstance(value, Target):
         return value
-    if isinstance(value, str) and value in TARGETS:
-        return TARGETS[value]
-    path = Path(value)
-    if path.suffix.lower() != ".toml":
-        near = difflib.get_close_matches(str(value), TARGETS, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"a target is {', '.join(TARGETS)}, or a .toml file, not {quoted(str(value))}{hint}")
-    return parse_target(read_toml(path, "target"), str(path))
+    return named_or_read(value, TARGETS, parse_target, what="target", wrong="a target is {}, or a .toml file, not {}")
 
 
 def parse_target(text: str, title: str = "the target") -> Target:

@@ -10,14 +10,11 @@ bits = 8
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
-from pathlib import Path
 from typing import Union
 
 from tse_onnx.errors import UsageError
-from tse_onnx.files.toml import need_keys, parse_toml, read_toml
-from tse_onnx.passes.reasons import quoted
+from tse_onnx.files.toml import named_or_read, need_keys, parse_toml
 from tse_onnx.streaming.network.machine import PER_READER, PIXEL, ROW, SHARED, Machine
 
 IDEAL = "ideal"
@@ -43,14 +40,9 @@ def machine_of(value: MachineLike | None) -> Machine:
     there is none."""
     if value is None or isinstance(value, Machine):
         return value or MACHINES[IDEAL]
-    if isinstance(value, str) and value in MACHINES:
-        return MACHINES[value]
-    path = Path(value)
-    if path.suffix.lower() != ".toml":
-        near = difflib.get_close_matches(str(value), MACHINES, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"a machine is {', '.join(MACHINES)}, or a .toml file, not {quoted(str(value))}{hint}")
-    return parse_machine(read_toml(path, "machine"), str(path))
+    return named_or_read(
+        value, MACHINES, parse_machine, what="machine", wrong="a machine is {}, or a .toml file, not {}"
+    )
 
 
 def words_of(machine: Machine) -> str:
