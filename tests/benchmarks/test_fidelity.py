@@ -12,6 +12,8 @@ from tse_onnx import Data, Menu
 from tse_onnx.files.source import open_model
 from tse_onnx.tuning.network import Network
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):

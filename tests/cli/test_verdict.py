@@ -8,6 +8,8 @@ import pytest
 import models
 from tests.command import tse_onnx
 
+pytestmark = pytest.mark.slow
+
 LINES = ("Scales of the blocks: ", "Whole network: ", "Accuracy: ")
 
 

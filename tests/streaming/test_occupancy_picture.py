@@ -24,6 +24,8 @@ from tse_onnx.report.stream_plot import _INK, _ON_DARK, COLOURS, Axes, Panel, dr
 from tse_onnx.report.title import title
 from tse_onnx.streaming.depths.occupancy import Occupancy
 
+pytestmark = pytest.mark.slow
+
 NAMES = {
     "gate": "held for a gate",
     "skip": "skip connections",

@@ -77,6 +77,7 @@ def test_a_running_squeeze_holds_as_many_rows_as_a_tile(means):
     assert [buffer.min.rows for buffer in gates] == [3] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["digits_se", "efficientnet_b0_torchscript_17", "ghostnet_torchscript_20"])
 @pytest.mark.parametrize("tiling", [Tiling(7), Tiling(3, squeeze=RUNNING, step=2)], ids=["tile", "running"])
 def test_square_networks_hold_the_same_by_rows_and_by_columns(name, tiling):

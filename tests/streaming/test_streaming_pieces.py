@@ -17,6 +17,8 @@ from tse_onnx.streaming.execute.certificate import certify, predicted, streamer_
 from tse_onnx.streaming.execute.pieces import Pieces
 from tse_onnx.streaming.network.read import network_of
 
+pytestmark = pytest.mark.slow
+
 PER_READER = Machine(storage="per-reader")
 # Two residual blocks behind each other, of which the second has a gate, then a head.
 TWO_BLOCKS = stream_model(

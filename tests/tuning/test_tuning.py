@@ -173,6 +173,7 @@ def test_gates_are_frozen_to_their_mean(noise):
     assert gate.largest == pytest.approx(np.abs(apart).max(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_only_constant_gates_are_offered(noise):
     """A large bias in front of the sigmoid leaves nothing for the image to say."""
     model = network(16, 8)
@@ -310,6 +311,7 @@ def test_a_limit_of_macs_is_kept_in_all_that_comes_out(digits, tmp_path):
         tse_onnx.tune(model, data, budget=1, max_macs=0, menu=menu, cache=tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("replay", ["separate", "shared"])
 def test_the_whole_network_counts_copies_as_its_machine_makes_them(digits, replay, tmp_path):
     model, menu = models.load("digits_se"), Menu(rows=(3, 7), squeezes=(RUNNING, "recompute"))
@@ -339,6 +341,7 @@ def _turned(model, data, path):
     return turned, path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("figure", ["gate", "min"])
 def test_columns_are_the_rows_of_the_turned_network(figure, noise, tmp_path):
     """Its calibrations, losses and figures are those by rows where everything lies on its side."""
@@ -359,6 +362,7 @@ def test_columns_are_the_rows_of_the_turned_network(figure, noise, tmp_path):
     assert converted.verification.passed
 
 
+@pytest.mark.slow
 def test_the_better_axis_is_taken(noise, tmp_path):
     """Rows of these maps differ, columns do not."""
     model = network(16, 8)
@@ -379,6 +383,7 @@ def test_the_better_axis_is_taken(noise, tmp_path):
     assert [axis for axis, _ in narrow.tried] == [0]
 
 
+@pytest.mark.slow
 def test_a_plan_streams_along_its_axis(noise, tmp_path):
     model = network(16, 8)
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
@@ -598,6 +603,7 @@ def test_lines_that_are_no_measurements_are_left_out(tmp_path):
         assert store.found == 2
 
 
+@pytest.mark.slow
 def test_little_memory_gives_the_same_numbers(noise):
     model = network(16, 8)
     plenty = tse_onnx.sensitivity(model, noise, menu=FEW, cache=False)
