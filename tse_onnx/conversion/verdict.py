@@ -33,8 +33,9 @@ class Verdict:
 
     * `scales`: what the scales of the blocks hold back, the paper's metric;
     * `network`: what the whole network holds at the least on `machine`, None where that was not counted;
-    * `accuracy`: how far the output is that tells most, on the `samples` that these words describe and that nothing was
-      chosen by; None where no data were given, for noise says nothing of accuracy: `unknown` then says why.
+    * `accuracy`: how far the output is that tells most, on the `samples` that these words describe: the user's, and if
+      some were chosen by, the others; None where no data were given, for noise says nothing of accuracy: `unknown` then
+      says why.
     """
 
     scales: Change

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import onnx
 
-from tse_onnx.conversion.verdict import Change, Verdict, telling
+from tse_onnx.conversion.verdict import MIN, Change, Verdict, telling
 from tse_onnx.data.feed import Feed
 from tse_onnx.data.samples import Samples
 from tse_onnx.errors import ModelError
@@ -23,7 +23,7 @@ from tse_onnx.runtime.scores import Score
 from tse_onnx.timing import phase
 from tse_onnx.tuning.batches import Batches
 from tse_onnx.tuning.choices import Combination, inexact
-from tse_onnx.tuning.figures import MIN, Figure, figure_of, scales
+from tse_onnx.tuning.figures import Figure, figure_of, scales
 from tse_onnx.tuning.local import Here
 from tse_onnx.tuning.losses import TOP1, Loss, loss_named
 from tse_onnx.tuning.network import Facts, Network, facts_on

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from tse_onnx.conversion.rewrite import rewrite, style_of
-from tse_onnx.conversion.verdict import Change
+from tse_onnx.conversion.verdict import GATE, MIN, Change
 from tse_onnx.decision.analysis import InputShapes, analyse
 from tse_onnx.decision.decide import decide
 from tse_onnx.decision.plan import Plan
@@ -18,7 +18,7 @@ from tse_onnx.streaming.network.machine import SEPARATE, Machine
 from tse_onnx.tuning.choices import Combination
 from tse_onnx.tuning.network import Network
 
-GATE, ASAP, MIN = "gate", "asap", "min"
+ASAP = "asap"
 FIGURES: Mapping[str, str] = {
     GATE: "what the scales of the blocks hold back: the paper's metric",
     ASAP: "what every tensor of the network holds where each row is made as soon as it can be",

@@ -6,13 +6,13 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TypedDict
 
+from tse_onnx.conversion.verdict import GATE
 from tse_onnx.data.choice import PathLike
 from tse_onnx.decision.analysis import InputShapes
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.search.match import DEFAULT_KINDS
 from tse_onnx.streaming.network.machine import SEPARATE, SHARED
 from tse_onnx.tuning.choices import Menu
-from tse_onnx.tuning.figures import GATE
 from tse_onnx.tuning.losses import AUTO, Loss
 
 Progress = Callable[[str, float, float], None]
