@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -54,6 +54,17 @@ _OPTIONS = (
         help="Row times from when a stage starts a row to when it is there, of all stages or of one node; 1 otherwise. "
         "Used for the no-stall depths. May be repeated.",
     ),
+    click.option(
+        "--macs-per-cycle",
+        multiple=True,
+        metavar="[NODE=]N",
+        help="Multiply-accumulates that a stage does in a cycle, every one or that of one node: time is then counted "
+        "by what there is to do. All stages take the same time otherwise. May be repeated.",
+    ),
+    click.option(
+        "--elements-per-cycle", type=float, metavar="N",
+        help="Elements in a cycle of the stages that multiply nothing; as many as multiply-accumulates otherwise.",
+    ),
 )  # fmt: skip
 
 NETWORK_FILES = {
@@ -80,27 +91,38 @@ tolerance_option = click.option(
 )  # fmt: skip
 
 
-def _machine(base: str, latency: Iterable[str], **said: Any) -> Mapping[str, Machine]:
+def _machine(base: str, latency: Iterable[str], macs_per_cycle: Iterable[str], **said: Any) -> Mapping[str, Machine]:
     from dataclasses import replace
 
     from tse_onnx.streaming.network.machines import machine_of
 
     machine = machine_of(base)
     changes = {name: value for name, value in said.items() if value is not None}
-    latencies = dict(machine.latencies)
-    for value in latency:
-        node, _, text = value.rpartition("=")
-        try:
-            time = float(text)
-        except ValueError:
-            raise click.BadParameter(f"{value!r} is not [NODE=]T", param_hint="--latency") from None
+    latencies, rates = dict(machine.latencies), dict(machine.rates)
+    for node, time in _by_node(latency, "--latency"):
         if not 0 <= time < 1e9:
-            raise click.BadParameter(f"{value!r}: a latency is a number of row times", param_hint="--latency")
+            raise click.BadParameter(f"{time:g}: a latency is a number of row times", param_hint="--latency")
         if node:
             latencies[node] = time
         else:
             changes["latency"] = time
-    return {"machine": replace(machine, latencies=latencies, **changes)}
+    for node, rate in _by_node(macs_per_cycle, "--macs-per-cycle"):
+        if node:
+            rates[node] = rate
+        else:
+            changes["macs_per_cycle"] = rate
+    return {"machine": replace(machine, latencies=latencies, rates=rates, **changes)}
+
+
+def _by_node(values: Iterable[str], option: str) -> Iterator[tuple[str, float]]:
+    """The name of a node, "" for all, and its number."""
+    for value in values:
+        node, _, text = value.rpartition("=")
+        try:
+            yield node, float(text)
+        except ValueError:
+            metavar = "[NODE=]T" if option == "--latency" else "[NODE=]N"
+            raise click.BadParameter(f"{value!r} is not {metavar}", param_hint=option) from None
 
 
 machine_options = group(_OPTIONS, _machine)

@@ -92,6 +92,8 @@ def _print_dataflow(page: Page, found: Dataflow, top: int, token: str) -> None:
     say(page, _least(found))
     for output, rows_in in found.fill.items():
         say(page, f"The first {token} of {output} leaves after {rows_in} of {found.height} input {token}s.")
+    if found.time is not None:
+        say(page, f"An image can come every {found.time.interval:,} cycles: so long works {found.time.slowest} on it.")
     _print_payoffs(page, found)
     for stage in found.barriers:
         say(page, f"Barrier: {stage.label}: {stage.barrier}.")
@@ -112,6 +114,10 @@ def print_change(page: Page, comparison: Comparison) -> None:
         was = before.fill.get(name, count)
         if was != count:
             say(page, f"The first {token} of {name} leaves after {count} input {token}s instead of {was}.")
+    if before.time is not None and after.time is not None:
+        slow = f"{after.time.interval:,} cycles, the time of {after.time.slowest}"
+        say(page, f"An image can come every {slow}; before, every {before.time.interval:,}, that of "
+                  f"{before.time.slowest}.")  # fmt: skip
     _print_payoffs(page, after)
     named = dict.fromkeys((*before.unknown, *after.unknown))
     for label in named:

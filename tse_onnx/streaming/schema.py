@@ -50,6 +50,7 @@ def dataflow_json(dataflow: Dataflow) -> Json:
             for payoff in dataflow.payoffs
         ],
         "fill": dict(dataflow.fill),
+        "time": None if dataflow.time is None else asdict(dataflow.time),
         "unknown_operators": list(dataflow.unknown),
         "tensors": [_buffer(buffer) for buffer in dataflow.buffers],
         "stages": [
@@ -60,6 +61,8 @@ def dataflow_json(dataflow: Dataflow) -> Json:
                 "rate": round(stage.rate, 6),
                 "accumulators": stage.accumulators,
                 "barrier": stage.barrier or None,
+                "macs": stage.macs,
+                "cycles": stage.cycles,
             }
             for stage in dataflow.stages
         ],

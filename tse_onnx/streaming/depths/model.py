@@ -30,6 +30,7 @@ from tse_onnx.streaming.depths.result import (
 from tse_onnx.streaming.depths.schedule import depths
 from tse_onnx.streaming.depths.simulate import Run, simulate
 from tse_onnx.streaming.depths.stall import reasons
+from tse_onnx.streaming.depths.work import cycles_of, image_cycles, work_of
 from tse_onnx.streaming.network.machine import PIXEL, Machine
 from tse_onnx.streaming.network.network import Network, Stage, Tensor
 
@@ -58,7 +59,7 @@ def measured(network: Network, machine: Machine, title: str) -> Dataflow:
         machine,
         network.height,
         buffers,
-        _stages(network, pipeline, fills),
+        _stages(network, machine, pipeline, fills),
         {figure: _sums(buffers, figure) for figure in FIGURES} | {BOUND: _bound(tensors, machine, found)},
         {kind: {figure: _sums((each for each in buffers if each.kind == kind), figure) for figure in FIGURES}
          for kind in KINDS},
@@ -176,7 +177,9 @@ def _fills(network: Network, machine: Machine, pipeline: Pipeline, run: Run) -> 
     return [-(-first // columns) if first >= 0 else first for first in run.first]
 
 
-def _stages(network: Network, pipeline: Pipeline, fills: Sequence[int]) -> tuple[StageFlow, ...]:
+def _stages(network: Network, machine: Machine, pipeline: Pipeline, fills: Sequence[int]) -> tuple[StageFlow, ...]:
+    cycles = cycles_of(network, machine, pipeline)
+    taken = [None] * len(fills) if cycles is None else image_cycles(pipeline, cycles)
     return tuple(
         StageFlow(
             stage.label,
@@ -185,8 +188,12 @@ def _stages(network: Network, pipeline: Pipeline, fills: Sequence[int]) -> tuple
             runs * network.tensors[stage.output].row_count / network.height,
             network.tensors[stage.output].row_elements if stage.absorbs or stage.accumulates else 0,
             stage.barrier,
+            runs * sum(work_of(network, network.stages[each]).macs for each in members),
+            each_taken,
         )
-        for stage, runs, fill in zip(_built(network, pipeline), pipeline.runs, fills, strict=True)
+        for stage, members, runs, fill, each_taken in zip(
+            _built(network, pipeline), pipeline.members, pipeline.runs, fills, taken, strict=True
+        )
     )
 
 

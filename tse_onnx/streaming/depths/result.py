@@ -66,7 +66,8 @@ class Buffer:
 @dataclass(frozen=True)
 class StageFlow:
     """One stage: `fill` are the rows of the largest input that come before its first row, `rate` the rows that it makes
-    per input row, `accumulators` the elements that it sums up in, `barrier` why it needs all rows ("" where not)."""
+    per input row, `accumulators` the elements that it sums up in, `barrier` why it needs all rows ("" where not);
+    `macs` its multiply-accumulates for an image, `cycles` what it takes for one where the machine says so."""
 
     label: str
     output: str
@@ -74,6 +75,8 @@ class StageFlow:
     rate: float
     accumulators: int
     barrier: str
+    macs: int = 0
+    cycles: int | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,14 @@ class Payoff:
     def pays(self) -> bool:
         """Whether the network holds less for it."""
         return self.after.elements < self.before.elements
+
+
+@dataclass(frozen=True)
+class Time:
+    """The cycles from one image to the next, which are those that the `slowest` stage works on it."""
+
+    interval: int
+    slowest: str
 
 
 @dataclass(frozen=True)
@@ -129,6 +140,12 @@ class Dataflow:
     def contributors(self) -> tuple[Buffer, ...]:
         """The buffers that hold most at `min`, first."""
         return tuple(sorted(self.buffers, key=lambda buffer: -buffer.min.bytes))
+
+    @property
+    def time(self) -> Time | None:
+        """How often an image can come; None where the machine does not say what its stages do in a cycle."""
+        timed = [(stage.cycles, stage.label) for stage in self.stages if stage.cycles is not None]
+        return Time(*max(timed, key=lambda each: each[0])) if timed else None
 
     @property
     def barriers(self) -> tuple[StageFlow, ...]:

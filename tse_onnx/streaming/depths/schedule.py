@@ -1,17 +1,22 @@
 """Depths that never stall a pipeline in which every stage takes its own time.
 
-The unit of time is a row of the largest input. A stage whose tensor has R rows takes H / R of it for each, so that all
-stages spend the same time on an image; a row is there a latency after its stage began it, and leaves when its last
-reader has worked a row time on it. Descriptors keep the pace of the map they were made of.
+Where the machine does not say what its stages can do, the unit of time is a row of the largest input. A stage whose
+tensor has R rows takes H / R of it for each, so that all stages spend the same time on an image. Descriptors keep the
+pace of the map they were made of. Where it does, the unit is a cycle: a stage takes for a row what its work takes, and
+images come as fast as the slowest stage takes them.
+
+A row is there a latency after its stage began it, and leaves when its last reader has worked a row time on it.
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from tse_onnx.streaming.depths.pipeline import Pipeline
+from tse_onnx.streaming.depths.work import cycles_of, image_cycles
 from tse_onnx.streaming.network.machine import Machine
 from tse_onnx.streaming.network.network import Network
 
@@ -19,26 +24,47 @@ _SLACK = 1e-6
 Interval = tuple[float, float]
 
 
+@dataclass(frozen=True)
+class _Pace:
+    """`image` is the time that the inputs of an image take to come, `stage[s]` what stage s takes for a token that it
+    makes, `taken[s]` for one that it absorbs."""
+
+    image: float
+    stage: Sequence[float]
+    taken: Sequence[float]
+
+
 def depths(network: Network, machine: Machine, pipeline: Pipeline) -> tuple[int, ...]:
     """For each store the most tokens it holds when nothing ever waits for a free slot: one image alone, or images that
     follow each other."""
-    apart = network.height if machine.back_to_back else None
-    return tuple(_most(intervals, apart) for intervals in occupancy(network, machine, pipeline))
+    pace = _pace(network, machine, pipeline)
+    apart = pace.image if machine.back_to_back else None
+    return tuple(_most(intervals, apart) for intervals in _intervals(network, machine, pipeline, pace))
 
 
 def occupancy(network: Network, machine: Machine, pipeline: Pipeline) -> list[list[Interval]]:
-    """For each store and token, from when to when it is held."""
-    beats = _beats(network, pipeline)
+    """For each store and token, from when to when it is held, in rows of the largest input."""
+    pace = _pace(network, machine, pipeline)
+    row = pace.image / network.height
+    found = _intervals(network, machine, pipeline, pace)
+    return found if row == 1 else [[(come / row, go / row) for come, go in held] for held in found]
+
+
+def _intervals(network: Network, machine: Machine, pipeline: Pipeline, pace: _Pace) -> list[list[Interval]]:
     there: list[list[float]] = [[] for _ in pipeline.stores]
     until: list[list[float]] = [[] for _ in pipeline.stores]
     for group, count in pipeline.sources:
-        times = [token * network.height / count for token in range(count)]
+        times = [token * pace.image / count for token in range(count)]
         for store in group:
             there[store] = times
             until[store] = times.copy()
     for stage, reads in enumerate(pipeline.reads):
-        beat = beats[stage]
-        starts = _starts(pipeline, stage, there, beat)
+        beat = pace.stage[stage]
+        came = {store: there[store] for store, _ in reads}
+        if pipeline.absorbs[stage]:
+            ((store, link),) = reads
+            came[store] = _taken(there[store], link.order, pace.taken[stage])
+        starts = _starts(pipeline, stage, came, beat)
         node = network.stages[pipeline.stages[stage]].node
         latency = machine.latencies.get(node.name, machine.latency) * beat
         made = [start + latency for start in starts]
@@ -48,9 +74,8 @@ def occupancy(network: Network, machine: Machine, pipeline: Pipeline) -> list[li
         for store, link in reads:
             leaves = until[store]
             if pipeline.absorbs[stage]:
-                pace = _pace(pipeline, store, beats, network)
                 for token in link.order:
-                    leaves[token] = max(leaves[token], there[store][token] + pace)
+                    leaves[token] = max(leaves[token], came[store][token] + pace.taken[stage])
             else:
                 for token, use in enumerate(link.need.last_use):
                     if use >= 0:
@@ -58,17 +83,39 @@ def occupancy(network: Network, machine: Machine, pipeline: Pipeline) -> list[li
     return [list(zip(come, go, strict=True)) for come, go in zip(there, until, strict=True)]
 
 
-def _starts(pipeline: Pipeline, stage: int, there: Sequence[Sequence[float]], beat: float) -> list[float]:
+def _taken(there: Sequence[float], order: Sequence[int], beat: float) -> list[float]:
+    """When an absorbing stage begins to take each token: as it comes, one after the other."""
+    taken, free = list(there), 0.0
+    for token in order:
+        taken[token] = max(taken[token], free)
+        free = taken[token] + beat
+    return taken
+
+
+def _starts(pipeline: Pipeline, stage: int, came: Mapping[int, Sequence[float]], beat: float) -> list[float]:
     starts, free = [], 0.0
     for token in range(pipeline.count[stage]):
         start = free
         for store, link in pipeline.reads[stage]:
             ready = link.need.ready[token]
-            if ready >= 0 and there[store][ready] > start:
-                start = there[store][ready]
+            if ready >= 0 and came[store][ready] > start:
+                start = came[store][ready]
         starts.append(start)
         free = start + beat
     return starts
+
+
+def _pace(network: Network, machine: Machine, pipeline: Pipeline) -> _Pace:
+    cycles = cycles_of(network, machine, pipeline)
+    if cycles is not None:
+        return _Pace(max(image_cycles(pipeline, cycles), default=1), cycles, cycles)
+    beats = _beats(network, pipeline)
+    taken = []
+    for reads in pipeline.reads:
+        store = reads[0][0] if reads else -1
+        maker = pipeline.makers[store]
+        taken.append(beats[maker] if maker >= 0 else network.height / pipeline.stores[store].tokens)
+    return _Pace(network.height, beats, taken)
 
 
 def _beats(network: Network, pipeline: Pipeline) -> list[float]:
@@ -94,12 +141,7 @@ def _beats(network: Network, pipeline: Pipeline) -> list[float]:
     return beats
 
 
-def _pace(pipeline: Pipeline, store: int, beats: Sequence[float], network: Network) -> float:
-    maker = pipeline.makers[store]
-    return beats[maker] if maker >= 0 else network.height / pipeline.stores[store].tokens
-
-
-def _most(intervals: Sequence[Interval], apart: int | None) -> int:
+def _most(intervals: Sequence[Interval], apart: float | None) -> int:
     """The most that are held together, of one image or of images that begin `apart`."""
     if apart is not None:
         images = math.ceil(max(go - come for come, go in intervals) / apart) + 1

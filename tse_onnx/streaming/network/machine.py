@@ -30,6 +30,10 @@ class Machine:
     * `bits`: bits of an element; None takes the tensor's own type.
     * `back_to_back`: images follow each other without a gap, so that a tensor may hold rows of two of them. It is the
       `no_stall` figure alone that this concerns; all others are those of one image.
+    * `macs_per_cycle`: multiply-accumulates that each stage does in a cycle, `elements_per_cycle` elements that one
+      does which multiplies nothing, as many if None, and `rates` either of them by node name. A stage then takes as
+      long for a row as its work takes, and an image as long as the slowest stage; without them all stages take the same
+      time for an image. Used by the `no_stall` figure alone.
     * `latency`: row times from when a stage starts a row to when the row is there; `latencies` by node name. Used by
       the `no_stall` figure alone.
     """
@@ -44,6 +48,9 @@ class Machine:
     replay: str = SEPARATE
     resize: str = PIXEL
     fusion: bool = False
+    macs_per_cycle: float | None = None
+    elements_per_cycle: float | None = None
+    rates: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, known in _CHOICES.items():
@@ -61,6 +68,16 @@ class Machine:
         for node, time in self.latencies.items():
             if not _is_time(time):
                 raise UsageError(f"latencies: that of {_shown(node)} is a number of row times, not {_shown(time)}")
+        for name in ("macs_per_cycle", "elements_per_cycle"):
+            if (rate := getattr(self, name)) is not None and not _is_rate(rate):
+                raise UsageError(f"{name} is a number above 0, not {_shown(rate)}")
+        if not isinstance(self.rates, Mapping):
+            raise UsageError(f"rates is a table of numbers per cycle by node name, not {_shown(self.rates)}")
+        for node, rate in self.rates.items():
+            if not _is_rate(rate):
+                raise UsageError(f"rates: that of {_shown(node)} is a number above 0, not {_shown(rate)}")
+        if self.macs_per_cycle is None and (self.rates or self.elements_per_cycle is not None):
+            raise UsageError(f"{'rates' if self.rates else 'elements_per_cycle'} goes with macs_per_cycle")
 
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -71,10 +88,15 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
 }
 _MOST_BITS = 1024
 _LONGEST = 1e9
+_SLOWEST = 1e-9
 
 
 def _is_time(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value) and 0 <= value < _LONGEST
+
+
+def _is_rate(value: Any) -> bool:
+    return _is_time(value) and value >= _SLOWEST
 
 
 def _shown(value: object) -> str:
