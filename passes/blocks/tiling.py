@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TYPE_CHECKING, ClassVar
 
@@ -64,7 +64,8 @@ class Tiling(Choice):
     `rows` and `cols` are the tile's size along the streamed axis and the one across it; None takes all. `step` is how
     many rows a running squeeze goes on at a time, `balanced` makes strips as equal as they can be with as many tiles.
     `axis` is the spatial axis that is streamed: 0 is the first. A running squeeze may have a `calibration`, which is
-    for one block at one size.
+    for one block at one size. With `divisors` a tile's size along an axis is the divisor of the map's that is nearest
+    to what is asked for, the smaller of two: no tile is cut short, and none needs pads.
     """
 
     rows: int | None = field(default=7, metadata={UNSAID: None})
@@ -74,6 +75,7 @@ class Tiling(Choice):
     balanced: bool = False
     axis: int = 0
     calibration: Calibration | None = field(default=None, repr=False, metadata={MEASURED: True})
+    divisors: bool = False
 
     squeezes: ClassVar[Mapping[str, str]] = SQUEEZES
     examples: ClassVar[tuple[tuple[str, str], ...]] = (
@@ -81,6 +83,7 @@ class Tiling(Choice):
         ("{ cols = 7 }", "strips of 7 columns"),
         ("{ rows = 7, cols = 14 }", "tiles of both"),
         ("{ rows = 7, balanced = true }", "as many tiles, but of equal size"),
+        ("{ rows = 7, divisors = true }", "of a size that divides the map's, the nearest one"),
         ('{ rows = 3, squeeze = "running", step = 1 }', "the mean of all rows seen so far"),
         ('{ rows = 3, squeeze = "running", calibrated = true }', "the same, with the numbers under [calibrations]"),
         ('{ rows = 7, squeeze = "upper" }', "the first rows' mean for the whole map, or the \"middle\" ones'"),
@@ -91,6 +94,8 @@ class Tiling(Choice):
     def __post_init__(self) -> None:
         if not isinstance(self.balanced, bool):
             raise UsageError(f"tiles are balanced or not, not {self.balanced!r}")
+        if not isinstance(self.divisors, bool):
+            raise UsageError(f"tiles are of divisors or not, not {self.divisors!r}")
         for number in (self.rows, self.cols, self.step, self.axis):
             if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
                 raise UsageError(f"a tiling is made of whole numbers, not of {number!r}")
@@ -105,6 +110,8 @@ class Tiling(Choice):
             raise UsageError(f"the {self.squeeze} squeeze takes a number of rows, and no columns")
         if self.rows is None and self.cols is None:
             raise UsageError("a tile needs a number of rows or of columns")
+        if self.divisors and (self.squeeze != TILE or self.balanced):
+            raise UsageError(f"divisors are for tiles, not for {'balanced ones' if self.balanced else self}")
         if not self.step >= 1 or (self.squeeze == RUNNING and self.rows is not None and self.step > self.rows):
             raise UsageError(f"a running squeeze goes on by 1 to {self.rows} rows at a time, not by {self.step}")
         if not 0 <= self.axis <= 2:
@@ -117,7 +124,8 @@ class Tiling(Choice):
             return f"a {calibrated}running squeeze of {rows}, step {self.step}"
         if self.squeeze in (UPPER, MIDDLE):
             return f"the {self.squeeze} {rows}"
-        return f"tiles of {rows}" + ("" if self.cols is None else f" and {self.cols} column{'s' * (self.cols != 1)}")
+        cols = "" if self.cols is None else f" and {self.cols} column{'s' * (self.cols != 1)}"
+        return f"tiles of {rows}{cols}{' or the nearest divisor' if self.divisors else ''}"
 
     @property
     def kind(self) -> str:
@@ -184,17 +192,19 @@ class Tiling(Choice):
                 f"{block.channels}"
             )
         if not cover.covers_map:
-            return Settled(cover)
+            return Settled(cover, self._other(cover))
         shown = " × ".join(map(str, extents))
         if self.squeeze == TILE:
             note = f"a tile of {' × '.join(map(str, cover.sizes))} covers its map of {shown}"
+            if other := self._other(cover):
+                note += f": {other}"
         else:
             note = f"{self} cover its map of {shown}"
         return Settled(cover, note, kept=True)
 
     def _open(self, block: Convertible, opset: int) -> Settled | Refusal:
         rank = len(block.anatomy.squeeze.spatial)
-        if self.squeeze != TILE or self.rows is None or self.cols is not None or self.balanced:
+        if self.squeeze != TILE or self.rows is None or self.cols is not None or self.balanced or self.divisors:
             return Refusal("shape", f"a map of unknown size can be cut into strips of rows only, not into {self}")
         if opset < 10:
             text = f"the model uses opset {opset}; tiles of a map of unknown size need opset 10 or newer"
@@ -229,10 +239,28 @@ class Tiling(Choice):
         across = next((other for other in range(len(extents)) if other != axis), axis)
         wanted = {axis: rows} | ({} if self.cols is None else {across: min(self.cols, extents[across])})
         sizes = tuple(wanted.get(number, extent) for number, extent in enumerate(extents))
+        if self.divisors:
+            sizes = tuple(nearest_divisor(extent, size) for extent, size in zip(extents, sizes, strict=True))
         if self.balanced:
             # As many tiles as before, each as large as they have to be.
             sizes = tuple(-(-extent // -(-extent // size)) for extent, size in zip(extents, sizes, strict=True))
         return Tile(extents, axis, sizes)
+
+    def _other(self, cover: Cover) -> str:
+        """What was taken in place of sizes that do not divide the map's, "" where all of them do."""
+        if not self.divisors:
+            return ""
+        plain = replace(self, divisors=False).cover(cover.extents).sizes
+        return ", ".join(
+            f"{asked} does not divide {extent}, whose divisor nearest to it is {taken}"
+            for asked, taken, extent in zip(plain, cover.sizes, cover.extents, strict=True)
+            if asked != taken
+        )
+
+
+def nearest_divisor(extent: int, size: int) -> int:
+    """The divisor of `extent` that is nearest to `size`, which is no larger; the smaller one of two."""
+    return next(near for off in range(size) for near in (size - off, size + off) if extent % near == 0)
 
 
 def _too_much(tiling: Tiling, cover: Running, block: Block) -> str:

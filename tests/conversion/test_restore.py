@@ -29,6 +29,7 @@ TILINGS = {
     "columns": Tiling(None, 3),
     "patches": Tiling(3, 2),
     "balanced": Tiling(4, balanced=True),
+    "divisors": Tiling(3, divisors=True),
     "running": Tiling(4, squeeze="running", step=2),
     "upper": Tiling(2, squeeze="upper"),
     "middle": Tiling(2, squeeze="middle"),

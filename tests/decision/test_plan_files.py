@@ -17,6 +17,7 @@ from tse_onnx.errors import UsageError
 rows = st.one_of(st.integers(1, 300), st.just(10**30))
 tilings = st.one_of(
     st.builds(Tiling, rows, st.none() | rows, balanced=st.booleans(), axis=st.integers(0, 2), step=st.integers(1, 9)),
+    st.builds(Tiling, rows, st.none() | rows, divisors=st.booleans(), axis=st.integers(0, 2)),
     st.builds(Tiling, st.none(), rows, balanced=st.booleans(), axis=st.integers(0, 2)),
     st.builds(Tiling, rows, squeeze=st.sampled_from(["upper", "middle"]), axis=st.integers(0, 2)),
     st.integers(1, 99).flatmap(lambda k: st.builds(Tiling, st.just(k), squeeze=st.just("running"),

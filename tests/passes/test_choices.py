@@ -60,7 +60,7 @@ def test_only_the_same_choice_has_the_same_identity(one, other):
 # All of these were kept under one key, and so were measurements of one given out for another.
 ALIKE = (
     Tiling(7), Tiling(7, 3), Tiling(7, squeeze=UPPER), Tiling(7, squeeze="middle"), Tiling(7, balanced=True),
-    Tiling(7, axis=1), Tiling(None, 7), Tiling(7, squeeze=RUNNING), Tiling(7, squeeze=RUNNING, axis=1),
+    Tiling(7, divisors=True), Tiling(7, axis=1), Tiling(None, 7), Tiling(7, squeeze=RUNNING), Tiling(7, squeeze=RUNNING, axis=1),
 )  # fmt: skip
 
 

@@ -46,6 +46,33 @@ def test_fifteen_rows_in_strips_of_seven_are_three_of_five():
     ]  # fmt: skip
 
 
+@given(height=SIZES, width=SIZES, rows=SIZES, cols=SIZES)
+def test_divisors_are_the_nearest_ones(height, width, rows, cols):
+    for extent, size, made in zip(
+        (height, width), (rows, cols), Tiling(rows, cols, divisors=True).cover((height, width)).sizes, strict=True
+    ):
+        divisors = [number for number in range(1, extent + 1) if not extent % number]
+        nearest = min(abs(number - min(size, extent)) for number in divisors)
+        assert made == min(number for number in divisors if abs(number - min(size, extent)) == nearest)
+    assert Tiling(rows, divisors=True).cover((height, width)).sizes[1] == width
+
+
+def test_a_prime_number_of_rows_has_two_divisors():
+    made = {rows: Tiling(rows, divisors=True).cover((17, 17)).sizes[0] for rows in (1, 7, 8, 9, 10, 17, 99)}
+    assert made == {1: 1, 7: 1, 8: 1, 9: 1, 10: 17, 17: 17, 99: 17}
+    assert Tiling(10, divisors=True).cover((17, 17)).covers_map
+
+
+def test_divisors_are_for_tiles():
+    for fields, said in (
+        ({"squeeze": RUNNING}, "a running squeeze"), ({"squeeze": UPPER}, "the upper"), ({"balanced": True}, "balanced ones"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=f"divisors are for tiles, not for {said}"):
+            Tiling(7, divisors=True, **fields)
+    with pytest.raises(UsageError, match="of divisors or not, not 1"):
+        Tiling(7, divisors=1)
+
+
 @given(height=SIZES, rows=SIZES, step=SIZES)
 def test_a_running_squeeze_by_its_definition(height, rows, step):
     rows, step = min(rows, height), min(step, rows, height)

@@ -16,6 +16,7 @@ from tse_onnx import Tiling
 
 TILINGS = st.one_of(
     st.builds(Tiling, rows=st.integers(1, 18), balanced=st.booleans()),
+    st.builds(Tiling, rows=st.integers(1, 18), divisors=st.just(True)),
     st.builds(Tiling, rows=st.none(), cols=st.integers(1, 18)),
     st.builds(Tiling, rows=st.integers(1, 18), cols=st.integers(1, 18), balanced=st.booleans()),
     st.builds(Tiling, rows=st.integers(1, 18), squeeze=st.sampled_from(["upper", "middle"])),
@@ -74,6 +75,8 @@ def _rows(tiling, height):
         for row in range(height):
             groups.setdefault(min(row // s * s + k, height), []).append(row)
         return [(range(seen), target) for seen, target in groups.items()]
+    if tiling.divisors:
+        k = min((d for d in range(1, height + 1) if not height % d), key=lambda d: (abs(d - k), d))
     if tiling.balanced:
         k = -(-height // -(-height // k))
     return [(range(top, min(top + k, height)),) * 2 for top in range(0, height, k)]

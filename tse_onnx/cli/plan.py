@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tse_onnx.files.source import Source
 
 # What says how blocks are tiled: no business of a plan of exact choices alone. The squeeze may be recompute.
-_TILES = ("rows", "cols", "patch", "tile", "step", "balanced", "axis", "plan_path")
+_TILES = ("rows", "cols", "patch", "tile", "step", "balanced", "divisors", "axis", "plan_path")
 
 
 @click.command("plan")

@@ -45,6 +45,11 @@ _OPTIONS = (
     ),
     click.option("--balanced", is_flag=True, help="As many tiles, but of equal size: 15 rows by 7 are 5, 5, 5."),
     click.option(
+        "--divisors", is_flag=True,
+        help="Tiles of a size that divides the map's, the one nearest to what is asked for (of two the smaller): none "
+        "is cut short, none needs pads. 15 rows by 7 are 5, 5, 5; 17 rows have the divisors 1 and 17 alone.",
+    ),
+    click.option(
         "--axis", type=click.IntRange(0, 2), metavar="N",
         help="The spatial axis that is streamed, and cut by --rows: 0 is the first. Beside --plan it turns tilings for "
         "which the plan says none.  [default: that of the plan, or 0]",
@@ -141,6 +146,7 @@ def _choice(
     squeeze: str,
     step: int,
     balanced: bool,
+    divisors: bool,
     axis: int,
     cascade: bool,
 ) -> Choice | None:
@@ -154,7 +160,7 @@ def _choice(
     if squeeze != RUNNING and step != 1:
         raise click.UsageError("--step goes with --squeeze running")
     asked = {"rows": rows, "cols": cols, "step": step if step != 1 else None, "balanced": balanced, "axis": axis}
-    asked |= {"cascade": cascade}
+    asked |= {"divisors": divisors, "cascade": cascade}
     fields = {"squeeze": squeeze} | {key: value for key, value in asked.items() if value}
     taken = SQUEEZES[squeeze].settings()
     if (strange := next((key for key in fields if key not in taken), None)) is not None:

@@ -147,7 +147,8 @@ def tiling_json(choice: Choice) -> Json:
     shown = _SETTINGS | {key: said[key] for key in _SETTINGS if key in said}
     if isinstance(choice, Tiling) and choice.squeeze == RUNNING:
         shown["step"] = choice.step
-    return shown | {"calibrated": "calibration" in said}
+    divisors = {"divisors": True} if "divisors" in said else {}
+    return shown | {"calibrated": "calibration" in said} | divisors
 
 
 def _totals(totals: Totals) -> Json:

@@ -27,7 +27,7 @@ _TABLES: Mapping[str, tuple[str, str]] = {
     "gate": (_GATES, ""), "first": (_FIRST, ""), "calibration": (_CALIBRATIONS, _CALIBRATED)
 }  # fmt: skip
 _MAX_MACS = "max_macs"
-_TYPES = {"squeeze": str, "held": str, "balanced": bool, "cascade": bool, _CALIBRATED: bool}
+_TYPES = {"squeeze": str, "held": str, "balanced": bool, "divisors": bool, "cascade": bool, _CALIBRATED: bool}
 
 _EXAMPLES = "\n".join(f"#   {line + '  ':<47} {meaning}" for kind in CHOICES for line, meaning in kind.examples)
 _HEADER = f"""\
@@ -100,8 +100,8 @@ def _remark(decision: Decision) -> str:
     shape = " × ".join("?" if size is None else str(size) for size in sizes)
     if decision.status == REFUSED:
         return f"{shape}; refused: {printable(decision.reason or '')}"
-    if decision.status == CONVERTED or decision.choice is None:
-        return shape
+    if not decision.reason or decision.choice is None or (decision.status == CONVERTED and decision.tiling is None):
+        return shape  # the reason for a frozen gate is a note of its line
     return f"{shape}; {printable(decision.reason or '')}"
 
 
