@@ -138,7 +138,7 @@ class Draft:
 
     def streamed(self, machine: Machine) -> Report:
         """The report with what the whole network holds on `machine`, or with the trouble that there was with it."""
-        return _streamed(self.report, self.made, self.converted(), self.trusted(), machine)
+        return _streamed(self.report, self.made, self.converted(), self.trusted(), machine, every=True)
 
 
 def draft(
@@ -156,9 +156,10 @@ def draft(
 
 
 def _streamed(
-    said: Report, made: Preparation, converted: ModelProto, trusted: Collection[str], machine: Machine
+    said: Report, made: Preparation, converted: ModelProto, trusted: Collection[str], machine: Machine, *, every: bool
 ) -> Report:
-    """`said` with the figures of the whole network before and after; the original has to be what it was."""
+    """`said` with what the whole network holds before and after, counted before the original may change: all figures
+    where `every` one is asked for, or what a verdict says."""
     from tse_onnx.streaming.compare import compare
 
     analysis = made.analysis
@@ -168,6 +169,9 @@ def _streamed(
             trusted=trusted,
             axis=1 if made.plan.axis == 1 else 0,  # the model follows rows and columns
         )  # fmt: skip
+        _ = found.least
+        if every:
+            _ = found.before, found.after
     except ModelError as error:  # the blocks' own figures need less
         return replace(said, trouble=str(error))
     return replace(said, comparison=found)
@@ -294,7 +298,8 @@ def carry_out(
         converted, changes = rewrite(made, style, owned=owned, styles=styles)
     if machine is not None:
         with phase(_log, "streaming both networks"):
-            said = _streamed(said, made, converted, trusted_values(made.analysis, changes), machine)
+            trusted = trusted_values(made.analysis, changes)
+            said = _streamed(said, made, converted, trusted, machine, every=False)
     unchanged = None if changes or made.written.bound else source.original()
     deadline = Deadline(checks.time_limit)
     certificate = _certified(made, converted, checks, deadline)

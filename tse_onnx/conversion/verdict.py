@@ -54,11 +54,11 @@ class Verdict:
 def verdict_of(
     buffering: Buffering, comparison: Comparison | None = None, proof: Verification | None = None
 ) -> Verdict:
-    """The verdict of a conversion, made or planned; `comparison` has the figures of the whole network."""
+    """The verdict of a conversion, made or planned; `comparison` is that of the whole network."""
     network, machine = None, None
     if comparison is not None:
-        before, after = (flow.totals[MIN].bytes for flow in (comparison.before, comparison.after))
-        network, machine = Change(before, after), comparison.before.machine
+        before, after = comparison.least
+        network, machine = Change(before.bytes, after.bytes), comparison.machine
     scales = _scales(buffering, machine.bits if machine is not None else None)
     if proof is None:
         return Verdict(scales, network, machine)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from onnx import ModelProto
 
@@ -13,7 +14,9 @@ from tse_onnx.passes.graph.types import Dim, Types
 from tse_onnx.streaming.depths.model import measured
 from tse_onnx.streaming.depths.occupancy import Occupancy, bounded, occupancy, settled
 from tse_onnx.streaming.depths.payoff import weighed
-from tse_onnx.streaming.depths.result import Dataflow
+from tse_onnx.streaming.depths.result import Dataflow, Sums
+from tse_onnx.streaming.depths.total import total
+from tse_onnx.streaming.network.machine import Machine
 from tse_onnx.streaming.network.machines import MachineLike, machine_of
 from tse_onnx.streaming.network.network import Network
 from tse_onnx.streaming.network.read import network_of
@@ -21,12 +24,32 @@ from tse_onnx.streaming.network.read import network_of
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a network holds before and after a conversion, where maps stream along a spatial `axis`."""
+    """What a network holds on a machine before and after a conversion, where maps stream along a spatial `axis`. It is
+    counted when it is asked for, and raises `ModelError` where rows do not fit together."""
 
-    before: Dataflow
-    after: Dataflow
+    title: str
+    machine: Machine
     networks: tuple[Network, Network] = field(repr=False)
     axis: int = 0
+
+    @cached_property
+    def least(self) -> tuple[Sums, Sums]:
+        """The least that it runs with, the `min` of both, without what `before` and `after` say beside it."""
+        before, after = (total(network, self.machine, "min") for network in self.networks)
+        return before, after
+
+    @cached_property
+    def before(self) -> Dataflow:
+        """Every figure of the original."""
+        return self._figures(self.networks[0])
+
+    @cached_property
+    def after(self) -> Dataflow:
+        """Every figure of what became of it."""
+        return self._figures(self.networks[1])
+
+    def _figures(self, network: Network) -> Dataflow:
+        return weighed(network, measured(network, self.machine, self.title))
 
     def timelines(self, images: int | None = None) -> tuple[Occupancy, Occupancy]:
         """What both hold against time, over so many images, or as many as the slower of them needs to settle. Raises
@@ -50,14 +73,13 @@ def compare(
     trusted: Collection[str] = (),
     axis: int = 0,
 ) -> Comparison:
-    """The figures of `model` and of what became of it; `types` are those of the model's main graph with these input
-    shapes, where somebody has asked for them before, `trusted` values of `converted` whose sizes are known to be sound;
-    `axis` is the spatial axis that both stream along. Raises what `tse_onnx.dataflow` raises."""
-    machine = machine_of(machine)
-    source, result = open_model(model), open_model(converted)
+    """The figures of `model` and of `converted`, which a pass made of it; `types` are those of the model's main graph
+    with these input shapes, where somebody has asked for them before, `trusted` values of `converted` whose sizes are
+    known to be sound; `axis` is the spatial axis that both stream along. Raises what `tse_onnx.dataflow` raises."""
+    source = open_model(model)
+    bound = bind(source, input_shapes or {})
     networks = (
-        network_of(source.model, bind(source, input_shapes or {}), types=types, axis=axis),
-        network_of(result.model, bind(result, input_shapes or {}), trusted=trusted, axis=axis),
+        network_of(source.model, bound, types=types, axis=axis),
+        network_of(converted, bound, trusted=trusted, axis=axis),
     )
-    before, after = (weighed(network, measured(network, machine, source.title)) for network in networks)
-    return Comparison(before, after, networks, axis)
+    return Comparison(source.title, machine_of(machine), networks, axis)

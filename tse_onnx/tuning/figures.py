@@ -92,13 +92,13 @@ class StreamFigure:
 
     def of(self, combination: Combination) -> int:
         """What the whole network holds."""
-        from tse_onnx.streaming.depths.model import measured
+        from tse_onnx.streaming.depths.total import total
         from tse_onnx.streaming.network.read import network_of
 
         if combination not in self._known:
             analysis, plan = self._analysis, Plan(None, dict(combination))
             made = Preparation(analysis, analysis, decide(analysis.parts, plan, self._source.opset), plan)
             changed, _ = rewrite(made, style_of("resize", "matmul"), owned=False)
-            flow = measured(network_of(changed, analysis.bound, axis=self._axis), self._machine, "")
-            self._known[combination] = flow.totals[self._name].bytes
+            changed_network = network_of(changed, analysis.bound, axis=self._axis)
+            self._known[combination] = total(changed_network, self._machine, self._name).bytes
         return self._known[combination]

@@ -27,20 +27,22 @@ class Least:
 
 def least(
     pipeline: Pipeline,
-    start: Sequence[int],
+    start: Sequence[int] | None,
     width: Sequence[int],
     *,
     among: Container[int] | None = None,
     at_least: Sequence[int] | None = None,
 ) -> Least:
     """The least capacities that are found: those of the floors, where the pipeline completes with them. Where not,
-    `start` shrunk, the widest store first (`width` elements a token), or what ends lower from elsewhere.
+    `start` shrunk, the widest store first (`width` elements a token), or what ends lower from elsewhere. None starts
+    where a run without bounds peaks, which is found out where it is needed.
 
     They are minimal and not unique: where two branches meet, either may wait. A pipeline is worked on piece by piece,
     cut where a single tensor carries everything: whether it halts is then decided in each piece alone. Pieces with none
-    of the stages `among` are left as they are; `at_least` is what stores have whether it is needed or not.
+    of the stages `among` are left out; `at_least` is what stores have whether it is needed or not.
     """
-    found, floor = list(start), list(at_least or [1] * len(start))
+    floor = list(at_least or [1] * len(width))
+    found = list(floor)
     pieces = []
     for stages in segments(pipeline):
         if among is not None and not any(stage in among for stage in stages):
@@ -56,6 +58,7 @@ def least(
         limits: Sequence[int] = low
         if not simulate(part, low).completed:
             elements = [width[store] if part.links[number] else 0 for number, store in enumerate(stores)]
+            start = start or simulate(pipeline).peaks
             limits, bound = _shrunk(part, low, [max(start[store], floor[store]) for store in stores], elements)
             pieces.append((tuple(stores[number] for number in mine), bound))
         for number in mine:

@@ -41,7 +41,7 @@ def measured(network: Network, machine: Machine, title: str) -> Dataflow:
     tensors = [network.tensors[store.tensor] for store in pipeline.stores]
     try:
         run = simulate(pipeline)
-        found = least(pipeline, run.peaks, [_token_elements(tensor, machine) for tensor in tensors])
+        found = least(pipeline, run.peaks, [token_elements(tensor, machine) for tensor in tensors])
     except IndexError:
         raise ModelError("the rows of the network do not fit together: a size that the model states is false") from None
     windows = windows_of(pipeline)
@@ -76,10 +76,10 @@ def held_for(network: Network, machine: Machine, names: Container[str]) -> Sums:
     pipeline = pipeline_of(network, machine)
     tensors = [network.tensors[store.tensor] for store in pipeline.stores]
     among = {number for number, stage in enumerate(_built(network, pipeline)) if stage.output in names}
-    width = [_token_elements(tensor, machine) for tensor in tensors]
-    found = least(pipeline, simulate(pipeline).peaks, width, among=among)
+    width = [token_elements(tensor, machine) for tensor in tensors]
+    found = least(pipeline, None, width, among=among)
     held = [
-        _held(tensor, machine, depth)
+        held_of(tensor, machine, depth)
         for tensor, depth, links in zip(tensors, found.capacities, pipeline.links, strict=True)
         if any(stage in among for stage, _ in links)
     ]
@@ -93,7 +93,8 @@ def windows_of(pipeline: Pipeline) -> tuple[int, ...]:
     )
 
 
-def _token_elements(tensor: Tensor, machine: Machine) -> int:
+def token_elements(tensor: Tensor, machine: Machine) -> int:
+    """Elements of one row or pixel."""
     return tensor.row_elements // (tensor.column_count if machine.grain == PIXEL else 1) or 1
 
 
@@ -114,7 +115,7 @@ def _buffer(
     reader = next((stage.label for stage in reading if stage.position == node), None)
     maker = network.producer.get(tensor.name)
     mine = gate is not None and (reader is None or reader == gate.scale)
-    asap, least, calm = (_held(tensor, machine, depth) for depth in found)
+    asap, least, calm = (held_of(tensor, machine, depth) for depth in found)
     kind = GATE if mine else SKIP if found[1] > window else LINE if found[1] > 1 else STREAM
     return Buffer(
         tensor.name,
@@ -135,10 +136,11 @@ def _buffer(
     )
 
 
-def _held(tensor: Tensor, machine: Machine, depth: int) -> Held:
+def held_of(tensor: Tensor, machine: Machine, depth: int) -> Held:
+    """So many tokens of a tensor, as a machine stores them."""
     if machine.power_of_two:
         depth = 1 << (depth - 1).bit_length()
-    elements = depth * _token_elements(tensor, machine)
+    elements = depth * token_elements(tensor, machine)
     rows = -(-depth // tensor.column_count) if machine.grain == PIXEL else depth
     return Held(rows, depth, elements, bytes_of(elements, tensor.dtype, machine))
 
@@ -157,7 +159,7 @@ def bytes_of(elements: int, dtype: int, machine: Machine) -> int:
 
 def _bound(tensors: Sequence[Tensor], machine: Machine, found: Least) -> Sums:
     """What no schedule goes below, all tensors together."""
-    floors = [_held(tensor, machine, depth) for tensor, depth in zip(tensors, found.floor, strict=True)]
+    floors = [held_of(tensor, machine, depth) for tensor, depth in zip(tensors, found.floor, strict=True)]
     elements, size = sum(floor.elements for floor in floors), sum(floor.bytes for floor in floors)
     for stores, together in found.pieces:
         # Whole elements, of which each has the bits of the narrowest type at the least.

@@ -1,0 +1,45 @@
+"""One total of a network, without what `measured` finds out beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from tse_onnx.errors import ModelError
+from tse_onnx.streaming.depths.building import pipeline_of
+from tse_onnx.streaming.depths.least import least
+from tse_onnx.streaming.depths.model import held_of, token_elements
+from tse_onnx.streaming.depths.pipeline import Pipeline
+from tse_onnx.streaming.depths.result import Sums
+from tse_onnx.streaming.depths.schedule import depths
+from tse_onnx.streaming.depths.simulate import simulate
+from tse_onnx.streaming.network.machine import Machine
+from tse_onnx.streaming.network.network import Network
+
+
+def total(network: Network, machine: Machine, figure: str) -> Sums:
+    """`measured(...).totals[figure]` for a key of `COUNTED`. Raises `ModelError` where the rows do not fit together."""
+    pipeline = pipeline_of(network, machine)
+    try:
+        found = COUNTED[figure](network, machine, pipeline)
+    except IndexError:
+        raise ModelError("the rows of the network do not fit together: a size that the model states is false") from None
+    held = [
+        held_of(network.tensors[store.tensor], machine, depth)
+        for store, depth in zip(pipeline.stores, found, strict=True)
+    ]
+    return Sums(sum(each.elements for each in held), sum(each.bytes for each in held))
+
+
+def _asap(network: Network, machine: Machine, pipeline: Pipeline) -> Sequence[int]:
+    return simulate(pipeline).peaks
+
+
+def _min(network: Network, machine: Machine, pipeline: Pipeline) -> Sequence[int]:
+    width = [token_elements(network.tensors[store.tensor], machine) for store in pipeline.stores]
+    return least(pipeline, None, width).capacities
+
+
+COUNTED: Mapping[str, Callable[[Network, Machine, Pipeline], Sequence[int]]] = {
+    "asap": _asap, "min": _min, "no_stall": depths,
+}  # fmt: skip
+"""By figure, how many tokens each store of a network holds on a machine."""
