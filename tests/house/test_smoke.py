@@ -8,12 +8,27 @@ import onnx
 import models
 
 HEAVY = ("onnx", "onnxruntime", "numpy", "rich")
+NEEDED = {
+    f"tse_onnx.{name}"
+    for name in ("errors", "files", "files.outputs", "files.written", "passes", "passes.reasons", "version")
+}
 
 
 def test_importing_the_package_loads_no_heavy_library():
     code = f"import sys, tse_onnx, tse_onnx.cli; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_help_loads_the_commands_and_no_room_behind_them():
+    code = (
+        "import sys, click; known = set(sys.modules); import tse_onnx.cli; "
+        "print(*sorted(set(sys.modules) - known - {name for name in sys.modules if name.startswith('tse_onnx.cli')}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert {name for name in loaded if name.startswith("tse_onnx.")} == NEEDED
+    assert not loaded & {"json", "logging", "traceback", "tomllib"}
 
 
 def test_a_conversion_without_verification_loads_no_runtime(tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import sys
 from pathlib import Path
@@ -124,6 +123,8 @@ def convert(
       tse-onnx convert model.onnx tiled.onnx --certify --report report.json
       tse-onnx convert model.onnx model.onnx --expect 16 --max-drift 0.5
     """
+    import logging
+
     from tse_onnx.conversion.convert import carry_out
     from tse_onnx.streaming.network.machine import Machine
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -85,6 +84,8 @@ def debugging(ctx: click.Context) -> bool:
 
 def print_traceback(error: BaseException) -> None:
     """The traceback of an error on standard error, fit for a terminal, behind the versions: a whole bug report."""
+    import traceback
+
     for line in (*versions(), *"".join(traceback.format_exception(error)).splitlines()):
         click.echo(printable(line), err=True)
 

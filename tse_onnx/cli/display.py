@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +34,8 @@ def _json(view: View, err: bool) -> None:
 
 def _json_text(view: View) -> str:
     """In ASCII, so that no name in it can steer a terminal or break an encoding."""
+    import json
+
     return json.dumps(view.json(), indent=2, allow_nan=False)
 
 

@@ -15,7 +15,6 @@ from tse_onnx.cli.output import OutputPath, is_stdout
 from tse_onnx.cli.plan_output import put_plan
 from tse_onnx.cli.progress import progress_bar
 from tse_onnx.cli.tiling import tiling_options
-from tse_onnx.passes.blocks.recompute import Recompute
 
 if TYPE_CHECKING:
     from tse_onnx.data.presets import Preprocessing
@@ -90,6 +89,7 @@ def write_plan(
         _refuse_tiles(ctx, plan)
     if reduce is not None:
         from tse_onnx.conversion.exact import exact_plan
+        from tse_onnx.passes.blocks.recompute import Recompute
 
         cascade = isinstance(plan.default, Recompute) and plan.default.cascade
         made = exact_plan(
@@ -138,6 +138,8 @@ def _measured(
 
 
 def _refuse_tiles(ctx: click.Context, plan: Plan) -> None:
+    from tse_onnx.passes.blocks.recompute import Recompute
+
     tiles = given(ctx, _TILES)
     if not isinstance(plan.default, Recompute):
         tiles += given(ctx, ["squeeze"])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,6 +112,8 @@ def stream(
         asked = {"--csv": display.csv, "--plot": display.plot, "--format": display.form == "markdown"}
         if (other := next((name for name, value in asked.items() if value), None)) is not None:
             raise click.UsageError(f"--export prints JSON alone, without {other}")
+        import json
+
         from tse_onnx.streaming.handover import handed_over
 
         click.echo(json.dumps(handed_over(given_model(model), export, input_shapes, machine, axis), indent=2))
@@ -140,6 +140,8 @@ def stream(
 
 def _stages() -> contextlib.AbstractContextManager[Progress | None]:
     """Progress on standard error, where that is a terminal without a log."""
+    import logging
+
     if logging.getLogger("tse_onnx").isEnabledFor(logging.INFO):
         return contextlib.nullcontext()
     from tse_onnx.cli.progress import stages_bar

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tse_onnx.cli.groups import group, names_of
-from tse_onnx.passes.blocks.choices import SQUEEZES, TO_ASK_FOR, choice_of
-from tse_onnx.passes.blocks.tiling import RUNNING, TILE, Tiling
 
 if TYPE_CHECKING:
     from tse_onnx.decision.plan import Plan
@@ -20,6 +18,24 @@ if TYPE_CHECKING:
     from tse_onnx.passes.blocks.choice import Choice
 
 _DEFAULT_ROWS = 7
+
+
+class _Squeeze(click.Choice):  # type: ignore[type-arg]  # which only newer releases of click take
+    """The names of squeezes, from their classes: these are imported when a squeeze is read or shown, and not for the
+    help of other commands."""
+
+    case_sensitive = True
+
+    def __init__(self) -> None:
+        """Nothing is looked up yet."""
+
+    @cached_property
+    def choices(self) -> Sequence[str]:  # type: ignore[override]  # click's own is set once, and then read
+        """The names that stand for themselves."""
+        from tse_onnx.passes.blocks.choices import TO_ASK_FOR
+
+        return TO_ASK_FOR
+
 
 _OPTIONS = (
     click.option(
@@ -34,10 +50,10 @@ _OPTIONS = (
     click.option("--patch", type=click.IntRange(min=1), metavar="K", help="Tiles of K × K."),
     click.option("--tile", metavar="HxW", help="Tiles of H rows and W columns, as 7x14."),
     click.option(
-        "--squeeze", type=click.Choice(TO_ASK_FOR), default=TILE, show_default=True,
+        "--squeeze", type=_Squeeze(),
         help="What a gate is computed from: its tile; all rows seen so far (running: the same buffer, less loss); the "
         "first or the middle K rows for the whole map; the map made a second time, from a narrower one that is held "
-        "(recompute: nothing is lost); the gates of the frame before (previous, for video).",
+        "(recompute: nothing is lost); the gates of the frame before (previous, for video).  [default: tile]",
     ),
     click.option(
         "--step", type=click.IntRange(min=1), default=1, show_default=True, metavar="S",
@@ -97,8 +113,11 @@ def _chosen(
     max_macs: float | None,
     **tiling: Any,
 ) -> Mapping[str, Plan | Selection]:
+    from dataclasses import replace
+
     from tse_onnx.decision.plan import Plan
     from tse_onnx.decision.selection import Selection
+    from tse_onnx.passes.blocks.tiling import Tiling
 
     plain, stages, named = None, [], []
     for value in rows:
@@ -143,13 +162,17 @@ def _choice(
     cols: int | None,
     patch: int | None,
     tile: str | None,
-    squeeze: str,
+    squeeze: str | None,
     step: int,
     balanced: bool,
     divisors: bool,
     axis: int,
     cascade: bool,
 ) -> Choice | None:
+    from tse_onnx.passes.blocks.choices import SQUEEZES, choice_of
+    from tse_onnx.passes.blocks.tiling import RUNNING, TILE
+
+    squeeze = squeeze or TILE
     given = [name for name, value in (("--patch", patch), ("--tile", tile)) if value is not None]
     if given and (rows or cols or len(given) > 1):
         raise click.UsageError(f"{given[0]} already says the rows and columns of a tile")
