@@ -17,6 +17,7 @@ import models
 import tse_onnx
 from tests.streams import CONV3, SE, SE_WEIGHTS, stream_model
 from tse_onnx.cli import main
+from tse_onnx.passes.blocks.tiling import Tiling
 from tse_onnx.streaming.execute.certificate import certify, streamer_of
 from tse_onnx.streaming.network.read import network_of
 
@@ -173,9 +174,11 @@ def test_a_model_whose_blocks_are_cut_along_columns_streams_so(tmp_path):
         onnx.save(stream_model(body, shape, {"w": (4, 4, 3, 3), **SE_WEIGHTS}), file)
     report = json.loads(run("report", path, "--axis", "1", "--rows", "3", "--format", "json"))
     text = run("convert", path, tiled, "--axis", "1", "--rows", "3", "--certify")
-    assert "Note: this run went by rows; what is cut along columns is counted by stream --axis 1 --no-run." in text
-    assert "Note: this run" not in run("convert", path, tmp_path / "rows.onnx", "--rows", "3", "--certify")
-    found = json.loads(run("stream", tiled, "--no-run", "--axis", "1", "--format", "json"))
+    assert text.count("Proved: ") == 4
+    assert "one column less of any of the" in text
+    found = json.loads(run("stream", tiled, "--axis", "1", "--format", "json"))
+    assert found["certificate"]["axis"] == 1
+    assert found["certificate"]["passed"]
     jsonschema.validate(found, json.loads((DOCS / "stream.schema.json").read_text()))
     assert found["axis"] == report["dataflow"]["axis"] == 1
     assert found["dataflow"]["totals"] == report["dataflow"]["after"]["totals"]
@@ -189,10 +192,20 @@ def test_a_model_whose_blocks_are_cut_along_columns_streams_so(tmp_path):
 
     text = run("stream", tiled)
     assert text.count("Proved: ") == 4
-    assert "cut along columns, 'd': --axis 1 --no-run streams the maps so." in text
-    text = run("stream", tiled, "--axis", "1", "--no-run")
+    assert "cut along columns, 'd': --axis 1 streams the maps so." in text
+    text = run("stream", tiled, "--axis", "1")
     assert "15 columns come in." in text
+    assert "without bounds every one of" in text
+    assert "peaks at the predicted column." in text
     assert "Note" not in text
-    assert "add --no-run" in run("stream", tiled, "--axis", "1", code=2)
     edges = json.loads(run("stream", tiled, "--axis", "1", "--export", "json"))
     assert sum(edge["elements"] for edge in edges) == least
+
+
+def test_a_plan_that_cuts_both_ways_is_run_by_rows_and_says_so(tmp_path):
+    path, plan = tmp_path / "model.onnx", tmp_path / "plan.toml"
+    models.save("digits_se", path)
+    plan.write_text(tse_onnx.Plan(Tiling(2), {"/3/body/body.6": Tiling(2, axis=1)}).dumps())
+    text = run("convert", path, tmp_path / "tiled.onnx", "--plan", plan, "--certify")
+    assert "some blocks are cut along columns, others along rows; this run went by rows." in text
+    assert "one row less" in text

@@ -21,8 +21,8 @@ TILINGS = {
 }
 
 
-def certified(name, model):
-    network = network_of(model)
+def certified(name, model, axis=0):
+    network = network_of(model, axis=axis)
     return certify(model, network, {network.sources[0].name: models.images(name)})
 
 
@@ -44,6 +44,17 @@ def test_a_bundled_network_is_certified(name, tiling):
     found = certified(name, model)
     assert found.passed, [proof.text for proof in found.proofs if not proof.passed]
     assert found.peak_bytes <= found.bound_bytes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "tiling"), CASES)
+def test_a_bundled_network_is_certified_by_columns(name, tiling):
+    model = models.load(name)
+    if (along := TILINGS[tiling]) is not None:
+        model = tse_onnx.convert(model, tiling=replace(along, axis=1), verify=False).model
+    found = certified(name, model, axis=1)
+    assert found.passed, [proof.text for proof in found.proofs if not proof.passed]
+    assert found.axis == 1
 
 
 @pytest.mark.slow

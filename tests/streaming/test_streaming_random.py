@@ -15,7 +15,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from onnx import helper
 
 from tests.random_networks import OPERATORS, networks
+from tests.turned import TURNED, turned
 from tse_onnx import Machine
+from tse_onnx.streaming.depths.model import measured
 from tse_onnx.streaming.execute.certificate import certify
 from tse_onnx.streaming.execute.kernels.cutting import cut
 from tse_onnx.streaming.network.read import network_of
@@ -32,8 +34,8 @@ def feed_of(network, seed=0):
     return {each.name: random.standard_normal(each.dims).astype(np.float32) for each in network.sources}
 
 
-def assert_certified(model, machine=None):
-    network = network_of(model)
+def assert_certified(model, machine=None, axis=0):
+    network = network_of(model, axis=axis)
     found = certify(model, network, feed_of(network), machine=machine)
     assert found.passed, [proof.text for proof in found.proofs if not proof.passed]
     return found
@@ -53,19 +55,44 @@ def test_a_random_network_runs_as_predicted_with_a_fifo_per_reader(model):
     assert_certified(model, Machine(storage="per-reader"))
 
 
+@pytest.mark.slow
+@drawn
+@given(networks())
+def test_a_random_network_runs_by_columns_as_predicted(model):
+    assert_certified(model, axis=1)
+
+
+@pytest.mark.slow
+@drawn
+@given(networks(ops=TURNED))
+def test_a_random_network_on_its_side_holds_by_columns_what_it_held_by_rows(model):
+    side = turned(model)
+    assert_certified(side, axis=1)
+    upright, sideways = (
+        measured(network_of(each, axis=axis), Machine(), "") for axis, each in enumerate((model, side))
+    )
+    assert held(sideways) == held(upright)
+
+
+def held(found):
+    """What every tensor holds, without their shapes."""
+    return [(each.tensor, each.kind, each.asap, each.min, each.no_stall) for each in found.buffers]
+
+
 # Operators in which a row that is needed may still not show: a maximum hides the others, a value may round away.
 _HIDING = {"Cast", "Greater", "QuantizeLinear", "DequantizeLinear", "ArgMax", "Where"}
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("operator", OPERATORS)
-def test_need_rows_are_those_that_onnxruntime_depends_on(operator):
-    """Perturb one row of what a node reads: the rows of its output that change are those that need it."""
+def test_need_rows_are_those_that_onnxruntime_depends_on(operator, axis):
+    """Perturb one row of what a node reads, or column: those of its output that change are those that need it."""
 
     @settings(drawn, max_examples=max(6, _MANY // 10))
     @given(networks(steps=2, ops=(operator,)))
     def check(model):
-        network = network_of(model)
+        network = network_of(model, axis=axis)
         for stage in network.stages:
             if stage.node.op_type not in _HIDING and not stage.barrier and not degenerate(network, stage):
                 assert_needs(model, network, stage)

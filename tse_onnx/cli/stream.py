@@ -66,7 +66,7 @@ _run_options = group(_RUN, lambda **run: {"run": run})
 @machine_options
 @click.option(
     "--axis", type=click.IntRange(0, 1), default=0, show_default=True, metavar="N",
-    help="The spatial axis that maps stream along: 0 by rows, 1 by columns, which is counted and not run.",
+    help="The spatial axis that maps stream along: 0 by rows, 1 by columns.",
 )  # fmt: skip
 @click.option(
     "--top", type=click.IntRange(min=0), default=12, show_default=True, metavar="N",

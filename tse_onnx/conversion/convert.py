@@ -167,7 +167,7 @@ def _streamed(
         found = compare(
             analysis.source, converted, input_shapes=analysis.bound, machine=machine, types=analysis.main.types,
             trusted=trusted,
-            axis=1 if made.plan.axis == 1 else 0,  # the model follows rows and columns
+            axis=_streaming(made),
         )  # fmt: skip
         _ = found.least
         if every:
@@ -175,6 +175,11 @@ def _streamed(
     except ModelError as error:  # the blocks' own figures need less
         return replace(said, trouble=str(error))
     return replace(said, comparison=found)
+
+
+def _streaming(made: Preparation) -> int:
+    """The spatial axis that maps stream along where a plan is carried out: rows and columns are what a network can."""
+    return 1 if made.plan.axis == 1 else 0
 
 
 def _report(made: Preparation) -> Report:
@@ -227,10 +232,11 @@ def convert(
     prepared as `preprocess` says: a preset, a TOML file, or a `Preprocess`), or on noise drawn from `seed`. `max_drift`
     bounds the absolute difference of the model's outputs, `expect` fixes the number of converted blocks, `threads`
     limits onnxruntime, `time_limit` the seconds that verification and certification may take together. `report` is a
-    file for the report as JSON; it appears together with the model. With `certify` the result is run row by row in the
-    room that the dataflow model predicts, each tensor within `tolerance` of onnxruntime's, relative to its largest
-    value (without one, what the coarsest type of the network allows); see docs/dataflow.md. With a `machine` the report
-    says what the whole network holds on it, before and after.
+    file for the report as JSON; it appears together with the model. With `certify` the result is run row by row, or
+    column by column where the plan cuts columns, in the room that the dataflow model predicts, each tensor within
+    `tolerance` of onnxruntime's, relative to its largest value (without one, what the coarsest type of the network
+    allows); see docs/dataflow.md. With a `machine` the report says what the whole network holds on it, before and
+    after.
 
     Raises `CheckFailed` where a check fails, `ModelError` for an unusable model or output, `DataError` for unusable
     data, `UsageError` for a bad option: all of them `TseError`, and in every case nothing is written.
@@ -355,7 +361,9 @@ def _certified(made: Preparation, converted: ModelProto, checks: Checks, deadlin
 
     analysis = made.analysis
     with phase(_log, "certifying"):
-        found = certified(analysis.source, converted, analysis.bound, checks.samples, deadline, checks.tolerance)
+        found = certified(
+            analysis.source, converted, analysis.bound, checks.samples, deadline, checks.tolerance, _streaming(made),
+        )  # fmt: skip
     found.require()
     return found
 

@@ -37,8 +37,12 @@ class Plan:
     @property
     def axis(self) -> int | None:
         """The spatial axis that its tilings are cut along; None where there are none, or they differ."""
-        axes = {choice.axis for choice in (self.default, *self.choices.values()) if isinstance(choice, Tiling)}
-        return axes.pop() if len(axes) == 1 else None
+        return next(iter(self.axes)) if len(self.axes) == 1 else None
+
+    @property
+    def axes(self) -> frozenset[int]:
+        """The spatial axes that its tilings are cut along."""
+        return frozenset(each.axis for each in (self.default, *self.choices.values()) if isinstance(each, Tiling))
 
     def along(self, axis: int) -> Plan:
         """The plan with its tilings cut along a spatial axis.

@@ -16,6 +16,7 @@ from tse_onnx.report.page import Table, say
 from tse_onnx.report.size import size
 from tse_onnx.report.verdict import print_verdict
 from tse_onnx.report.view import View
+from tse_onnx.streaming.network.needs.axis import TOKENS
 
 if TYPE_CHECKING:
     from tse_onnx.conversion.convert import ConvertResult
@@ -80,7 +81,6 @@ class ReportView(View):
         return stream_csv(before=self.report.comparison.before, after=self.report.comparison.after)
 
     def draw(self, path: Path) -> None:
-        from tse_onnx.report.stream import TOKENS
         from tse_onnx.report.stream_plot import Panel, draw
         from tse_onnx.report.title import choices_of, planned, title
 
@@ -164,8 +164,8 @@ def _print_report(page: Page, report: Report) -> None:
         from tse_onnx.report.stream import print_certificate
 
         print_certificate(page, report.certificate)
-        if report.plan.axis:
-            say(page, "Note: this run went by rows; what is cut along columns is counted by stream --axis 1 --no-run.")
+        if report.plan.axis is None and any(report.plan.axes):
+            say(page, "Note: some blocks are cut along columns, others along rows; this run went by rows.")
 
 
 def print_verification(page: Page, found: Verification) -> None:

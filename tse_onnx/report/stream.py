@@ -13,6 +13,7 @@ from tse_onnx.report.size import size
 from tse_onnx.report.view import View
 from tse_onnx.streaming.depths.result import BOUND, GATE, LINE, SKIP, STREAM, Buffer, Dataflow, Sums
 from tse_onnx.streaming.network.machine import PIXEL, SHARED
+from tse_onnx.streaming.network.needs.axis import TOKENS
 
 if TYPE_CHECKING:
     from tse_onnx.passes.blocks.block import Block
@@ -28,7 +29,6 @@ KIND_NAMES = {
     LINE: "line buffers",
     STREAM: "rows on their way",
 }
-TOKENS = ("row", "column")  # what a network streams by, by the spatial axis that it streams along
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ class StreamView(View):
     def print(self, page: Page) -> None:
         _print_dataflow(page, self.found.dataflow, self.top, TOKENS[self.found.axis])
         if across := self.found.across:
-            axis, way = 1 - self.found.axis, "--axis 0" if self.found.axis else "--axis 1 --no-run"
+            axis = 1 - self.found.axis
             blocks = f"{quoted(across[0])} and {len(across) - 1} more" if len(across) > 1 else quoted(across[0])
-            say(page, f"Note: blocks are cut along {TOKENS[axis]}s, {blocks}: {way} streams the maps so.")
+            say(page, f"Note: blocks are cut along {TOKENS[axis]}s, {blocks}: --axis {axis} streams the maps so.")
         if self.found.certificate is not None:
             print_certificate(page, self.found.certificate)
 

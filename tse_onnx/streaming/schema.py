@@ -70,8 +70,9 @@ def dataflow_json(dataflow: Dataflow) -> Json:
 
 
 def certificate_json(certificate: Certificate) -> Json:
-    """What the run row by row proved."""
+    """What the run proved."""
     return {
+        "axis": certificate.axis,
         "passed": certificate.passed,
         "proofs": [
             {"name": proof.name, "passed": proof.passed, "decided": proof.decided, "text": proof.text}

@@ -74,7 +74,7 @@ def stream(
     """The figures of `model` as `tse_onnx.dataflow` gives them, and with `execute` their proof by a run on the first
     sample of `data`, or on noise drawn from `seed`. Without a `tolerance` the coarsest type of the network says it.
 
-    Maps stream along a spatial `axis`, 0 by rows, 1 by columns, and are run by rows alone.
+    Maps stream along a spatial `axis`, 0 by rows, 1 by columns, and are run so.
     A run goes through at most `max_rows` rows of all tensors together. `progress` is told what is done, of what.
 
     Raises what `dataflow` raises, `UsageError` for a run by pixels, `DataError` where the data do not fit, and
@@ -83,8 +83,6 @@ def stream(
     machine = machine_of(machine)
     if execute and machine.grain != ROW:
         raise UsageError("the run stores rows, not pixels: add --no-run")
-    if execute and axis:
-        raise UsageError("the run goes row by row, not column by column: add --no-run")
     if execute and machine.fusion:
         raise UsageError("the run has a stage for every node: add --no-run, or --no-fusion")
     source = open_model(model)
@@ -138,11 +136,13 @@ def certified(
     samples: Callable[[Mapping[str, TensorType]], Samples],
     deadline: Deadline | None = None,
     tolerance: float | None = None,
+    axis: int = 0,
 ) -> Certificate:
-    """The certificate of what became of a model, on the first of the `samples` for its inputs' types."""
+    """The certificate of what became of a model whose maps stream along a spatial `axis`, on the first of the `samples`
+    for its inputs' types."""
     from tse_onnx.streaming.execute.certificate import certify
 
-    network = network_of(converted, bound)
+    network = network_of(converted, bound, axis=axis)
     return certify(
         converted, network, feed_of(network, samples), folder=source.folder, tolerance=tolerance,
         deadline=deadline, way_out="; leave out --certify",

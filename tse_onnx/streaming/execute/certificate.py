@@ -27,6 +27,7 @@ from tse_onnx.streaming.execute.streamer import Streamer
 from tse_onnx.streaming.execute.weights import weights_of
 from tse_onnx.streaming.network.constants import RANDOM, Constants
 from tse_onnx.streaming.network.machine import PER_READER, ROW, Machine
+from tse_onnx.streaming.network.needs.axis import ROWS, TOKENS
 from tse_onnx.streaming.network.network import Network, Stage
 from tse_onnx.streaming.network.read import inlined
 from tse_onnx.streaming.network.replay import sharing_of
@@ -63,7 +64,7 @@ class Deadlock:
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a run of the network row by row proved.
+    """What a run of the network proved that went row by row, or with `axis` 1 column by column.
 
     `proofs` are, in order: it completes in the predicted capacities; without bounds its peaks are those predicted; one
     row less anywhere halts it (see `deadlocks`); each of its tensors equals onnxruntime's. `error` is the largest
@@ -83,6 +84,7 @@ class Certificate:
     firings: int
     seconds: float
     reference_seconds: float
+    axis: int = ROWS
 
     @property
     def passed(self) -> bool:
@@ -108,7 +110,8 @@ def certify(
     progress: Progress | None = None,
     way_out: str = "; --no-run leaves out the run",
 ) -> Certificate:
-    """Run `network`, made of `model`, row by row on `feed` and compare with the model's figures and with onnxruntime.
+    """Run `network`, made of `model`, on `feed`, row by row or column by column as it streams, and compare with the
+    model's figures and with onnxruntime.
 
     `folder` is where weights lie that are in files of their own; without a `tolerance` the coarsest type of the network
     says it. `way_out` ends messages of what onnxruntime does not run. Raises `ModelError` where onnxruntime cannot run
@@ -154,28 +157,28 @@ def certify(
         errors.update(comparison.errors(tolerance))
     bounded = runs[0]
     free = streamer.run(progress=lambda done, of: limit.check())
-    equality = Equality(errors, tolerance)
+    equality, token = Equality(errors, tolerance), TOKENS[network.axis]
     deadlocks: tuple[Deadlock, ...] = ()
     proofs = [
-        Proof("completes", bounded.halt is None, _completion(bounded, least)),
-        Proof("peaks", free.peaks == peaks, _peaks(free, peaks)),
+        Proof("completes", bounded.halt is None, _completion(bounded, least, token)),
+        Proof("peaks", free.peaks == peaks, _peaks(free, peaks, token)),
     ]
     if bounded.halt is not None:
         proofs += [
-            Proof("tight", False, "whether one row less halts the pipeline: it halts as it is", decided=False),
+            Proof("tight", False, f"whether one {token} less halts the pipeline: it halts as it is", decided=False),
             Proof("equal", False, "whether the tensors equal onnxruntime's: the run came to no end", decided=False),
         ]
     else:
         deadlocks, alive = _tightness(streamer, least, tell)
         proofs += [
-            Proof("tight", not alive, _tight(alive, deadlocks)),
+            Proof("tight", not alive, _tight(alive, deadlocks, token)),
             Proof("equal", not equality.differing, _equal(equality, network)),
         ]
     reference = _reference_seconds(whole, feed, folder, limit, way_out) if bounded.halt is None else 0.0
     bound = sum(rows * _row_bytes(network, key[0]) for key, rows in least.items())
     return Certificate(
         tuple(proofs), deadlocks, equality.error if bounded.halt is None else math.nan, tolerance, equality.differing,
-        bounded.peak_bytes, bound, bounded.fired, seconds, reference,
+        bounded.peak_bytes, bound, bounded.fired, seconds, reference, network.axis,
     )  # fmt: skip
 
 
@@ -274,29 +277,29 @@ def _equal(found: Equality, network: Network) -> str:
     )  # fmt: skip
 
 
-def _completion(run: Streamed, least: Mapping[tuple[str, int | None], int]) -> str:
+def _completion(run: Streamed, least: Mapping[tuple[str, int | None], int], token: str) -> str:
     if run.halt is None:
-        return f"completes in the predicted {sum(least.values()):,} rows of {len(least)} buffers"
+        return f"completes in the predicted {sum(least.values()):,} {token}s of {len(least)} buffers"
     return "halts in the predicted capacities: " + "; ".join(run.halt.waits[:4])
 
 
-def _peaks(run: Streamed, peaks: Mapping[tuple[str, int | None], int]) -> str:
+def _peaks(run: Streamed, peaks: Mapping[tuple[str, int | None], int], token: str) -> str:
     wrong = [key for key in peaks if run.peaks.get(key) != peaks[key]]
     if run.halt is not None:
         return "halts even without bounds: " + "; ".join(run.halt.waits[:4])
     if not wrong:
-        return f"without bounds every one of {len(peaks)} buffers peaks at the predicted row"
+        return f"without bounds every one of {len(peaks)} buffers peaks at the predicted {token}"
     first = wrong[0]
     return (
-        f"{len(wrong)} buffers peak elsewhere than predicted, {quoted(first[0])} at {run.peaks.get(first)} rows "
+        f"{len(wrong)} buffers peak elsewhere than predicted, {quoted(first[0])} at {run.peaks.get(first)} {token}s "
         f"instead of {peaks[first]}"
     )
 
 
-def _tight(alive: Sequence[str], deadlocks: Sequence[Deadlock]) -> str:
+def _tight(alive: Sequence[str], deadlocks: Sequence[Deadlock], token: str) -> str:
     if alive:
-        return f"{len(alive)} buffers could be a row smaller, the first is {quoted(alive[0])}"
-    return f"one row less of any of the {len(deadlocks)} buffers of more than one row halts the pipeline"
+        return f"{len(alive)} buffers could be a {token} smaller, the first is {quoted(alive[0])}"
+    return f"one {token} less of any of the {len(deadlocks)} buffers of more than one {token} halts the pipeline"
 
 
 def _row_bytes(network: Network, name: str) -> int:

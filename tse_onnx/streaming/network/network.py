@@ -10,7 +10,7 @@ from functools import cached_property
 from onnx import NodeProto
 
 from tse_onnx.streaming.network.constants import Constants
-from tse_onnx.streaming.network.needs.axis import Axis
+from tse_onnx.streaming.network.needs.axis import ROWS, Axis
 from tse_onnx.streaming.network.needs.rows import Need, everything
 
 
@@ -75,7 +75,8 @@ class Stage:
 
 @dataclass(frozen=True)
 class Network:
-    """The pipeline of a graph: stages in topological order, tensors by name, the rows of the largest input."""
+    """The pipeline of a graph: stages in topological order, tensors by name, the rows of the largest input, and the
+    spatial axis that maps stream along, 0 or 1: what is called a row is a column of the maps then."""
 
     tensors: Mapping[str, Tensor]
     stages: tuple[Stage, ...]
@@ -84,6 +85,7 @@ class Network:
     constants: Constants
     opset: int
     unknown: tuple[str, ...]
+    axis: int = ROWS
 
     def column_need(self, stage: Stage, number: int) -> Need:
         """Which columns of its input `number` a column of the stage's output needs; all where rows are one unit."""

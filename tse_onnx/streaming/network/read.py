@@ -206,6 +206,7 @@ class _Builder:
             self._constants,
             self._opset,
             tuple(self._unknown),
+            self._directions[0],
         )
 
     def _add(self, name: str, rows: Axis | None, columns: Axis | None, *, source: bool, maker: str) -> None:

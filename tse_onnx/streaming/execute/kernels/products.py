@@ -15,25 +15,31 @@ from tse_onnx.streaming.network.needs.axis import Axis
 
 
 class RowMatrix:
-    """A constant matrix times the rows: each row of the output is a weighted sum of those whose weight is not zero."""
+    """A constant matrix times the rows, in front of them, or behind them where they are columns: each row of the output
+    is a weighted sum of those whose weight is not zero."""
 
-    def __init__(self, site: Site) -> None:
-        matrix = site.constant(0)
+    def __init__(self, site: Site, *, front: bool) -> None:
+        slot = 0 if front else 1
+        matrix, data = site.constant(slot), site.read(1 - slot)
         assert matrix is not None
-        self._matrix, self._name = matrix, site.node.input[1]
-        self._tall = site.read(1).row_count
+        self._weights = matrix if front else matrix.swapaxes(-1, -2)
+        self._front, self._name, self._tall = front, data.name, data.row_count
         self._shape = row_shape(site.made.dims, site.made.rows)
 
     def takes(self, row: int) -> Mapping[str, Sequence[int]]:
-        used = [number for number in range(self._tall) if np.any(self._matrix[..., row, number])]
+        used = [number for number in range(self._tall) if np.any(self._weights[..., row, number])]
         return {self._name: used}
 
     def make(self, row: int, rows: Rows) -> np.ndarray:
         used = self.takes(row)[self._name]
-        part = self._matrix[..., row : row + 1, :][..., list(used)]
+        part = self._weights[..., row : row + 1, :][..., list(used)]
         if not used:
-            return np.zeros(self._shape, self._matrix.dtype)
-        made: np.ndarray = np.matmul(part, np.concatenate([rows[self._name][number] for number in used], axis=-2))
+            return np.zeros(self._shape, self._weights.dtype)
+        taken = [rows[self._name][number] for number in used]
+        made: np.ndarray = (
+            np.matmul(part, np.concatenate(taken, axis=-2)) if self._front
+            else np.matmul(np.concatenate(taken, axis=-1), part.swapaxes(-1, -2))
+        )  # fmt: skip
         return made
 
 
@@ -78,16 +84,22 @@ class LinearLayer:
 
 
 def _matmul(site: Site) -> Kernel:
-    return RowMatrix(site) if _mixes_rows(site) else rowwise(site)
+    for front in (True, False):
+        if _mixes_rows(site, front):
+            return RowMatrix(site, front=front)
+    return rowwise(site)
 
 
-def _mixes_rows(site: Site) -> bool:
-    """Whether the matrix stands in front of the rows."""
-    matrix = site.constant(0)
+def _mixes_rows(site: Site, front: bool) -> bool:
+    """Whether the matrix stands in front of the rows, or behind rows that are columns and stay some."""
+    matrix = site.constant(0 if front else 1)
     if matrix is None or matrix.ndim < 2:
         return False
-    rows, rank = site.read(1).rows, len(site.read(1).dims)
-    return rows is not None and rows.axis == rank - 2
+    data = site.read(1 if front else 0)
+    rank, lies = len(data.dims), (data.rows, site.made.rows)
+    if front:
+        return data.rows is not None and data.rows.axis == rank - 2
+    return all(rows is not None and rows.axis == rank - 1 for rows in lies)
 
 
 PRODUCTS: Rules[Rule] = Rules({"MatMul": _matmul, ("Gemm", "MatMulInteger", "QLinearMatMul"): rowwise})

@@ -2,7 +2,8 @@
 
 The rows under a window are put together without their dilation, and the node runs on them with stride 1 and no padding
 along the rows. Rows that lie outside the map are what the operator says of its padding: zeros for a convolution, the
-zero point where it is quantised, nothing at all for a pooling.
+zero point where it is quantised, nothing at all for a pooling. In a network that streams by
+columns a row is a column.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from tse_onnx.streaming.network.network import Tensor
 
 
 class PlainRows:
-    """Rows of one axis of a tensor, 2 mostly, whatever tokens it is stored in: whole, single, or in groups."""
+    """Rows of one axis of a tensor, whatever tokens it is stored in: whole, single, or in groups."""
 
-    def __init__(self, tensor: Tensor, axis: int = 2) -> None:
-        self.name, self.height = tensor.name, tensor.dims[axis]
+    def __init__(self, tensor: Tensor, axis: int) -> None:
+        self.name, self.height, self._axis = tensor.name, tensor.dims[axis], axis
         rows = tensor.rows
         if rows is not None and (rows.axis != axis or rows.outer != 1):
             self.group: int | None = None
@@ -42,7 +43,7 @@ class PlainRows:
         return row // self.group
 
     def take(self, row: int, rows: Rows) -> np.ndarray:
-        """The row, [N, C, 1, …] along axis 2."""
+        """The row, with a length of 1 along the axis."""
         assert self.group is not None
         stored = rows[self.name][row // self.group]
         if self.group == 1:
@@ -50,8 +51,13 @@ class PlainRows:
         return stored[(*self._before, slice(row % self.group, row % self.group + 1))]
 
     def filled(self, value: Any, dtype: np.dtype[Any]) -> np.ndarray:
-        """A row that lies outside the map, [N, C, 1, …]."""
-        return np.full((*self._dims[:2], 1, *self._dims[3:]), value, dtype)
+        """A row that lies outside the map, with a length of 1 along the axis."""
+        return np.full(but(self._dims, 1, self._axis), value, dtype)
+
+
+def but(values: Sequence[int], value: int, *places: int) -> list[int]:
+    """The values, with another one in some places."""
+    return [value if place in places else each for place, each in enumerate(values)]
 
 
 class Geometry:
@@ -59,36 +65,37 @@ class Geometry:
 
     def __init__(self, site: Site, kernel: Sequence[int]) -> None:
         given = attributes(site.node)
-        spatial = len(site.made.dims) - 2
+        spatial, along = len(site.made.dims) - 2, site.network.axis
         data = site.read(0)
-        self.kernel = kernel[0]
-        self.strides = list(given.get("strides", [1] * spatial))
-        self.dilations = list(given.get("dilations", [1] * spatial))
+        self.kernel = kernel[along]
+        strides = list(given.get("strides", [1] * spatial))
+        dilations = list(given.get("dilations", [1] * spatial))
         pads = list(given.get("pads", [0] * (2 * spatial)))
         auto = given.get("auto_pad", b"NOTSET").decode()
         if auto.startswith("SAME"):
             for axis in range(spatial):
-                extent = (kernel[axis] - 1) * self.dilations[axis] + 1
-                wanted = -(-data.dims[2 + axis] // self.strides[axis])
-                total = max(0, (wanted - 1) * self.strides[axis] + extent - data.dims[2 + axis])
+                extent = (kernel[axis] - 1) * dilations[axis] + 1
+                wanted = -(-data.dims[2 + axis] // strides[axis])
+                total = max(0, (wanted - 1) * strides[axis] + extent - data.dims[2 + axis])
                 smaller, larger = total // 2, total - total // 2
                 pads[axis], pads[axis + spatial] = (smaller, larger) if auto == "SAME_UPPER" else (larger, smaller)
         elif auto == "VALID":
             pads = [0] * (2 * spatial)
-        self.before, self.after = pads[0], pads[spatial]
-        self.height = data.dims[2]
+        self.stride, self.dilation = strides[along], dilations[along]
+        self.before, self.after = pads[along], pads[along + spatial]
+        self.height = data.dims[2 + along]
         self.flat: dict[str, Any] = {
             "auto_pad": None,
-            "pads": [0, *pads[1:spatial], 0, *pads[spatial + 1 :]],
-            "strides": [1, *self.strides[1:]],
+            "pads": but(pads, 0, along, along + spatial),
+            "strides": but(strides, 1, along),
         }
-        if any(each != 1 for each in self.dilations):
-            self.flat["dilations"] = [1, *self.dilations[1:]]
+        if any(each != 1 for each in dilations):
+            self.flat["dilations"] = but(dilations, 1, along)
 
     def taps(self, row: int) -> list[int]:
         """The rows under the window of output row `row`, those outside the map too."""
-        first = row * self.strides[0] - self.before
-        return [first + tap * self.dilations[0] for tap in range(self.kernel)]
+        first = row * self.stride - self.before
+        return [first + tap * self.dilation for tap in range(self.kernel)]
 
     def inside(self, row: int) -> list[int]:
         """The rows of the map under the window."""
@@ -101,8 +108,9 @@ class Convolution:
     def __init__(self, site: Site) -> None:
         weight = site.constant(3 if site.node.op_type == "QLinearConv" else 1)
         assert weight is not None
+        self._axis = 2 + site.network.axis
         self._geometry = Geometry(site, weight.shape[2:])
-        self._plain = PlainRows(site.read(0))
+        self._plain = PlainRows(site.read(0), self._axis)
         self._run = site.single(with_attributes(site.node, **self._geometry.flat))
         zero_slot = {"QLinearConv": 2, "ConvInteger": 2}.get(site.node.op_type)
         zero = site.constant(zero_slot) if zero_slot is not None else None
@@ -118,7 +126,7 @@ class Convolution:
         if len(taps) == 1 and 0 <= taps[0] < height:
             return self._run({plain.name: plain.take(taps[0], rows)})
         under = [plain.take(tap, rows) if 0 <= tap < height else self._outside for tap in taps]
-        return self._run({plain.name: np.concatenate(under, axis=2)})
+        return self._run({plain.name: np.concatenate(under, axis=self._axis)})
 
 
 class Pooling:
@@ -126,9 +134,9 @@ class Pooling:
 
     def __init__(self, site: Site) -> None:
         given = attributes(site.node)
-        self._site, self._kernel = site, list(given["kernel_shape"])
+        self._site, self._kernel, self._axis = site, list(given["kernel_shape"]), 2 + site.network.axis
         self._geometry = Geometry(site, self._kernel)
-        self._plain = PlainRows(site.read(0))
+        self._plain = PlainRows(site.read(0), self._axis)
         self._padded = bool(given.get("count_include_pad", 0)) and site.node.op_type == "AveragePool"
         self._runs: dict[int, Single] = {}
         _agreed(site, given)
@@ -150,7 +158,7 @@ class Pooling:
         inside = self._geometry.inside(row)
         if not inside:
             return self.nothing
-        block = np.concatenate([self._plain.take(tap, rows) for tap in inside], axis=2)
+        block = np.concatenate([self._plain.take(tap, rows) for tap in inside], axis=self._axis)
         found = self.run(len(inside))({self._plain.name: block})
         return self.weighed(found, len(inside), self.counted(row))
 
@@ -158,7 +166,8 @@ class Pooling:
         """The pooling of `height` rows into one."""
         if height not in self._runs:
             node = with_attributes(
-                self._site.node, kernel_shape=[height, *self._kernel[1:]], **self._geometry.flat,
+                self._site.node, kernel_shape=but(self._kernel, height, self._site.network.axis),
+                **self._geometry.flat,
             )  # fmt: skip
             del node.output[1:]
             self._runs[height] = self._site.single(node)
@@ -256,9 +265,9 @@ class TransposedConvolution:
         given = attributes(site.node)
         weight = site.constant(1)
         assert weight is not None
-        spatial = len(site.made.dims) - 2
+        spatial, along = len(site.made.dims) - 2, site.network.axis
         data, made = site.read(0), site.made
-        self._kernel = weight.shape[2]
+        self._kernel = weight.shape[2 + along]
         strides = list(given.get("strides", [1] * spatial))
         dilations = list(given.get("dilations", [1] * spatial))
         extra = list(given.get("output_padding", [0] * spatial))
@@ -273,22 +282,22 @@ class TransposedConvolution:
                 pads[axis], pads[axis + spatial] = before, total - before
         elif auto == "VALID":
             pads = [0] * (2 * spatial)
-        self._stride, self._dilation, self._pad = strides[0], dilations[0], pads[0]
-        self._plain = PlainRows(data)
+        self._stride, self._dilation, self._pad = strides[along], dilations[along], pads[along]
+        self._plain = PlainRows(data, 2 + along)
         node = with_attributes(
-            site.node, auto_pad=None, output_shape=None, kernel_shape=[1, *weight.shape[3:]],
-            pads=[0, *pads[1:spatial], 0, *pads[spatial + 1 :]], strides=[1, *strides[1:]],
-            dilations=[1, *dilations[1:]], output_padding=[0, *extra[1:]],
+            site.node, auto_pad=None, output_shape=None, kernel_shape=but(weight.shape[2:], 1, along),
+            pads=but(pads, 0, along, along + spatial), strides=but(strides, 1, along),
+            dilations=but(dilations, 1, along), output_padding=but(extra, 0, along),
         )  # fmt: skip
         bias = site.constant(2)
         self._bias = None if bias is None else bias.reshape(1, -1, *(1,) * spatial)
         del node.input[2:]
         name = node.input[1]
         self._runs = [
-            site.single(node, fixed={name: np.ascontiguousarray(weight[:, :, tap : tap + 1])})
+            site.single(node, fixed={name: np.ascontiguousarray(weight.take([tap], axis=2 + along))})
             for tap in range(self._kernel)
         ]
-        self._empty = np.zeros((*made.dims[:2], 1, *made.dims[3:]), weight.dtype)
+        self._empty = np.zeros(but(made.dims, 1, 2 + along), weight.dtype)
 
     def _pairs(self, row: int) -> list[tuple[int, int]]:
         found = []
@@ -310,10 +319,12 @@ class TransposedConvolution:
 
 
 def _windowed(rule: Rule) -> Rule:
-    """A rule for maps whose rows lie in axis 2; the others run as a whole."""
+    """A rule for maps whose rows lie in the axis that the network streams along; the others run as a whole."""
 
     def kernel(site: Site) -> Kernel:
-        return rule(site) if PlainRows(site.read(0)).group is not None else Whole(site)
+        data, axis = site.read(0), 2 + site.network.axis
+        in_rows = axis < len(data.dims) and PlainRows(data, axis).group is not None
+        return rule(site) if in_rows else Whole(site)
 
     return told_before(kernel)
 

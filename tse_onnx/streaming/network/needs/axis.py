@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 ROWS, COLUMNS = 0, 1
 """The two directions in which a map streams; the n-th spatial axis of an operator."""
+TOKENS = ("row", "column")
+"""What streams in each."""
 
 
 @dataclass(frozen=True)
