@@ -18,7 +18,7 @@ class Limit:
     """One thing that a target does not take. Raises `UsageError` for a value that a field cannot have, by its name.
 
     * `operators`: those that it concerns, others than onnx's own as domain::operator; every operator where there is
-      none.
+      none, but for those in `except_for`.
     * `measure`: what is looked at in a node, a key of `MEASURES`. `operator` is the operator itself: it is not taken.
     * `least`, `most`: every number of the measure has to lie between them; `among`: it has to be one of these.
     * `source`, `version`: where that is said, and of which version or when.
@@ -37,10 +37,15 @@ class Limit:
     effect: str = ""
     unless_global: bool = False
     since: int = 0
+    except_for: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not _texts(self.operators):
             raise UsageError(f"operators is a list of names, not {_shown(self.operators)}")
+        if not _texts(self.except_for):
+            raise UsageError(f"except_for is a list of names, not {_shown(self.except_for)}")
+        if self.operators and self.except_for:
+            raise UsageError("except_for goes with every operator, and operators names some")
         if not isinstance(self.measure, str) or self.measure not in MEASURES:
             raise UsageError(f"measure is {', '.join(MEASURES)}, not {_shown(self.measure)}")
         for name in ("source", "version"):
@@ -63,12 +68,16 @@ class Limit:
         bounded = self.least is not None or self.most is not None or bool(self.among)
         if self.measure == OPERATOR and bounded:
             raise UsageError("least, most and among do not go with the measure operator, which is not taken at all")
-        if self.measure == OPERATOR and not self.operators:
+        if self.measure == OPERATOR and not self.operators and not self.except_for:
             raise UsageError("operators has to name what is not taken")
         if self.measure != OPERATOR and not bounded:
             raise UsageError(f"measure {self.measure} needs least, most or among")
         if self.least is not None and self.most is not None and self.least > self.most:
             raise UsageError(f"least is {self.least:g}, and most is {self.most:g}")
+
+    def concerns(self, operator: str) -> bool:
+        """Whether it is about an operator, by name."""
+        return operator in self.operators if self.operators else operator not in self.except_for
 
     def takes(self, number: Number) -> bool:
         """Whether a number that was measured is within the limit."""
@@ -98,8 +107,8 @@ class Limit:
 class Target:
     """A compiler or a device by the limits that are known of it: what is within them all may still be refused.
 
-    `title` says what it is. `note` is a sentence for whoever converts for it, where there is one to say. Raises
-    `UsageError` for a value that a field cannot have, by its name.
+    `title` says what it is. `note` is a sentence for whoever converts for it, where there is one to say, as where no
+    limit is known. Raises `UsageError` for a value that a field cannot have, by its name.
     """
 
     name: str
@@ -115,8 +124,8 @@ class Target:
             raise UsageError("name is empty")
         if not (isinstance(self.limits, tuple) and all(isinstance(limit, Limit) for limit in self.limits)):
             raise UsageError("limits is a list of tables, [[limits]] for each")
-        if not self.limits:
-            raise UsageError("limits is empty: without one, every model would pass")
+        if not self.limits and not self.note:
+            raise UsageError("limits is empty: without one, every model would pass; a note has to say so")
 
 
 def _texts(values: Any) -> bool:

@@ -47,7 +47,7 @@ def outside(node: NodeProto, scope: Scope, target: Target) -> Iterator[Violation
     if name == "Constant" or not node.output:  # data, whatever it is written as
         return
     for limit in target.limits:
-        if (limit.operators and name not in limit.operators) or scope.opset < limit.since:
+        if not limit.concerns(name) or scope.opset < limit.since:
             continue
         found = _found(node, scope, limit)
         if found:

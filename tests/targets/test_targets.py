@@ -6,9 +6,12 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import helper, parser
 
@@ -225,6 +228,37 @@ def test_every_limit_says_where_it_is_from(name):
     for one in target.limits:
         assert one.source.startswith("https://") or "compared with" in one.source or "measurements.md" in one.source
         assert any(letter.isdigit() for letter in one.version)
+    assert target.limits or "no limit" in target.note
+
+
+@pytest.mark.parametrize("name", [name for name, target in TARGETS.items() if not target.limits])
+def test_a_target_without_limits_says_that_nothing_was_checked(folder, name):
+    done = run("check", "tiled.onnx", "--target", name, cwd=folder)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert f"Nothing was checked: no limit is known of {name}." in done.stdout.decode()
+
+
+def test_core_ml_is_what_onnxruntime_says_of_it():
+    version, (operators,) = "1.32.0", [one for one in TARGETS["coreml"].limits if one.except_for]
+    assert version in operators.version
+    if onnxruntime.__version__ != version:
+        pytest.skip(f"the table is that of onnxruntime {version}")
+    table = Path(onnxruntime.__file__).parent / "tools" / "mobile_helpers" / "coreml_supported_mlprogram_ops.md"
+    rows = re.findall(r"^\|([\w.]+):(\w+)\|", table.read_text(encoding="utf-8"), re.MULTILINE)
+    own = {"Argmax": "ArgMax"}  # as onnx spells it
+    taken = {own.get(name, name) if domain == "ai.onnx" else f"{domain}::{name}" for domain, name in rows}
+    assert set(operators.except_for) == taken
+
+
+def test_all_but_some():
+    one = Limit((), "operator", "https://page", "1", except_for=("Relu", "other::Gelu"))
+    model = parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17, "other" : 1]> g (float[2] x) => (float[2] y) '
+        "{ a = Relu(x) b = other.Gelu(a) c = other.Relu(b) y = Abs(c) }"
+    )
+    assert [found.operator for found in tse_onnx.check(model, Target("t", "t", (one,))).violations] == [
+        "other::Relu", "Abs",
+    ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -351,6 +385,8 @@ def changed(old, new):
     (changed("most = 100", "most = 1\nsince = 1.5"), "limit 1: since is an opset, not 1.5"),
     (changed("most = 100", "most = 1\neffect = 1"), "limit 1: effect is a text, not 1"),
     (changed('["AveragePool"]', '"AveragePool"'), "limit 1: operators is a list of names, not 'AveragePool'"),
+ (changed("most = 100", 'most = 1\nexcept_for = ["Relu"]'), "limit 1: except_for goes with every operator"),
+    (changed("most = 100", "most = 1\nexcept_for = 1"), "limit 1: except_for is a list of names, not 1"),
     (changed('["AveragePool"]', "[1]"), "limit 1: operators is a list of names, not [1]"),
     (changed('"window_area"', '"operator"'), "limit 1: least, most and among do not go with the measure operator"),
     ('name = "a"\n[[limits]]\nmeasure = "operator"\nsource = "a"\nversion = "1"', "operators has to name what is not"),

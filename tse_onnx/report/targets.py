@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tse_onnx.passes.reasons import printable
-from tse_onnx.passes.targets.target import Target
+from tse_onnx.passes.targets.target import Limit, Target
 from tse_onnx.passes.targets.violations import Violation
 from tse_onnx.report.page import Table, say
 from tse_onnx.report.view import View
@@ -15,6 +15,8 @@ from tse_onnx.targets.check import TargetCheck
 
 if TYPE_CHECKING:
     from tse_onnx.report.page import Page
+
+_MOST_NAMED = 6  # operators in one row; JSON has all of them
 
 Row = tuple[Sequence[str], str]
 
@@ -41,7 +43,7 @@ class TargetsView(View):
                         map(
                             printable,
                             (
-                                ", ".join(limit.operators) or "every operator",
+                                _concerned(limit),
                                 str(limit),
                                 limit.effect,
                                 limit.version,
@@ -53,7 +55,8 @@ class TargetsView(View):
                 )
                 for limit in target.limits
             ]
-            page.print(Table(("operators", "limit", "otherwise", "version", "source"), rows))
+            if rows:
+                page.print(Table(("operators", "limit", "otherwise", "version", "source"), rows))
             if target.note:
                 say(page, f"Note: {target.note}.")
 
@@ -80,8 +83,18 @@ class CheckView(View):
             say(page, "Not known are sizes that depend on the input's: --input-shape binds it.")
         if found.target.note:
             say(page, f"{name}: {found.target.note}.")
-        if found.passed:
+        if not found.target.limits:
+            say(page, f"Nothing was checked: no limit is known of {name}.", style="bold")
+        elif found.passed:
             say(page, f"{found.model} is within the limits that are known of {name}.", style="bold")
+
+
+def _concerned(limit: Limit) -> str:
+    if limit.except_for:
+        return f"all but {len(limit.except_for)}"
+    if len(limit.operators) > _MOST_NAMED:
+        return f"{len(limit.operators)} operators"
+    return ", ".join(limit.operators) or "every operator"
 
 
 def _row(one: Violation) -> Sequence[str]:

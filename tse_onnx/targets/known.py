@@ -144,8 +144,109 @@ _CUDA = Target(
     ),
 )
 
+# What is in the table that onnxruntime carries, as onnx spells it; what is not there is run by another provider.
+_COREML_FILE = "https://pypi.org/project/onnxruntime/1.32.0/, onnxruntime/tools/mobile_helpers/"
+_COREML_FILE += "coreml_supported_mlprogram_ops.md"
+_COREML_VERSION = "onnxruntime 1.32.0, MLProgram"
+_COREML_TAKES = (
+    "Add", "And", "ArgMax", "AveragePool", "Cast", "Ceil", "Clip", "Concat", "Conv", "ConvTranspose", "Cos",
+    "DepthToSpace", "Div", "Elu", "Erf", "Exp", "GatherND", "Gelu", "Gemm", "GlobalAveragePool", "GlobalMaxPool",
+    "GridSample", "GroupNormalization", "HardSigmoid", "Identity", "InstanceNormalization", "LayerNormalization",
+    "LeakyRelu", "MatMul", "Max", "MaxPool", "Mul", "PRelu", "Pow", "Reciprocal", "ReduceMax", "ReduceMean",
+    "ReduceSum", "Relu", "Reshape", "Resize", "Round", "Shape", "Sigmoid", "Sin", "Slice", "Softmax", "Softplus",
+    "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Tile", "Transpose", "Unsqueeze", "Where", "com.microsoft::FusedConv",
+    "com.microsoft::QuickGelu",
+)  # fmt: skip
+_COREML = Target(
+    "coreml",
+    "Core ML, by onnxruntime's provider",
+    (
+        Limit((), OPERATOR, _COREML_FILE, _COREML_VERSION, effect=_CPU, except_for=_COREML_TAKES),
+        Limit(
+            ("AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool"), "rank", _COREML_FILE, _COREML_VERSION,
+            4, 4, effect=_CPU,
+        ),
+    ),
+)  # fmt: skip
+
+_FINN_FILE = "https://github.com/Xilinx/finn/blob/6b3cb9ced3a321609cb53f2f232e073241cf1ed3/src/finn/transformation/"
+_FINN_FILE += "fpgadataflow/convert_to_hw_layers.py"
+_FINN_VERSION = "commit 6b3cb9c"
+_FINN = Target(
+    "finn",
+    "AMD FINN",
+    (
+        Limit(
+            ("AveragePool",), OPERATOR, _FINN_FILE, _FINN_VERSION,
+            effect="no layer is made of it, but of QuantAvgPool2d, whose windows are square",
+        ),
+        Limit(_RESIZES, "rank", _FINN_FILE, _FINN_VERSION, 4, 4, effect="refused"),
+        Limit(_RESIZES, "scale", _FINN_FILE, _FINN_VERSION, least=1, effect="refused"),
+    ),
+)  # fmt: skip
+
+_HLS4ML_FILE = "https://pypi.org/project/hls4ml/1.3.0/, hls4ml/converters/onnx"
+_HLS4ML_VERSION = "hls4ml 1.3.0, qonnx 1.0.0"
+_HLS4ML_TAKES = (
+    "Add", "Average", "AveragePool", "BatchNormalization", "Concat", "Conv", "Div", "Dropout", "Elu", "Flatten",
+    "Gemm",  # which qonnx makes a MatMul
+    "GlobalAveragePool", "GlobalMaxPool", "Identity", "LeakyRelu", "MatMul", "Max", "MaxPool", "Min", "Mul", "PRelu",
+    "Pad", "Relu", "Reshape", "Resize", "Selu", "Sigmoid", "Softmax", "Softplus", "Softsign", "Sub", "Sum", "Tanh",
+    "ThresholdedRelu", "Transpose", "qonnx.custom_op.channels_last::BatchNormalization",
+    "qonnx.custom_op.channels_last::Conv", "qonnx.custom_op.channels_last::MaxPool",
+    "qonnx.custom_op.general::BipolarQuant", "qonnx.custom_op.general::IntQuant", "qonnx.custom_op.general::Quant",
+)  # fmt: skip
+_HLS4ML = Target(
+    "hls4ml",
+    "hls4ml, from ONNX by qonnx",
+    (
+        Limit((), OPERATOR, _HLS4ML_FILE, _HLS4ML_VERSION, effect="refused", except_for=_HLS4ML_TAKES),
+        Limit(
+            ("AveragePool",), OPERATOR, _HLS4ML_FILE, _HLS4ML_VERSION,
+            effect="refused, unless it is made channels-last, as qonnx does not",
+        ),
+    ),
+)  # fmt: skip
+
+_TENSORRT_PAGE = "https://github.com/onnx/onnx-tensorrt/blob/main/docs/operators.md"
+_TENSORRT_VERSION = "TensorRT 10.15"
+_TENSORRT_REFUSES = (
+    "AffineGrid", "Bernoulli", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "CenterCropPad",
+    "Col2Im", "Compress", "ConcatFromSequence", "ConvInteger", "DFT", "Det", "DynamicQuantizeLinear", "ImageDecoder",
+    "MatMulInteger", "MaxRoiPool", "MaxUnpool", "MelWeightMatrix", "Multinomial", "NegativeLogLikelihoodLoss",
+    "Optional", "OptionalGetElement", "OptionalHasElement", "QLinearConv", "QLinearMatMul", "RegexFullMatch",
+    "SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceLength",
+    "SequenceMap", "SoftmaxCrossEntropyLoss", "SplitToSequence", "StringConcat", "StringNormalizer", "StringSplit",
+    "TfIdfVectorizer", "Unique",
+)  # fmt: skip
+_TENSORRT = Target(
+    "tensorrt",
+    "NVIDIA TensorRT, by its ONNX parser",
+    (
+        Limit((), "opset", _TENSORRT_PAGE, _TENSORRT_VERSION, 9, 24),
+        Limit(("AveragePool", "MaxPool"), "rank", _TENSORRT_PAGE, _TENSORRT_VERSION, 4, 5, effect="refused"),
+        Limit(
+            ("AveragePool", "LpPool", "MaxPool"), "dilation", _TENSORRT_PAGE, _TENSORRT_VERSION, most=1,
+            effect="refused",
+        ),
+        Limit(_TENSORRT_REFUSES, OPERATOR, _TENSORRT_PAGE, _TENSORRT_VERSION, effect="refused"),
+    ),
+)  # fmt: skip
+
+_HAILO = Target(
+    "hailo",
+    "Hailo, by the Dataflow Compiler",
+    (),
+    "no limit of it is public; its compiler tiles squeezes itself",
+)
+_MNN = Target("mnn", "MNN", (), "no limit of it was found that concerns what a conversion writes")
+_OPENVINO = Target("openvino", "OpenVINO", (), "no limit of it was found that concerns what a conversion writes")
+
 TARGETS: Mapping[str, Target] = {
     target.name: target
-    for target in (_ASCEND, _ETHOS_U, _MEDIATEK, _NCNN, _CUDA, _ONNXRUNTIME, _OPENCV, _RKNN, _EDGETPU)
-}
+    for target in (
+        _ASCEND, _COREML, _ETHOS_U, _FINN, _HAILO, _HLS4ML, _MEDIATEK, _MNN, _NCNN, _CUDA, _ONNXRUNTIME, _OPENCV,
+        _OPENVINO, _RKNN, _TENSORRT, _EDGETPU,
+    )
+}  # fmt: skip
 """What `--target` knows by name."""

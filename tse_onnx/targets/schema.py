@@ -66,6 +66,7 @@ def _limit(limit: Limit) -> Json:
         "among": list(limit.among),
         "unless_global": limit.unless_global,
         "since": limit.since,
+        "except_for": list(limit.except_for),
         "effect": limit.effect,
         "source": limit.source,
         "version": limit.version,

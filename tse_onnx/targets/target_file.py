@@ -30,7 +30,7 @@ _FIELDS = {
     for kind in (Limit, Target)
 }
 _OPTIONAL = frozenset({"operators", "title"})
-_LISTS = ("operators", "among")
+_LISTS = ("operators", "among", "except_for")
 
 
 def target_of(value: TargetLike) -> Target:
