@@ -2,6 +2,7 @@
 front of memory, multiply-accumulates and loss.
 
     python -m benchmarks.fidelity MODEL IMAGES [--reduce 80 85] [--seeds 0 1 2 3 4] [--front FILE.csv] [--plot FILE.svg]
+    python -m benchmarks.fidelity MODEL IMAGES --figure min --machine cascade --reduce 45
 
 Each seed splits the images into two halves, of which one chooses. The other judges: the intervals are those of its
 samples, by Wilson for the part that agrees, by the bootstrap for the divergence. The table is for docs/measurements.md.
@@ -21,15 +22,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tse_onnx.conversion.verdict import GATE, MIN
 from tse_onnx.data.choice import Data
 from tse_onnx.decision.analysis import input_types
 from tse_onnx.files.source import open_model
 from tse_onnx.files.write import write_text
 from tse_onnx.passes.blocks.tiling import Tiling
 from tse_onnx.runtime.scores import looks_like_classes, per_sample_kl
+from tse_onnx.streaming.network.machines import machine_of
 from tse_onnx.tuning.batches import Batches
 from tse_onnx.tuning.choices import Combination, Menu, combined
-from tse_onnx.tuning.figures import GateFigure
+from tse_onnx.tuning.figures import FIGURES, figure_of
 from tse_onnx.tuning.network import Network, Values
 from tse_onnx.tuning.search import halves, tune
 
@@ -75,20 +78,22 @@ class Line:
 class Judge:
     """A model and samples that nothing is chosen by."""
 
-    def __init__(self, network: Network, samples: Samples) -> None:
-        self._network, self._batches, self._figure = network, Batches(samples), GateFigure(network, None)
-        self._before = self._figure.of(())
+    def __init__(self, network: Network, samples: Samples, asked: Any) -> None:
+        self._network, self._batches = network, Batches(samples)
+        machine, shapes = machine_of(asked.get("machine")), asked.get("input_shapes")
+        self._figures = [figure_of(asked.get("figure", MIN), network, machine, shapes, axis) for axis in (0, 1)]
         self._reference = [network.original(batch.feed) for batch in self._batches]
 
-    def line(self, combination: Combination) -> Line:
-        """The combination on these samples, run whole."""
+    def line(self, combination: Combination, axis: int = 0) -> Line:
+        """The combination on these samples, run whole; maps stream along a spatial axis."""
+        figure = self._figures[axis]
         changed = self._network.together(combination)
         pairs = [
             (reference, changed.run(self._network.start(batch.feed)))
             for reference, batch in zip(self._reference, self._batches, strict=True)
         ]
         return Line(
-            1 - self._figure.of(combination) / self._before,
+            1 - figure.of(combination) / figure.of(()),
             self._network.macs_added(combination) / self._network.macs,
             np.concatenate([_first(reference) == _first(other) for reference, other in pairs]),
             np.concatenate([per_sample_kl(*pair) for pair in pairs]),
@@ -106,11 +111,11 @@ def table(network: Network, data: Data, budgets: Iterable[float], seeds: Iterabl
     yield "| wanted | seed | saved | MACs | agreement, 95 % interval | KL, 95 % interval |"
     yield "|---:|---:|---:|---:|---:|---:|"
     seeds, plain = tuple(seeds), combined((block.name, PAPER) for block in _taller(network))
-    judges = {seed: Judge(network, _split(network, data, seed)) for seed in seeds}
+    judges = {seed: Judge(network, _split(network, data, seed), asked) for seed in seeds}
     for budget in budgets:
         for seed, judge in judges.items():
             found = tune(network.source, _seeded(data, seed), reduce=budget / 100, points=0, **asked)
-            yield _row(f"{budget:g} %", seed, judge.line(found.chosen.combination))
+            yield _row(f"{budget:g} %", seed, judge.line(found.chosen.combination, found.axis))
     for seed, judge in judges.items():
         yield _row("tile of 7 rows", seed, judge.line(plain))
 
@@ -146,13 +151,13 @@ class Spot:
 def front(network: Network, data: Data, points: int, asked: Any) -> list[Spot]:
     """What no other combination found beats in memory, multiply-accumulates and divergence at once, on samples that
     nothing was chosen by."""
-    judge, spots = Judge(network, _split(network, data, data.seed)), []
+    judge, spots = Judge(network, _split(network, data, data.seed), asked), []
     known: dict[Combination, Line] = {}
     for limit in LIMITS:
         found = tune(network.source, data, reduce=0, points=points, max_macs=limit, trials=0, **asked)
         for point in found.pareto:
             if point.combination not in known:
-                known[point.combination] = judge.line(point.combination)
+                known[point.combination] = judge.line(point.combination, found.axis)
                 spots.append(Spot(limit, known[point.combination]))
     return [spot for spot in spots if not any(_beats(other.line, spot.line) for other in spots)]
 
@@ -223,6 +228,8 @@ def main() -> int:
     parser.add_argument("--limit", type=int, help="take so many samples")
     parser.add_argument("--reduce", type=float, nargs="+", default=[80, 85], metavar="PCT")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--figure", default=GATE, choices=FIGURES)
+    parser.add_argument("--machine", default="ideal", help="that a figure of the whole network is counted on")
     parser.add_argument("--axis", default="rows", choices=["rows", "columns", "both"])
     parser.add_argument("--squeeze", nargs="+", default=list(Menu().squeezes))
     parser.add_argument("--max-macs", type=float, metavar="PCT", help="of the plans in the table")
@@ -238,6 +245,7 @@ def main() -> int:
     network = Network(open_model(given.model), shapes)
     asked = {
         "input_shapes": shapes, "axis": given.axis, "menu": Menu(squeezes=given.squeeze), "cache": given.cache,
+        "figure": given.figure, "machine": given.machine,
     }  # fmt: skip
     rows = table(network, data, given.reduce, given.seeds, asked | {"max_macs": given.max_macs, "trials": given.trials})
     for row in rows if given.seeds else ():

@@ -25,7 +25,7 @@ def digits(tmp_path_factory):
 
 def test_the_table_is_what_tune_says(digits):
     network, data, folder = digits
-    asked = {"menu": Menu((3, 7), ("running", "recompute")), "cache": folder, "trials": 0}
+    asked = {"figure": "gate", "menu": Menu((3, 7), ("running", "recompute")), "cache": folder, "trials": 0}
     lines = list(table(network, data, [80], [1], asked))
     assert len(lines) == 4
     found = tse_onnx.tune(folder / "digits.onnx", Data(folder / "digits.npy", limit=24, seed=1), reduce=0.8, **asked)
@@ -50,7 +50,7 @@ def test_intervals():
 
 def test_nothing_on_the_front_is_beaten(digits):
     network, data, folder = digits
-    spots = front(network, data, 3, {"menu": Menu((3, 7), ("running", "recompute")), "cache": folder})
+    spots = front(network, data, 3, {"figure": "gate", "menu": Menu((3, 7), ("running", "recompute")), "cache": folder})
     figures = [(-spot.line.saved, spot.line.macs, float(spot.line.kl.mean())) for spot in spots]
     assert len(figures) > 3
     for one in figures:

@@ -20,7 +20,7 @@ def folder(tmp_path_factory):
     models.save("digits_se", folder / "digits.onnx")
     images, labels = models.digits()
     np.savez(folder / "digits.npz", input=images[:60], labels=labels[:60])
-    tuned = told("tune", "digits.onnx", "--data", "digits.npz", "--reduce", "60%", "--trials", "0", "--points", "0",
+    tuned = told("tune", "digits.onnx", "--data", "digits.npz", "--reduce", "40%", "--trials", "0", "--points", "0",
                  "-o", "plan.toml", cwd=folder)  # fmt: skip
     (folder / "tuned.json").write_text(json.dumps(tuned))
     return folder
@@ -56,7 +56,7 @@ def test_people_read_the_same_lines_everywhere(folder):
         for words in (
             ("report", "digits.onnx", "--plan", "plan.toml"),
             ("convert", "digits.onnx", "out.onnx", "--plan", "plan.toml"),
-            ("tune", "digits.onnx", "--data", "digits.npz", "--reduce", "60%", "--trials", "0", "--points", "0"),
+            ("tune", "digits.onnx", "--data", "digits.npz", "--reduce", "40%", "--trials", "0", "--points", "0"),
         )
     ]
     assert [len(lines) for lines in said] == [3, 3, 3]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from tests.graphs import network, plain_model, se_weights, text_model
 from tests.running import session
 from tse_onnx import Frozen, Machine, Menu, Plan, Recompute, Tiling
 from tse_onnx.data.choice import Data
-from tse_onnx.errors import DataError, ModelError, UsageError
+from tse_onnx.errors import CheckFailed, DataError, ModelError, UsageError
 from tse_onnx.passes.blocks.tiling import RUNNING, TILE
 from tse_onnx.runtime.scores import per_sample_kl, per_sample_noise
 from tse_onnx.tuning.choosing import Candidate, least_loss, most_saved
@@ -150,7 +151,10 @@ def test_a_block_in_a_body_is_measured_whole(noise):
     del body.input[:]
     outer.graph.node.append(helper.make_node("If", ["yes"], [body.output[0].name], then_branch=body, else_branch=body))
     small = Menu((3,), (RUNNING,))
-    found = tse_onnx.sensitivity(outer, noise, menu=small, cache=False, input_shapes={"x": ("N", 8, 16, 12)})
+    asked = {"menu": small, "cache": False, "input_shapes": {"x": ("N", 8, 16, 12)}}
+    with pytest.raises(ModelError, match=r"cannot follow: .*; --figure gate counts what the scales hold alone"):
+        tse_onnx.sensitivity(outer, noise, **asked)
+    found = tse_onnx.sensitivity(outer, noise, figure="gate", **asked)
     assert len(found.blocks) == 4
     plain = tse_onnx.sensitivity(network(16, 8), noise, menu=small, freeze="never", cache=False)
     losses = [one.loss for entry in plain.blocks for one in entry.candidates]
@@ -179,7 +183,7 @@ def test_only_constant_gates_are_offered(noise):
     model = network(16, 8)
     bias = next(tensor for tensor in model.graph.initializer if tensor.name == "b2_0")
     bias.CopyFrom(onnx.numpy_helper.from_array(np.full(8, 40, np.float32), "b2_0"))
-    found = tse_onnx.tune(model, noise, reduce=0.6, menu=FEW, cache=False, trials=2, points=2)
+    found = tse_onnx.tune(model, noise, reduce=0.6, figure="gate", menu=FEW, cache=False, trials=2, points=2)
     first, second = found.sensitivity.blocks
     assert any(isinstance(one.choice, Frozen) for one in first.candidates)
     assert not any(isinstance(one.choice, Frozen) for one in second.candidates)
@@ -271,7 +275,9 @@ def test_what_loses_nothing_is_measured_by_nobody_and_computes_least(digits, tmp
     model, data = models.load("digits_se"), digits / "digits.npz"
     menu = Menu(rows=(3,), squeezes=("recompute",))
     for reduce in (0.0, 0.2, 0.35):
-        found = tse_onnx.tune(model, data, reduce=reduce, menu=menu, freeze="never", cache=tmp_path, points=3)
+        found = tse_onnx.tune(
+            model, data, reduce=reduce, figure="gate", menu=menu, freeze="never", cache=tmp_path, points=3
+        )
         exact = tse_onnx.exact_plan(model, reduce)
         assert (found.chosen.predicted, found.chosen.measured) == (0, 0)
         assert found.chosen.macs_added == exact.buffering.totals.macs_added
@@ -286,7 +292,9 @@ def test_a_limit_of_macs_is_kept_in_all_that_comes_out(digits, tmp_path):
     model, data = models.load("digits_se"), digits / "digits.npz"
     menu, macs = Menu(rows=(1, 3, 7)), []
     for limit in (None, 16.0, 0.0):
-        found = tse_onnx.tune(model, data, reduce=0.6, max_macs=limit, menu=menu, cache=tmp_path, trials=3, points=3)
+        found = tse_onnx.tune(
+            model, data, reduce=0.6, figure="gate", max_macs=limit, menu=menu, cache=tmp_path, trials=3, points=3
+        )
         again = Plan.loads(found.plan.dumps())
         assert again == found.plan
         assert again.max_macs == limit
@@ -302,12 +310,12 @@ def test_a_limit_of_macs_is_kept_in_all_that_comes_out(digits, tmp_path):
         assert limit is None or macs[-1] <= found.sensitivity.macs * limit / 100
         assert found.chosen.measured == pytest.approx(
             tse_onnx.tune(
-                model, data, reduce=0.6, max_macs=limit, menu=menu, cache=False, trials=3, points=0
+                model, data, reduce=0.6, figure="gate", max_macs=limit, menu=menu, cache=False, trials=3, points=0
             ).chosen.measured
         )
     assert macs[0] > macs[1] > 0
     assert macs[2] == 0
-    with pytest.raises(UsageError, match="with no more than 0 multiply-accumulates twice"):
+    with pytest.raises(CheckFailed, match="with no more than 0 multiply-accumulates twice"):
         tse_onnx.tune(model, data, budget=1, max_macs=0, menu=menu, cache=tmp_path)
 
 
@@ -315,7 +323,7 @@ def test_a_limit_of_macs_is_kept_in_all_that_comes_out(digits, tmp_path):
 @pytest.mark.parametrize("replay", ["separate", "shared"])
 def test_the_whole_network_counts_copies_as_its_machine_makes_them(digits, replay, tmp_path):
     model, menu = models.load("digits_se"), Menu(rows=(3, 7), squeezes=(RUNNING, "recompute"))
-    asked = {"figure": "min", "replay": replay, "menu": menu, "cache": tmp_path, "trials": 3, "points": 0}
+    asked = {"machine": Machine(replay=replay), "menu": menu, "cache": tmp_path, "trials": 3, "points": 0}
     found = tse_onnx.tune(model, digits / "digits.npz", reduce=0.4, **asked)
     converted = tse_onnx.convert(model, plan=found.plan, verify=False)
     held = tse_onnx.dataflow(converted.model, machine=Machine(replay=replay)).totals["min"].bytes
@@ -458,7 +466,9 @@ def _types(model):
 @pytest.mark.slow
 def test_bits_scale_the_budget(noise):
     found = [
-        tse_onnx.tune(network(16, 8), noise, reduce=0.5, bits=bits, menu=FEW, cache=False, trials=0, points=0)
+        tse_onnx.tune(
+            network(16, 8), noise, reduce=0.3, machine=Machine(bits=bits), menu=FEW, cache=False, trials=0, points=0
+        )
         for bits in (32, 8)
     ]
     assert found[0].chosen.combination == found[1].chosen.combination
@@ -692,7 +702,7 @@ def test_the_whole_way(digits, tmp_path):
     words = ["--data", digits / "digits.npz", "--rows", "1,3,5,7", "--trials", "6", "--points", "4"]
     plan, report, csv, plot = (tmp_path / name for name in ("plan.toml", "tune.json", "blocks.csv", "tune.svg"))
     done = command(
-        "tune", digits / "digits.onnx", *words, "--reduce", "60%", "-o", plan, "--report", report, "--csv", csv,
+        "tune", digits / "digits.onnx", *words, "--reduce", "60%", "--figure", "gate", "-o", plan, "--report", report, "--csv", csv,
         "--plot", plot, "--cache", tmp_path / "cache",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
@@ -704,7 +714,19 @@ def test_the_whole_way(digits, tmp_path):
     assert len(csv.read_text().splitlines()) == 1 + sum(
         len(block["candidates"]) for block in stated["sensitivity"]["blocks"]
     )
-    again = command("tune", digits / "digits.onnx", *words, "--reduce", "60%", "-o", "-", "--cache", tmp_path / "cache")
+    again = command(
+        "tune",
+        digits / "digits.onnx",
+        *words,
+        "--reduce",
+        "60%",
+        "--figure",
+        "gate",
+        "-o",
+        "-",
+        "--cache",
+        tmp_path / "cache",
+    )
     assert again.stdout == plan.read_bytes()
     assert b"The plan was written to standard output" in again.stderr
     out = tmp_path / "tiled.onnx"
@@ -782,7 +804,6 @@ WANTED = ("--reduce", "50%")
         (("--data", "none.npy", *WANTED), "none.npy"),
         (("--data", "wrong.npy", *WANTED), "have shape [4, 3, 16, 12]"),
         (("--data", "empty", *WANTED), "empty"),
-        (("--data", "d.npy", "--budget", "10"), "no plan needs as little as 10 bytes: the least is"),
         (("--data", "d.npy", "--reduce", "150%"), "'150%' is no part of a whole"),
         (("--data", "d.npy", "--reduce", "a lot"), "'a lot' is no part of a whole"),
         (("--data", "d.npy", "--budget", "1.2 furlongs"), "is no size, as 1.2MiB"),
@@ -802,6 +823,26 @@ def test_what_cannot_be_done_is_said(words, complaint, tmp_path):
     _prepared(tmp_path)
     extra = () if "--cache" in words else ("--no-cache",)
     assert complaint in refused(command("tune", "m.onnx", *words, *extra, cwd=tmp_path))
+
+
+@pytest.mark.slow
+def test_a_budget_out_of_reach_is_a_check_that_failed(tmp_path):
+    """The most that is reached is said, and reached; of the whole network it is less than of its scales."""
+    _prepared(tmp_path)
+    words = ("tune", "m.onnx", "--data", "d.npy", "--no-cache", "--trials", "0", "--points", "0", "--rows", "2,5")
+    line = refused(command(*words, "--reduce", "80%", "-o", "plan.toml", cwd=tmp_path), 1)
+    least, before, part = re.search(
+        r"the least is ([0-9,]+) of ([0-9,]+), ([0-9.]+) % less than before; ", line
+    ).groups()
+    assert "of the whole network: --figure gate counts what its scales hold" in line
+    assert not (tmp_path / "plan.toml").exists()
+    assert before.replace(",", "") == str(tse_onnx.dataflow(tmp_path / "m.onnx").totals["min"].bytes)
+    done = command(*words, "--budget", least.replace(",", ""), "--format", "json", cwd=tmp_path)
+    assert json.loads(done.stdout)["chosen"]["bytes"] == int(least.replace(",", ""))
+    assert command(*words, "--reduce", f"{part}%", cwd=tmp_path).returncode == 0
+    assert command(*words, "--reduce", "80%", "--figure", "gate", cwd=tmp_path).returncode == 0
+    line = refused(command(*words, "--reduce", "99%", "--figure", "gate", cwd=tmp_path), 1)
+    assert "--figure" not in line
 
 
 @pytest.mark.parametrize("model", ["plain", "tiled"])

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tse_onnx.report.stream_plot import Axes
     from tse_onnx.streaming.network.machine import Machine
 
-_OPTIONS = (
+_STORES = (
     click.option(
         "--machine", "base", default="ideal", show_default=True, metavar="NAME|FILE",
         help="What the network streams through: ideal, hls4ml, finn, cascade, or a .toml file that says it. The "
@@ -42,6 +42,9 @@ _OPTIONS = (
     click.option(
         "--bits", type=click.IntRange(1, 1024), metavar="N", help="Bits of an element; the tensor's own type otherwise."
     ),
+)  # fmt: skip
+
+_PACE = (
     click.option(
         "--back-to-back/--no-back-to-back",
         default=None,
@@ -91,7 +94,9 @@ tolerance_option = click.option(
 )  # fmt: skip
 
 
-def _machine(base: str, latency: Iterable[str], macs_per_cycle: Iterable[str], **said: Any) -> Mapping[str, Machine]:
+def _machine(
+    base: str, latency: Iterable[str] = (), macs_per_cycle: Iterable[str] = (), **said: Any
+) -> Mapping[str, Machine]:
     from dataclasses import replace
 
     from tse_onnx.streaming.network.machines import machine_of
@@ -125,8 +130,11 @@ def _by_node(values: Iterable[str], option: str) -> Iterator[tuple[str, float]]:
             raise click.BadParameter(f"{value!r} is not {metavar}", param_hint=option) from None
 
 
-machine_options = group(_OPTIONS, _machine)
+machine_options = group((*_STORES, *_PACE), _machine)
 """Give a command the options of a machine; it receives them as a `Machine`."""
+
+stores_options = group(_STORES, _machine)
+"""The same without those that concern time alone, for what counts the least that is held."""
 
 
 def _axes(plot_limit: int | None, plot_images: int | None) -> Mapping[str, Axes | None]:

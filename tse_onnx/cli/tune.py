@@ -17,9 +17,11 @@ from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, 
 from tse_onnx.cli.output import is_stdout
 from tse_onnx.cli.plan_output import plan_output_option, put_found_plan
 from tse_onnx.cli.progress import stages_bar
+from tse_onnx.cli.streaming_options import stores_options
 
 if TYPE_CHECKING:
     from tse_onnx.data.choice import Data
+    from tse_onnx.streaming.network.machine import Machine
     from tse_onnx.tuning.settings import Options
 
 _CSV = "Write a line for each choice of each block as CSV."
@@ -31,18 +33,9 @@ _OPTIONS = (
         "that are classified right no more (needs labels). auto is kl where an output looks like classes, else noise.",
     ),
     click.option(
-        "--figure", type=click.Choice(["gate", "asap", "min"]), default="gate", show_default=True,
-        help="What counts as buffer: what the scales hold back (the paper's metric), or what the whole network holds, "
-        "as stream has it.",
-    ),
-    click.option(
-        "--bits", type=click.IntRange(1, 1024), metavar="N",
-        help="Bits of an element; the tensor's own type otherwise.",
-    ),
-    click.option(
-        "--replay", type=click.Choice(["shared", "separate"]), default="separate", show_default=True,
-        help="For asap and min: where a recomputed block makes its map twice, the same stages and buffers are used "
-        "again, or the copy has its own.",
+        "--figure", type=click.Choice(["min", "asap", "gate"]), default="min", show_default=True,
+        help="What counts as buffer: the least that the whole network runs with on the machine, the same with each row "
+        "made as soon as it can be, or what the scales hold back (the paper's metric).",
     ),
     click.option(
         "--axis", type=click.Choice(["rows", "columns", "both"]), default="rows", show_default=True,
@@ -114,8 +107,9 @@ _measuring_options = group(_OPTIONS, _measuring)
 @model_argument
 @data_options
 @_measuring_options
+@stores_options
 @display_options(csv=_CSV)
-def sensitivity(model: Path, data: Data, options: Options, display: Display) -> None:
+def sensitivity(model: Path, data: Data, options: Options, machine: Machine, display: Display) -> None:
     """Measure what each squeeze-and-excite block of MODEL bears: what the outputs lose where this block alone gets
     other tiles, or a constant gate.
 
@@ -131,7 +125,7 @@ def sensitivity(model: Path, data: Data, options: Options, display: Display) -> 
     from tse_onnx.tuning.search import sensitivity as run
 
     with keeping(lambda: _measured(options)), stages_bar() as progress:
-        found = run(given_model(model), data, **(options | {"progress": progress}))
+        found = run(given_model(model), data, **(options | {"machine": machine, "progress": progress}))
     from tse_onnx.report.tune import SensitivityView
 
     view = SensitivityView(found)
@@ -146,9 +140,9 @@ def sensitivity(model: Path, data: Data, options: Options, display: Display) -> 
     "--budget",
     callback=values.size,
     metavar="SIZE",
-    help="Bytes that the buffers may take, as 1.2MiB, 900KB or 1200000.",
+    help="Bytes that the figure may come to, as 1.2MiB, 900KB or 1200000.",
 )
-@click.option("--reduce", callback=values.part, metavar="PART", help="Part of the buffers to be saved, as 75% or 0.75.")
+@click.option("--reduce", callback=values.part, metavar="PART", help="Part of the figure to be saved, as 40% or 0.4.")
 @click.option(
     "--max-loss", type=click.FloatRange(min=0), metavar="X", help="The loss that is allowed, for the smallest buffer."
 )
@@ -170,6 +164,7 @@ def sensitivity(model: Path, data: Data, options: Options, display: Display) -> 
     help="Points of the Pareto curve to measure.",
 )  # fmt: skip
 @_measuring_options
+@stores_options
 @display_options(
     report="Write everything as JSON.",
     csv=_CSV,
@@ -187,6 +182,7 @@ def tune(
     trials: int,
     points: int,
     options: Options,
+    machine: Machine,
     display: Display,
 ) -> None:
     """Choose tiles, or what loses nothing, for every squeeze-and-excite block of MODEL so that the buffers fit a budget
@@ -197,9 +193,9 @@ def tune(
     \b
     Examples:
       tse-onnx tune model.onnx --data calibration/ --budget 1.2MiB -o plan.toml
-      tse-onnx tune model.onnx --data calibration/ --reduce 75% -o plan.toml --plot pareto.svg
-      tse-onnx tune model.onnx --data calibration/ --reduce 80% --max-macs 20 -o plan.toml
-      tse-onnx tune model.onnx --data val/ --loss top1 --max-loss 0.005 --figure min --bits 8 -o plan.toml
+      tse-onnx tune model.onnx --data calibration/ --reduce 35% --machine cascade -o plan.toml --plot pareto.svg
+      tse-onnx tune model.onnx --data calibration/ --reduce 80% --figure gate --max-macs 20 -o plan.toml
+      tse-onnx tune model.onnx --data val/ --loss top1 --max-loss 0.005 --machine finn --bits 8 -o plan.toml
       tse-onnx convert model.onnx tiled.onnx --plan plan.toml
     """
     if sum(value is not None for value in (budget, reduce, max_loss)) != 1:
@@ -213,7 +209,7 @@ def tune(
         found = run(
             source, data, budget=budget, reduce=reduce, max_loss=max_loss, max_macs=max_macs,
             held_out=held_out, trials=trials,
-            points=points, **(options | {"progress": progress}),
+            points=points, **(options | {"machine": machine, "progress": progress}),
         )  # fmt: skip
     from tse_onnx.report.tune import TuneView
 

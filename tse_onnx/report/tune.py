@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tse_onnx.conversion.verdict import GATE
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.passes.blocks.frozen import Frozen
 from tse_onnx.passes.blocks.recompute import Recompute
@@ -18,6 +19,7 @@ from tse_onnx.report.size import size
 from tse_onnx.report.verdict import print_verdict
 from tse_onnx.report.view import View
 from tse_onnx.runtime.scores import Score
+from tse_onnx.streaming.network.machines import words_of
 from tse_onnx.tuning.figures import FIGURES
 from tse_onnx.tuning.losses import LOSSES
 from tse_onnx.tuning.result import BlockSensitivity, Sensitivity, TuneResult, share
@@ -104,9 +106,8 @@ def _print_sensitivity(page: Page, found: Sensitivity) -> None:
         say(page, "")
         say(page, "gates:")
         page.print(Table(("block", "moves by", "frozen"), frozen, right=(1, 2)))
-    before = f"{size(found.before)} before ({FIGURES[found.figure]}"
     say(page, "")
-    say(page, f"Buffers: {before}{'' if found.bits is None else f', at {found.bits} bits'}).")
+    say(page, f"Buffers: {size(found.before)} before ({_counted(found)}).")
 
 
 def _print_recomputes(page: Page, found: Sensitivity) -> None:
@@ -150,10 +151,8 @@ def _print_tuning(page: Page, found: TuneResult) -> None:
     say(page, f"Together they cost {measured}, where {predicted} was predicted ({sensitivity.samples}).")
     _print_curve(page, found)
     _print_verdict(page, found)
-    figure = FIGURES[sensitivity.figure]
-    bits = "" if sensitivity.bits is None else f" at {sensitivity.bits} bits"
-    now = f"{size(found.chosen.bytes)} of {size(sensitivity.before)}, {100 * found.reduction:.1f} % less"
-    say(page, f"Buffer{bits}: {now} ({figure}); the least that a plan reaches is {size(found.least)}.")
+    least = f"{size(found.least)} of {size(sensitivity.before)}, {100 * found.most:.1f} % less"
+    say(page, f"The smallest buffer of any plan: {least} ({_counted(sensitivity)}).")
     print_verdict(page, found.verdict)
 
 
@@ -195,6 +194,14 @@ def _print_verdict(page: Page, found: TuneResult) -> None:
         *(("top-1", "change") if accurate else ()),
     )
     page.print(Table(headings, rows, right=tuple(range(1 + several, len(headings)))))
+
+
+def _counted(found: Sensitivity) -> str:
+    """What counts as buffer, in words."""
+    words, machine = FIGURES[found.figure], found.machine
+    if found.figure != GATE:
+        return f"{words}, {words_of(machine)}"
+    return words if machine.bits is None else f"{words}, at {machine.bits} bits"
 
 
 def scored(score: Score) -> tuple[str, str, str]:

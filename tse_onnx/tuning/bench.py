@@ -62,7 +62,7 @@ class Bench:
         asked = self.settings
         key = (name or asked.figure, axis)
         if key not in self._figures:
-            self._figures[key] = figure_of(key[0], self.network, asked.bits, asked.input_shapes, axis, asked.replay)
+            self._figures[key] = figure_of(key[0], self.network, asked.hardware, asked.input_shapes, axis)
         return self._figures[key]
 
     def say(self, what: str, done: float, total: float) -> None:
@@ -94,6 +94,10 @@ class Bench:
     def sensitivity(self, axis: int) -> Sensitivity:
         """What every choice for every block costs alone, where maps stream along a spatial axis."""
         network, opset, figure = self.network, self.network.source.opset, self.figure(axis)
+        try:
+            before = figure.of(())
+        except ModelError as error:
+            raise ModelError(f"{error}; --figure gate counts what the scales hold alone, and needs less") from None
         facts = facts_on(network, self._told("watching gates and means"), axis)
         offered: list[tuple[Convertible, str, list[Choice | None]]] = []
         for block in network.blocks:
@@ -105,7 +109,6 @@ class Bench:
             gates: list[Choice | None] = [fact.gate.frozen] if fact.gate is not None and frozen else []
             offered.append((block, why, [*tilings, *twice, *gates]))
         self.measure((only(one, block.name) for block, _, own in offered for one in own), "measuring blocks")
-        before = figure.of(())
         found = []
         for number, (block, why, own) in enumerate(offered):
             self.say("counting buffers", number, len(offered))
@@ -117,23 +120,20 @@ class Bench:
             found.append(BlockSensitivity(block, facts.get(block.name, Facts(None, None)).gate, why, tuple(candidates)))
         settings = self.settings
         return Sensitivity(
-            network.source.title, self.batches.samples.text, self.loss_name, settings.figure, settings.bits, before,
-            network.macs, tuple(found), axis, settings.replay,
+            network.source.title, self.batches.samples.text, self.loss_name, settings.figure, settings.hardware,
+            before, network.macs, tuple(found), axis,
         )  # fmt: skip
 
     def verdict(self, combination: Combination, axis: int, scores: Sequence[Score], samples: str) -> Verdict:
         """What a combination comes to, with its scores on `samples`."""
-        from tse_onnx.streaming.network.machine import Machine
-
-        gate = scales(self.network, combination, self.settings.bits)
+        machine = self.settings.hardware
+        gate = scales(self.network, combination, machine.bits)
         try:
             least = self.figure(axis, MIN)
             network = Change(least.of(()), least.of(combination))
         except ModelError:  # the blocks' own figures need less
             return Verdict(gate, accuracy=telling(scores), samples=samples)
-        return Verdict(
-            gate, network, Machine(bits=self.settings.bits, replay=self.settings.replay), telling(scores), samples
-        )
+        return Verdict(gate, network, machine, telling(scores), samples)
 
     def _told(self, what: str) -> Iterator[Feed]:
         """The batches, with a word on how far they are."""

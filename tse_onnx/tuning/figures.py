@@ -14,15 +14,15 @@ from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.preparation import Preparation
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.graph.types import described
-from tse_onnx.streaming.network.machine import SEPARATE, Machine
+from tse_onnx.streaming.network.machine import Machine
 from tse_onnx.tuning.choices import Combination
 from tse_onnx.tuning.network import Network
 
 ASAP = "asap"
 FIGURES: Mapping[str, str] = {
     GATE: "what the scales of the blocks hold back: the paper's metric",
-    ASAP: "what every tensor of the network holds where each row is made as soon as it can be",
-    MIN: "the same, with rows made as late as they can be without a stall",
+    ASAP: "what the whole network holds where each row is made as soon as it can be",
+    MIN: "the least that the whole network runs with",
 }
 
 
@@ -34,22 +34,16 @@ class Figure(Protocol):
 
 
 def figure_of(
-    name: str,
-    network: Network,
-    bits: int | None = None,
-    input_shapes: InputShapes | None = None,
-    axis: int = 0,
-    replay: str = SEPARATE,
+    name: str, network: Network, machine: Machine, input_shapes: InputShapes | None = None, axis: int = 0
 ) -> Figure:
-    """The figure called `name`, at the tensors' own types or at `bits` bits to an element, of maps that stream along a
-    spatial `axis` through a machine with this `replay`.
+    """The figure called `name`, of maps that stream through a machine along a spatial `axis`.
 
     Raises `UsageError` for a name that there is not, `ModelError` where the dataflow model cannot take the network.
     """
     if name == GATE:
-        return GateFigure(network, bits)
+        return GateFigure(network, machine.bits)
     if name in (ASAP, MIN):
-        return StreamFigure(network, name, Machine(bits=bits, replay=replay), input_shapes, axis)
+        return StreamFigure(network, name, machine, input_shapes, axis)
     raise UsageError(f"there is no figure {name!r}; there are {', '.join(FIGURES)}")
 
 

@@ -10,7 +10,7 @@ from tse_onnx.decision.plan import Plan
 from tse_onnx.passes.blocks.block import Block
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.runtime.scores import Score
-from tse_onnx.streaming.network.machine import SEPARATE
+from tse_onnx.streaming.network.machine import Machine
 from tse_onnx.tuning.choices import Combination
 from tse_onnx.tuning.statistics import Gate
 
@@ -49,20 +49,19 @@ class BlockSensitivity:
 class Sensitivity:
     """What every block of a model bears, on `samples`; `loss` and `figure` are the names of what was measured.
 
-    `before` are the bytes by the figure with every global mean in place, `macs` the network's multiply-accumulates,
-    `axis` the spatial axis that maps stream along, `replay` how the machine makes a map twice.
+    `before` are the bytes by the figure with every global mean in place, counted on `machine`, `macs` the network's
+    multiply-accumulates, `axis` the spatial axis that maps stream along.
     """
 
     model: str
     samples: str
     loss: str
     figure: str
-    bits: int | None
+    machine: Machine
     before: int
     macs: int
     blocks: tuple[BlockSensitivity, ...]
     axis: int = 0
-    replay: str = SEPARATE
 
 
 @dataclass(frozen=True)
@@ -126,8 +125,16 @@ class TuneResult:
     @property
     def reduction(self) -> float:
         """The fraction of the buffer that is saved."""
+        return self._saved(self.chosen.bytes)
+
+    @property
+    def most(self) -> float:
+        """The fraction that no combination saves more than."""
+        return self._saved(self.least)
+
+    def _saved(self, held: int) -> float:
         before = self.sensitivity.before
-        return 1 - self.chosen.bytes / before if before else 0.0
+        return 1 - held / before if before else 0.0
 
 
 def share(part: int, whole: int) -> float:

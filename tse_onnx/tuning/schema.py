@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import asdict
 from typing import Any
 
 from tse_onnx.conversion.schema import tiling_json
@@ -73,8 +74,9 @@ def _sensitivity(found: Sensitivity) -> Json:
         "samples": found.samples,
         "loss": found.loss,
         "figure": found.figure,
-        "bits": found.bits,
-        "replay": found.replay,
+        "bits": found.machine.bits,
+        "replay": found.machine.replay,
+        "machine": asdict(found.machine),
         "bytes_before": found.before,
         "macs": found.macs,
         "axis": found.axis,

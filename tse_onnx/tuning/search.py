@@ -14,7 +14,7 @@ from tse_onnx.data.choice import Data, PathLike
 from tse_onnx.data.samples import Samples
 from tse_onnx.decision.analysis import input_types
 from tse_onnx.decision.plan import Plan
-from tse_onnx.errors import DataError, ModelError, UsageError
+from tse_onnx.errors import CheckFailed, DataError, ModelError, UsageError
 from tse_onnx.files.source import ModelLike, open_model
 from tse_onnx.passes.blocks.block import Tiled
 from tse_onnx.passes.blocks.choice import Choice
@@ -68,7 +68,7 @@ def tune(
     `held_out` of the samples, drawn by `seed`, has no part in the choice. `trials` is how many combinations are
     measured to improve on the one with the smallest sum of losses, `points` how many of the Pareto curve.
 
-    Everything else is as in `sensitivity`. Raises `UsageError` where no combination reaches what is wanted as well.
+    Everything else is as in `sensitivity`. Raises `CheckFailed` where no combination reaches what is wanted as well.
     """
     settings = Settings(**options)
     given = [value for value in (budget, reduce, max_loss) if value is not None]
@@ -116,12 +116,12 @@ class _Chosen:
 
 
 def _each(along: Callable[[int], _Chosen], axes: Iterable[int]) -> list[_Chosen]:
-    """What comes out along each of the axes that reach what is wanted. Raises `UsageError` where none does."""
+    """What comes out along each of the axes that reach what is wanted. Raises `CheckFailed` where none does."""
     found, complaint = [], None
     for axis in axes:
         try:
             found.append(along(axis))
-        except UsageError as error:
+        except CheckFailed as error:
             complaint = complaint or error
     if not found and complaint is not None:
         raise complaint

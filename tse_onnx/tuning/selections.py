@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from tse_onnx.errors import UsageError
+from tse_onnx.conversion.verdict import GATE
+from tse_onnx.errors import CheckFailed
 from tse_onnx.passes.blocks.recompute import Recompute
 from tse_onnx.passes.blocks.tiling import Tiling
 from tse_onnx.tuning.bench import Bench, mean
@@ -45,25 +46,36 @@ class Selections:
         return Point(combination, self.bytes(selection), predicted, self.loss(selection), macs)
 
     def within(self, budget: int) -> Selection:
-        """The selection with the smallest loss within a budget. Raises `UsageError` where there is none."""
+        """The selection with the smallest loss within a budget. Raises `CheckFailed` where there is none."""
         start = self._fitting(budget)
         if start is None:
-            limit = (
-                "" if self._max_macs is None else f", with no more than {self._max_macs:,} multiply-accumulates twice"
-            )
-            saved = self._found.before - self.least
-            part = 1000 * saved // max(self._found.before, 1) / 10  # rounded down: what is said to be reached is
-            raise UsageError(
-                f"no plan needs as little as {budget:,} bytes: the least is {self.least:,} of {self._found.before:,}, "
-                f"{part:.1f} % less than before{limit}"
-            )
+            raise CheckFailed(self._too_little(budget))
+        # What savings that do not add up are off by: the sum says at once of most neighbours that they are too large.
+        off = self._sum(start) - self.bytes(start)
 
         def allowed(selection: Selection) -> bool:
             within = self._max_macs is None or sum(one.macs for one in selection) <= self._max_macs
-            return within and self.bytes(selection) <= budget
+            return within and self._sum(selection) - off <= budget and self.bytes(selection) <= budget
 
         found, _ = refined(start, self.menus, allowed, self.loss, self._trials)
         return self._thrifty(found, budget)
+
+    def _sum(self, selection: Selection) -> int:
+        """What a selection would buffer if savings added up."""
+        return self._found.before - sum(one.saved for one in selection)
+
+    def _too_little(self, budget: int) -> str:
+        """What is reached instead, and by which figure more would be."""
+        before = self._found.before
+        part = 1000 * (before - self.least) // max(before, 1) / 10  # rounded down: what is said to be reached is
+        twice = "" if self._max_macs is None else f", with no more than {self._max_macs:,} multiply-accumulates twice"
+        said = (
+            f"no plan needs as little as {budget:,} bytes: the least is {self.least:,} of {before:,}, "
+            f"{part:.1f} % less than before{twice}"
+        )
+        if self._found.figure == GATE:
+            return said
+        return f"{said}; that is of the whole network: --figure gate counts what its scales hold, the paper's figure"
 
     def _thrifty(self, selection: Selection, budget: int) -> Selection:
         """What loses the same within a budget, and computes least twice."""

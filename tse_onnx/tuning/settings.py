@@ -6,12 +6,13 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TypedDict
 
-from tse_onnx.conversion.verdict import GATE
+from tse_onnx.conversion.verdict import MIN
 from tse_onnx.data.choice import PathLike
 from tse_onnx.decision.analysis import InputShapes
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.search.match import DEFAULT_KINDS
-from tse_onnx.streaming.network.machine import SEPARATE, SHARED
+from tse_onnx.streaming.network.machine import Machine
+from tse_onnx.streaming.network.machines import MachineLike, machine_of
 from tse_onnx.tuning.choices import Menu
 from tse_onnx.tuning.losses import AUTO, Loss
 
@@ -37,9 +38,8 @@ class Options(TypedDict, total=False):
     * `input_shapes`, `kinds`: those of `find_blocks`;
     * `loss`: kl, noise, top1, auto, or a function from the original's outputs, the changed network's and the labels of
       a batch to a number, or to one for each of its samples;
-    * `figure` (gate, asap, min) and `bits`: what is counted as buffer; `replay`: whether, in figures of the whole
-      network, a recomputed block makes its map twice with stages and stores of their own (`separate`) or goes over the
-      same ones again (`shared`);
+    * `figure`: what is counted as buffer: what the whole network holds (`min`, `asap`) on `machine`, which is a
+      `Machine`, a preset's name or a TOML file, or what its scales hold (`gate`);
     * `axis`: whether maps stream by `rows` or by `columns`; `both` are tried by `tune`, which takes the better one;
     * `menu`: which tilings are offered; `freeze`: which gates are offered as constants: `constant` those that move by
       no more than the fraction `still` of their size, `any`, or `never`;
@@ -55,8 +55,7 @@ class Options(TypedDict, total=False):
     kinds: Collection[str]
     loss: str | Loss
     figure: str
-    bits: int | None
-    replay: str
+    machine: MachineLike | None
     axis: str
     menu: Menu
     freeze: str
@@ -71,14 +70,13 @@ class Options(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Settings:
-    """The same with its defaults, checked. Raises `UsageError`."""
+    """The same with its defaults, checked; `hardware` is what `machine` means. Raises `UsageError`."""
 
     input_shapes: InputShapes | None = None
     kinds: Collection[str] = DEFAULT_KINDS
     loss: str | Loss = AUTO
-    figure: str = GATE
-    bits: int | None = None
-    replay: str = SEPARATE
+    figure: str = MIN
+    machine: MachineLike | None = None
     axis: str = ROWS
     menu: Menu = field(default_factory=Menu)
     freeze: str = CONSTANT
@@ -89,17 +87,17 @@ class Settings:
     workers: int | None = None
     scheduler: str | None = None
     progress: Progress | None = None
+    hardware: Machine = field(init=False)
 
     def __post_init__(self) -> None:
         if self.axis not in AXES:
             raise UsageError(f"maps stream along {', '.join(AXES)}, not {self.axis!r}")
-        if self.replay not in (SHARED, SEPARATE):
-            raise UsageError(f"the replay is {SHARED} or {SEPARATE}, not {self.replay!r}")
         if self.freeze not in FREEZES:
             raise UsageError(f"gates are frozen {', '.join(FREEZES)}, not {self.freeze!r}")
         if self.workers is not None and self.scheduler is not None:
             raise UsageError("workers are started here, or a scheduler has them; not both")
-        for name, least in (("workers", 1), ("bits", 1), ("memory", 1), ("threads", 0)):
+        object.__setattr__(self, "hardware", machine_of(self.machine))
+        for name, least in (("workers", 1), ("memory", 1), ("threads", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{name} is {least} or more, not {value}")
