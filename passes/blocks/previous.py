@@ -100,7 +100,8 @@ class Previous(Choice):
             text = f"what spreads the gate of {quoted(block.name)} over the map is not the last before the scale"
             return Refusal(PREVIOUS, f"{text}: give it rows, or leave it out")
         dims = tuple({"N": None, "C": held.channels}.get(axis, 1) for axis in held.axes)
-        carried = Carried(*ends, dims, held.axes.index("C"), self.first, value)
+        dtype = site.scope.types[block.anatomy.map].dtype or block.dtype
+        carried = Carried(*ends, dims, held.axes.index("C"), self.first, dtype, value)
         first = f"{self.first[0]:g}" if len(self.first) == 1 else "what the plan says"
         shape = ", ".join("N" if dim is None else str(dim) for dim in carried.shape(block))
         note = f"feed {quoted(ends[1])} [{shape}] back as {quoted(ends[0])} with the next frame; the first has {first}"
@@ -109,10 +110,11 @@ class Previous(Choice):
     def found(self, block: Tiled, site: Site) -> Carried | None:
         """The input and the output of a block that has them already."""
         ends = gate_in(block.name), gate_out(block.name)
-        dims = site.scope.types[ends[1]].sizes
+        kind = site.scope.types[ends[1]]
+        dims = kind.sizes
         if dims is None or block.channels not in dims:
             return None
-        return Carried(*ends, dims, len(dims) - 1 - dims[::-1].index(block.channels), self.first)
+        return Carried(*ends, dims, len(dims) - 1 - dims[::-1].index(block.channels), self.first, kind.dtype)
 
 
 def _gate(block: Convertible, index: GraphIndex) -> tuple[str, Descriptor]:
@@ -134,8 +136,8 @@ def _gate(block: Convertible, index: GraphIndex) -> tuple[str, Descriptor]:
 class Carried:
     """A gate that goes from frame to frame: by the output `gate_out` of one, and the input `gate_in` of the next.
 
-    Both have the dimensions `dims` (None: one for each sample of a batch), with the channels on the axis `channel`.
-    `first` is what the input is where nothing is fed, `value` what is handed on.
+    Both have the dimensions `dims` (None: one for each sample of a batch), with the channels on the axis `channel`, and
+    the element type `dtype`. `first` is what the input is where nothing is fed, `value` what is handed on.
     """
 
     gate_in: str
@@ -143,6 +145,7 @@ class Carried:
     dims: tuple[int | None, ...]
     channel: int
     first: tuple[float, ...]
+    dtype: int
     value: str = ""
 
     def shape(self, block: Block) -> tuple[int | None, ...]:
@@ -153,4 +156,4 @@ class Carried:
     def buffers(self, block: Convertible | Tiled) -> Buffers:
         """No row waits: what is held is the gate of the frame before."""
         channels = block.channels or 0
-        return Buffers(None, 1, channels, channels, 0, self.gate_in)
+        return Buffers(None, 1, channels, channels, 0, self.gate_in, self.dtype)

@@ -35,18 +35,17 @@ def carry(form: Carried, block: Convertible, scope: Scope, taken: set[str], styl
         draft.put(position)
     draft.add(draft.node("Identity", "previous/gate", [form.value], output=form.gate_out))
     rescaled(draft, quantised_again(draft, form.gate_in), block.scale.position)
-    dtype = scope.types[block.anatomy.map].dtype or block.dtype
     shape = form.shape(block)
     stated = scope.types[block.input].dims or (None,)
     dims = tuple(stated[0] if dim is None else dim for dim in shape)
-    ends = [value_info(name, TensorType(dtype, dims)) for name in (form.gate_in, form.gate_out)]
+    ends = [value_info(name, TensorType(form.dtype, dims)) for name in (form.gate_in, form.gate_out)]
     edit = prune(draft.edit(), scope.index)
-    return replace(edit, inputs=(ends[0],), outputs=(ends[1],), defaults=(_default(form, shape, dtype),))
+    return replace(edit, inputs=(ends[0],), outputs=(ends[1],), defaults=(_default(form, shape),))
 
 
-def _default(form: Carried, shape: tuple[int | None, ...], dtype: int) -> TensorProto:
+def _default(form: Carried, shape: tuple[int | None, ...]) -> TensorProto:
     """What the input is where nothing is fed: where the batch is open it serves every sample."""
     dims = tuple(dim or 1 for dim in shape)
     along = [-1 if axis == form.channel else 1 for axis in range(len(dims))]
     numbers = np.broadcast_to(np.reshape(form.first, along), dims)
-    return onnx.helper.make_tensor(form.gate_in, dtype, dims, numbers.reshape(-1).tolist())
+    return onnx.helper.make_tensor(form.gate_in, form.dtype, dims, numbers.reshape(-1).tolist())

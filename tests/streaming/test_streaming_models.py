@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import onnx
 import pytest
 
 import models
 import tse_onnx
 from tse_onnx.passes.blocks.tiling import RUNNING, Tiling
 from tse_onnx.streaming.depths.model import measured
+from tse_onnx.streaming.depths.occupancy import occupancy
+from tse_onnx.streaming.depths.total import total
 from tse_onnx.streaming.execute.certificate import certify
 from tse_onnx.streaming.network.machine import Machine
 from tse_onnx.streaming.network.read import network_of
@@ -66,6 +69,42 @@ def test_the_model_sees_the_gates_that_the_metric_counts(name):
     assert tse_onnx.dataflow(model).totals["gate"].elements == paper.before
     converted = tse_onnx.convert(model, rows=7, verify=False).model
     assert tse_onnx.dataflow(converted).totals["gate"].elements == paper.after
+
+
+BESIDE = {
+    "previous everywhere": tse_onnx.Plan(tse_onnx.Previous()),
+    "tiles and a recomputed map beside it": tse_onnx.Plan(
+        tse_onnx.Previous(), {"/3/body/body.6": Tiling(3), "/5/body/body.6": tse_onnx.Recompute()}
+    ),
+}
+
+
+@pytest.mark.parametrize("plan", BESIDE)
+@pytest.mark.parametrize("machine", [Machine(), Machine(bits=4, grain="pixel", replay="shared", power_of_two=True)])
+def test_gates_of_the_frame_before_are_a_buffer_of_the_network_as_they_are_of_the_blocks(plan, machine):
+    model, plan = models.load("digits_se"), BESIDE[plan]
+    result = tse_onnx.convert(model, plan=plan, verify=False)
+    blocks, found = result.report.buffering, tse_onnx.dataflow(result.model, machine=machine)
+    assert found.totals["gate"].elements == blocks.totals.after
+    carried = [block for block in blocks.blocks if isinstance(block.decision.choice, tse_onnx.Previous)]
+    held = {buffer.tensor: buffer for buffer in found.buffers if buffer.maker == "the frame before"}
+    assert {block.waits: block.after for block in carried} == {name: each.gate.elements for name, each in held.items()}
+    assert all(each.kind == "gate" and len(each.readers) == 1 for each in held.values())
+    # Without their record they are weights.
+    plain = onnx.ModelProto.FromString(result.model.SerializeToString())
+    del plain.metadata_props[:]
+    for node in plain.graph.node:
+        del node.metadata_props[:]
+    other = tse_onnx.dataflow(plain, machine=replace(machine, replay="separate"))
+    same = tse_onnx.dataflow(result.model, machine=replace(machine, replay="separate"))
+    for figure in ("asap", "min", "no_stall", "bound"):
+        waiting = sum(each.min.elements for each in held.values())
+        assert same.totals[figure].elements - other.totals[figure].elements == waiting
+    assert other.weights.elements - same.weights.elements == sum(block.after for block in carried)
+    network = network_of(result.model)
+    assert total(network, machine, "min") == found.totals["min"]
+    drawn = occupancy(network_of(result.model), found)
+    assert drawn.held["gate"][0] >= sum(each.min.bytes for each in held.values())
 
 
 @pytest.mark.slow

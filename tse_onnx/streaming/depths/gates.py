@@ -38,7 +38,7 @@ class Gate:
 
 
 def gates_of(network: Network) -> tuple[Gate, ...]:
-    """Every scale by a gate, in node order."""
+    """Every scale by a gate, in node order, then what waits from frame to frame."""
     descriptors: dict[str, dict[str, Reach]] = {}
     found = []
     for stage in network.stages:
@@ -52,6 +52,9 @@ def gates_of(network: Network) -> tuple[Gate, ...]:
             found.append(gate)
         elif stage.inputs and all(name in descriptors for name in stage.inputs):
             descriptors[stage.output] = _joined(network, stage, descriptors)
+    for tensor in network.carried:  # a gate that waits for the next frame
+        readers = network.readers[tensor.name]
+        found.append(Gate(tensor.name, network.stages[readers[0]].label if readers else "", 1, 1))
     return tuple(found)
 
 

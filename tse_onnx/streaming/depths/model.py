@@ -54,13 +54,14 @@ def measured(network: Network, machine: Machine, title: str) -> Dataflow:
                 windows[store], gates.get(tensor.name), why.get(store))
         for store, tensor in enumerate(tensors)
     )  # fmt: skip
+    buffers += tuple(_waiting(network, machine, tensor, gates[tensor.name]) for tensor in network.carried)
     return Dataflow(
         title,
         machine,
         network.height,
         buffers,
         _stages(network, machine, pipeline, fills),
-        {figure: _sums(buffers, figure) for figure in FIGURES} | {BOUND: _bound(tensors, machine, found)},
+        {figure: _sums(buffers, figure) for figure in FIGURES} | {BOUND: _bound(network, machine, tensors, found)},
         {kind: {figure: _sums((each for each in buffers if each.kind == kind), figure) for figure in FIGURES}
          for kind in KINDS},
         _accumulators(network, machine, pipeline),
@@ -136,6 +137,22 @@ def _buffer(
     )
 
 
+def _waiting(network: Network, machine: Machine, tensor: Tensor, gate: Gate) -> Buffer:
+    """What is there from frame to frame."""
+    held = held_of(tensor, machine, 1)
+    readers = dict.fromkeys(network.stages[stage].label for stage in network.readers[tensor.name])
+    return Buffer(
+        tensor.name, None, "the frame before", tuple(readers), tensor.dims,
+        TensorProto.DataType.Name(tensor.dtype).lower(), 1, tensor.row_elements, 1, GATE,
+        _gate_figure(tensor, machine, gate), held, held, held, None,
+    )  # fmt: skip
+
+
+def carried(network: Network, machine: Machine) -> list[Held]:
+    """What waits from frame to frame, in every figure."""
+    return [held_of(tensor, machine, 1) for tensor in network.carried]
+
+
 def held_of(tensor: Tensor, machine: Machine, depth: int) -> Held:
     """So many tokens of a tensor, as a machine stores them."""
     if machine.power_of_two:
@@ -157,9 +174,10 @@ def bytes_of(elements: int, dtype: int, machine: Machine) -> int:
     return -(-elements * (machine.bits or bits_of(dtype)) // 8)
 
 
-def _bound(tensors: Sequence[Tensor], machine: Machine, found: Least) -> Sums:
+def _bound(network: Network, machine: Machine, tensors: Sequence[Tensor], found: Least) -> Sums:
     """What no schedule goes below, all tensors together."""
     floors = [held_of(tensor, machine, depth) for tensor, depth in zip(tensors, found.floor, strict=True)]
+    floors += carried(network, machine)
     elements, size = sum(floor.elements for floor in floors), sum(floor.bytes for floor in floors)
     for stores, together in found.pieces:
         # Whole elements, of which each has the bits of the narrowest type at the least.
@@ -223,11 +241,12 @@ def _weights(network: Network, machine: Machine, pipeline: Pipeline) -> Sums:
     """The constants that each node reads. Those that say a shape or a place are none."""
     built = (network.stages[stage] for members in pipeline.members for stage in members)
     nodes = {stage.position: stage.node for stage in built}
+    kept = {tensor.name for tensor in network.carried}
     read = [
         network.constants.kind(name)
         for node in nodes.values()
         for name in node.input
-        if name in network.constants.names
+        if name in network.constants.names and name not in kept
     ]
     sizes = [(math.prod(dims), dtype) for dims, dtype in read if dtype != TensorProto.INT64]
     return Sums(sum(size for size, _ in sizes), sum(bytes_of(size, dtype, machine) for size, dtype in sizes))

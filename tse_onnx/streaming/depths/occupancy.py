@@ -44,7 +44,7 @@ def occupancy(network: Network, dataflow: Dataflow, images: int | None = None) -
     images = images or settled(latency, network.height)
     ticks = images * network.height
     held = {kind: np.zeros(ticks + 1) for kind in KINDS}
-    for buffer, tokens in zip(dataflow.buffers, spans, strict=True):
+    for buffer, tokens in zip(dataflow.buffers, spans, strict=False):
         token = buffer.min.bytes / buffer.min.depth
         come, go = np.floor(np.array(tokens).T + 1e-6).astype(np.int64)
         go = np.maximum(go, come + 1)
@@ -53,6 +53,8 @@ def occupancy(network: Network, dataflow: Dataflow, images: int | None = None) -
             start = image * network.height
             np.add.at(change, np.minimum(come + start, ticks), token)
             np.add.at(change, np.minimum(go + start, ticks), -token)
+    for buffer in dataflow.buffers[len(spans) :]:  # from frame to frame
+        held[buffer.kind][0] += buffer.min.bytes
     totals = {kind: np.rint(np.cumsum(change[:-1])).astype(np.int64).tolist() for kind, change in held.items()}
     return Occupancy(network.height, latency, {kind: tuple(each) for kind, each in totals.items()})
 

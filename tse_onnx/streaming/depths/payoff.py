@@ -28,8 +28,8 @@ def weighed(network: Network, dataflow: Dataflow) -> Dataflow:
         touched = names | {network.stages[reader].output for name in names for reader in network.readers[name]}
         pieces = {made[name] for name in touched if name in made}
         names = {name for name, piece in made.items() if piece in pieces}
-        # A tensor belongs to the piece that reads it.
-        held = [buffer.min for buffer, links in zip(dataflow.buffers, pipeline.links, strict=True)
+        # A tensor belongs to the piece that reads it; what waits from frame to frame to none.
+        held = [buffer.min for buffer, links in zip(dataflow.buffers, pipeline.links, strict=False)
                 if any(piece_of[stage] in pieces for stage, _ in links)]  # fmt: skip
         other = held_for(_kept(network, replay), dataflow.machine, names)
         before = Sums(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from tse_onnx.errors import ModelError
 from tse_onnx.streaming.depths.building import pipeline_of
 from tse_onnx.streaming.depths.least import least
-from tse_onnx.streaming.depths.model import held_of, token_elements
+from tse_onnx.streaming.depths.model import carried, held_of, token_elements
 from tse_onnx.streaming.depths.pipeline import Pipeline
 from tse_onnx.streaming.depths.result import Sums
 from tse_onnx.streaming.depths.schedule import depths
@@ -26,7 +26,7 @@ def total(network: Network, machine: Machine, figure: str) -> Sums:
     held = [
         held_of(network.tensors[store.tensor], machine, depth)
         for store, depth in zip(pipeline.stores, found, strict=True)
-    ]
+    ] + carried(network, machine)
     return Sums(sum(each.elements for each in held), sum(each.bytes for each in held))
 
 

@@ -76,7 +76,11 @@ class Stage:
 @dataclass(frozen=True)
 class Network:
     """The pipeline of a graph: stages in topological order, tensors by name, the rows of the largest input, and the
-    spatial axis that maps stream along, 0 or 1: what is called a row is a column of the maps then."""
+    spatial axis that maps stream along, 0 or 1: what is called a row is a column of the maps then.
+
+    `carried` are inputs that take what the frame before left, and need not be fed: they are whole when a frame begins,
+    and stream no rows.
+    """
 
     tensors: Mapping[str, Tensor]
     stages: tuple[Stage, ...]
@@ -86,6 +90,7 @@ class Network:
     opset: int
     unknown: tuple[str, ...]
     axis: int = ROWS
+    carried: tuple[Tensor, ...] = ()
 
     def column_need(self, stage: Stage, number: int) -> Need:
         """Which columns of its input `number` a column of the stage's output needs; all where rows are one unit."""

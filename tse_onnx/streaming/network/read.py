@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable, Mapping
 from typing import NoReturn
 
 from onnx import GraphProto, ModelProto, NodeProto
 
 from tse_onnx.errors import ModelError, UsageError
+from tse_onnx.passes.edit.feedback import fed_back
 from tse_onnx.passes.graph.checker import complaint, unstated
 from tse_onnx.passes.graph.index import GraphIndex, captured
 from tse_onnx.passes.graph.operators import is_default, operator, opset_of
@@ -60,7 +62,18 @@ def network_of(
             raise ModelError(f"the model is not valid: {said.rstrip('.')}")
     constants = Constants(index, dims, dtypes, opset)
     directions = (COLUMNS, ROWS) if axis == COLUMNS else (ROWS, COLUMNS)
-    return _Builder(model.graph, index, dims, dtypes, constants, opset, max(most_rows, _MOST_ROWS), directions).build()
+    builder = _Builder(model.graph, index, dims, dtypes, constants, opset, max(most_rows, _MOST_ROWS), directions)
+    return builder.build(_carried(given))
+
+
+def _carried(model: ModelProto) -> Collection[str]:
+    """The inputs with defaults that take the gates of the frame before, as far as the model remembers them."""
+    defaults = {tensor.name for tensor in model.graph.initializer}
+    if not any(value.name in defaults for value in model.graph.input):  # mostly
+        return ()
+    with contextlib.suppress(ModelError):
+        return fed_back(model)
+    return ()
 
 
 def _sized(
@@ -183,7 +196,7 @@ class _Builder:
         self._depth: dict[str, int] = {}
         self._unknown: list[str] = []
 
-    def build(self) -> Network:
+    def build(self, carried: Collection[str]) -> Network:
         for value in self._graph.input:
             if value.name not in self._constants.names:
                 axes = input_axes(value.name, self._index, self._dims)
@@ -198,16 +211,32 @@ class _Builder:
         for number, stage in enumerate(self._stages):
             for name in stage.inputs:
                 readers[name].append(number)
+        inputs = (value.name for value in self._graph.input)
+        kept = tuple(self._keep(name) for name in inputs if name in carried and name in self._constants.names)
         return Network(
             self._tensors,
             tuple(self._stages),
-            {name: tuple(numbers) for name, numbers in readers.items()},
+            {name: tuple(numbers) for name, numbers in readers.items()}
+            | {tensor.name: self._readers(tensor.name) for tensor in kept},
             self._producer,
             self._constants,
             self._opset,
             tuple(self._unknown),
             self._directions[0],
+            kept,
         )
+
+    def _keep(self, name: str) -> Tensor:
+        """What an input with a default takes from the frame before."""
+        return Tensor(name, self._dims[name], self._dtypes[name], None, None)
+
+    def _readers(self, name: str) -> tuple[int, ...]:
+        """The stages that read a constant, or what is made of it before anything streams."""
+        made = {name}
+        for node in self._index.nodes:
+            if made.intersection(node.input):
+                made.update(each for each in node.output if each in self._constants.names)
+        return tuple(number for number, stage in enumerate(self._stages) if made.intersection(stage.node.input))
 
     def _add(self, name: str, rows: Axis | None, columns: Axis | None, *, source: bool, maker: str) -> None:
         dims = self._dims.get(name)
