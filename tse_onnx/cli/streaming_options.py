@@ -58,6 +58,11 @@ _PACE = (
         "Used for the no-stall depths. May be repeated.",
     ),
     click.option(
+        "--memory", callback=values.size, metavar="SIZE",
+        help="Room for the rows of all tensors, as 512KiB: where they need more, say which to keep in external memory, "
+        "and the bandwidth that it takes.",
+    ),
+    click.option(
         "--macs-per-cycle",
         multiple=True,
         metavar="[NODE=]N",

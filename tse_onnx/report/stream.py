@@ -11,7 +11,7 @@ from tse_onnx.passes.reasons import printable, quoted
 from tse_onnx.report.page import Table, say
 from tse_onnx.report.size import size
 from tse_onnx.report.view import View
-from tse_onnx.streaming.depths.result import BOUND, GATE, LINE, SKIP, STREAM, Buffer, Dataflow, Sums
+from tse_onnx.streaming.depths.result import BOUND, GATE, LINE, SKIP, STREAM, Buffer, Dataflow, Spill, Sums
 from tse_onnx.streaming.network.machine import PIXEL, SHARED
 from tse_onnx.streaming.network.needs.axis import TOKENS
 
@@ -94,6 +94,8 @@ def _print_dataflow(page: Page, found: Dataflow, top: int, token: str) -> None:
         say(page, f"The first {token} of {output} leaves after {rows_in} of {found.height} input {token}s.")
     if found.time is not None:
         say(page, f"An image can come every {found.time.interval:,} cycles: so long works {found.time.slowest} on it.")
+    if found.spill is not None:
+        _print_spill(page, found.spill)
     _print_payoffs(page, found)
     for stage in found.barriers:
         say(page, f"Barrier: {stage.label}: {stage.barrier}.")
@@ -114,6 +116,9 @@ def print_change(page: Page, comparison: Comparison) -> None:
         was = before.fill.get(name, count)
         if was != count:
             say(page, f"The first {token} of {name} leaves after {count} input {token}s instead of {was}.")
+    if before.spill is not None and after.spill is not None:
+        _print_spill(page, before.spill, "the network before")
+        _print_spill(page, after.spill, "the network after")
     if before.time is not None and after.time is not None:
         slow = f"{after.time.interval:,} cycles, the time of {after.time.slowest}"
         say(page, f"An image can come every {slow}; before, every {before.time.interval:,}, that of "
@@ -122,6 +127,26 @@ def print_change(page: Page, comparison: Comparison) -> None:
     named = dict.fromkeys((*before.unknown, *after.unknown))
     for label in named:
         say(page, f"Not known to the dataflow model, and taken for a barrier: {label}.")
+
+
+def _print_spill(page: Page, spill: Spill, network: str = "the network") -> None:
+    """What goes into external memory, and what that costs."""
+    room = f"In {size(spill.memory)}"
+    if not spill.tensors:
+        fits = "fits" if spill.fits else "does not fit, and nothing of it can be spilled"
+        say(page, f"{room} {network} {fits}: it needs {size(spill.needed)}.")
+        return
+    rows = [
+        ([printable(each.tensor if each.reader is None else f"{each.tensor} for {each.reader}"),
+          size(each.before.bytes), size(each.kept.bytes), size(each.written), size(each.read)], "")
+        for each in spill.tensors
+    ]  # fmt: skip
+    rows.append((["together", "", "", size(spill.written), size(spill.read)], "bold"))
+    heads = ("in external memory", "held at min", "still held", "written per image", "read per image")
+    page.print(Table(heads, rows, right=(1, 2, 3, 4)))
+    how = "With these it holds" if spill.fits else "Even with all that can be spilled it holds"
+    end = f", for {size(spill.written + spill.read)} per image" if spill.fits else " and does not fit"
+    say(page, f"{room} {network} does not fit: it needs {size(spill.needed)}. {how} {size(spill.held)}{end}.")
 
 
 def _print_payoffs(page: Page, found: Dataflow) -> None:

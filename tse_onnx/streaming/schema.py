@@ -8,7 +8,7 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from tse_onnx.streaming.depths.result import BOUND, FIGURES, Buffer, Dataflow, Held, Sums
+from tse_onnx.streaming.depths.result import BOUND, FIGURES, Buffer, Dataflow, Held, Spill, Sums
 from tse_onnx.version import VERSION
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def dataflow_json(dataflow: Dataflow) -> Json:
         ],
         "fill": dict(dataflow.fill),
         "time": None if dataflow.time is None else asdict(dataflow.time),
+        "spill": None if dataflow.spill is None else _spill(dataflow.spill),
         "unknown_operators": list(dataflow.unknown),
         "tensors": [_buffer(buffer) for buffer in dataflow.buffers],
         "stages": [
@@ -133,6 +134,28 @@ def _buffer(buffer: Buffer) -> Json:
         "min": _held(buffer.min),
         "no_stall": _held(buffer.no_stall),
         "why": buffer.why,
+    }
+
+
+def _spill(spill: Spill) -> Json:
+    return {
+        "memory": spill.memory,
+        "needed": spill.needed,
+        "held": spill.held,
+        "fits": spill.fits,
+        "written": spill.written,
+        "read": spill.read,
+        "tensors": [
+            {
+                "tensor": each.tensor,
+                "reader": each.reader,
+                "before": _held(each.before),
+                "kept": _held(each.kept),
+                "written": each.written,
+                "read": each.read,
+            }
+            for each in spill.tensors
+        ],
     }
 
 

@@ -29,6 +29,7 @@ from tse_onnx.streaming.depths.result import (
 )
 from tse_onnx.streaming.depths.schedule import depths
 from tse_onnx.streaming.depths.simulate import Run, simulate
+from tse_onnx.streaming.depths.spill import spilled
 from tse_onnx.streaming.depths.stall import reasons
 from tse_onnx.streaming.depths.work import cycles_of, image_cycles, work_of
 from tse_onnx.streaming.network.machine import PIXEL, Machine
@@ -69,6 +70,8 @@ def measured(network: Network, machine: Machine, title: str) -> Dataflow:
         {stage.output: fill for stage, fill in zip(_built(network, pipeline), fills, strict=True)
          if network.tensors[stage.output].leaves},
         _weights(network, machine, pipeline),
+        spill=None if machine.memory is None else spilled(
+            network, pipeline, buffers, machine.memory, lambda store, depth: held_of(tensors[store], machine, depth)),
     )  # fmt: skip
 
 

@@ -104,6 +104,45 @@ class Payoff:
 
 
 @dataclass(frozen=True)
+class Spilled:
+    """A tensor in external memory, or the part of it for one `reader`: what it holds `before`, what is `kept` of that,
+    and the bytes that are `written` and `read` for an image."""
+
+    tensor: str
+    reader: str | None
+    before: Held
+    kept: Held
+    written: int
+    read: int
+
+
+@dataclass(frozen=True)
+class Spill:
+    """What of a network goes out of a memory of so many bytes: it has `needed` bytes at `min`, and `held` without the
+    `tensors` that are spilled, at the least bandwidth for the size."""
+
+    memory: int
+    needed: int
+    held: int
+    tensors: tuple[Spilled, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether the rest is held in the memory; it is not, where all that can be spilled is too little."""
+        return self.held <= self.memory
+
+    @property
+    def written(self) -> int:
+        """Bytes that are written for an image."""
+        return sum(each.written for each in self.tensors)
+
+    @property
+    def read(self) -> int:
+        """Bytes that are read for an image."""
+        return sum(each.read for each in self.tensors)
+
+
+@dataclass(frozen=True)
 class Time:
     """The cycles from one image to the next, which are those that the `slowest` stage works on it."""
 
@@ -120,7 +159,7 @@ class Dataflow:
     which `gate` is the paper's metric and is counted in no other sum); `accumulators` and `weights`, the
     constants of every stage, are beside all of them. `unknown` names the operators that the model does not know and
     takes for barriers; `fill` the input rows before the first row of each output of the graph; `payoffs` say what each
-    recomputed block is worth.
+    recomputed block is worth, `spill` what does not fit in the machine's memory.
     """
 
     model: str
@@ -135,6 +174,7 @@ class Dataflow:
     fill: Mapping[str, int]
     weights: Sums
     payoffs: tuple[Payoff, ...] = ()
+    spill: Spill | None = None
 
     @property
     def contributors(self) -> tuple[Buffer, ...]:

@@ -34,6 +34,7 @@ class Machine:
       does which multiplies nothing, as many if None, and `rates` either of them by node name. A stage then takes as
       long for a row as its work takes, and an image as long as the slowest stage; without them all stages take the same
       time for an image. Used by the `no_stall` figure alone.
+    * `memory`: bytes for the rows of all tensors; where they need more, some are kept in external memory.
     * `latency`: row times from when a stage starts a row to when the row is there; `latencies` by node name. Used by
       the `no_stall` figure alone.
     """
@@ -51,6 +52,7 @@ class Machine:
     macs_per_cycle: float | None = None
     elements_per_cycle: float | None = None
     rates: Mapping[str, float] = field(default_factory=dict)
+    memory: int | None = None
 
     def __post_init__(self) -> None:
         for name, known in _CHOICES.items():
@@ -61,6 +63,8 @@ class Machine:
                 raise UsageError(f"{name} is true or false, not {_shown(value)}")
         if self.bits is not None and not (type(self.bits) is int and 1 <= self.bits <= _MOST_BITS):
             raise UsageError(f"bits is a whole number from 1 to {_MOST_BITS}, not {_shown(self.bits)}")
+        if self.memory is not None and not (type(self.memory) is int and 0 <= self.memory <= _MOST_BYTES):
+            raise UsageError(f"memory is a whole number of bytes, not {_shown(self.memory)}")
         if not _is_time(self.latency):
             raise UsageError(f"latency is a number of row times, not {_shown(self.latency)}")
         if not isinstance(self.latencies, Mapping):
@@ -87,6 +91,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "resize": (ROW, PIXEL),
 }
 _MOST_BITS = 1024
+_MOST_BYTES = 1 << 62
 _LONGEST = 1e9
 _SLOWEST = 1e-9
 
