@@ -20,6 +20,7 @@ from tse_onnx.version import VERSION as __version__
 if TYPE_CHECKING:
     from tse_onnx.conversion.convert import ConvertResult, buffering, convert, find_blocks
     from tse_onnx.conversion.exact import exact_plan
+    from tse_onnx.conversion.plan_for import plan_for
     from tse_onnx.conversion.report import Report
     from tse_onnx.conversion.restore import RestoreResult, restore
     from tse_onnx.conversion.verdict import Verdict
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "tse_onnx.conversion.convert": ("ConvertResult", "buffering", "convert", "find_blocks"),
     "tse_onnx.conversion.exact": ("exact_plan",),
+    "tse_onnx.conversion.plan_for": ("plan_for",),
     "tse_onnx.data.choice": ("Data",),
     "tse_onnx.data.preprocess": ("Preprocess",),
     "tse_onnx.distillation.distil": ("distil",),
@@ -105,7 +107,7 @@ __all__ = [
     "Score", "Selection", "Sensitivity", "StageFlow", "StageScores", "StreamScores", "Sums", "Target", "TargetCheck",
     "TileCorrelation", "Tiling", "Totals", "TseError", "TuneResult", "UsageError", "Verdict", "Verification",
     "Violation", "__version__", "buffering", "check", "convert", "correlate", "dataflow", "distil", "evaluate",
-    "exact_plan", "find_blocks", "first_gates", "restore", "sensitivity", "tune", "verify",
+    "exact_plan", "find_blocks", "first_gates", "plan_for", "restore", "sensitivity", "tune", "verify",
 ]  # fmt: skip
 
 

@@ -13,13 +13,12 @@ import click
 from tse_onnx.cli.checks_options import checks_options
 from tse_onnx.cli.display import Display, display_options
 from tse_onnx.cli.groups import group
-from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, model_argument
+from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, model_argument, say_note
 from tse_onnx.cli.output import OutputPath, is_stdout, pour, refuse_terminal, words
 from tse_onnx.cli.tiling import tiling_options
-from tse_onnx.passes.reasons import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from tse_onnx.conversion.fitting import Fitting
     from tse_onnx.decision.analysis import InputShapes
@@ -45,7 +44,7 @@ _STYLE = (
         "--target",
         metavar="NAME|FILE",
         help="Write each block in the first form that is within the limits of this compiler or device, a name that "
-        "tse-onnx targets lists or a .toml file; where none is, leave it as it is.",
+        "tse-onnx targets lists or a .toml file; where none is, leave it as it is.  [default: that of --plan, or none]",
     ),
 )
 
@@ -53,12 +52,15 @@ _STYLE = (
 def _style(upsample: str | None, means: str | None, target: str | None) -> Mapping[str, Any]:
     from tse_onnx.conversion.rewrite import style_of
 
-    style = style_of(upsample or "resize", means or "matmul")
-    if target is None:
-        return {"style": style, "fitting": None}
-    from tse_onnx.conversion.fitting import fitting_of
+    def fitting(planned: str | None) -> Fitting | None:
+        asked = target if target is not None else planned
+        if asked is None:
+            return None
+        from tse_onnx.conversion.fitting import fitting_of
 
-    return {"style": style, "fitting": fitting_of(target, upsample, means)}
+        return fitting_of(asked, upsample, means)
+
+    return {"style": style_of(upsample or "resize", means or "matmul"), "fitting": fitting}
 
 
 _style_options = group(_STYLE, _style)
@@ -101,7 +103,7 @@ def convert(
     dynamic: bool,
     kinds: frozenset[str],
     style: Style,
-    fitting: Fitting | None,
+    fitting: Callable[[str | None], Fitting | None],
     checks: Checks,
     dataflow: bool | None,
     expect: int | None,
@@ -139,8 +141,8 @@ def convert(
             stack.enter_context(Console(stderr=True).status("converting and verifying"))
         result = carry_out(
             given_model(model), None if to_stdout else output, plan=plan, selection=selection, style=style,
-            fitting=fitting, checks=checks, retile=retile, input_shapes=input_shapes, dynamic=dynamic, kinds=kinds,
-            expect=expect, report=display.report,
+            fitting=fitting(plan.target), checks=checks, retile=retile, input_shapes=input_shapes, dynamic=dynamic,
+            kinds=kinds, expect=expect, report=display.report,
             machine=Machine() if (checks.verify if dataflow is None else dataflow) else None,
         )  # fmt: skip
     if to_stdout:
@@ -148,5 +150,4 @@ def convert(
     from tse_onnx.report.convert import ReportView, outcome
 
     display.show(ReportView(result.report, outcome(result, words(output), retile)), err=to_stdout)
-    if fitting is not None and fitting.target.note:
-        click.echo(printable(f"Note on {fitting.target.name}: {fitting.target.note}."), err=True)
+    say_note(result.report.target)

@@ -10,9 +10,11 @@ import click
 
 from tse_onnx.cli import values
 from tse_onnx.errors import ModelError
+from tse_onnx.passes.reasons import printable
 
 if TYPE_CHECKING:
     from tse_onnx.files.source import ModelLike
+    from tse_onnx.passes.targets.target import Target
 
 model_argument = click.argument("model", type=click.Path(path_type=Path, allow_dash=True))
 kinds_option = click.option(
@@ -52,6 +54,18 @@ time_limit_option = click.option(
     "--time-limit", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
     help="Fail where the checks take longer than this.",
 )  # fmt: skip
+
+target_option = click.option(
+    "--target", metavar="NAME|FILE",
+    help="Only what is within the limits of this compiler or device, a name that tse-onnx targets lists or a .toml "
+    "file: a block of which no form is stays as it is.  [default: that of --plan, or none]",
+)  # fmt: skip
+
+
+def say_note(target: Target | None) -> None:
+    """Say on standard error what there is to say of a target."""
+    if target is not None and target.note:
+        click.echo(printable(f"Note on {target.name}: {target.note}."), err=True)
 
 
 def given_model(path: Path) -> ModelLike:

@@ -10,7 +10,15 @@ import click
 from tse_onnx.cli import values
 from tse_onnx.cli.display import Display, display_options
 from tse_onnx.cli.groups import given
-from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, model_argument, preprocess_option
+from tse_onnx.cli.options import (
+    given_model,
+    input_shape_option,
+    kinds_option,
+    model_argument,
+    preprocess_option,
+    say_note,
+    target_option,
+)
 from tse_onnx.cli.output import OutputPath, is_stdout
 from tse_onnx.cli.plan_output import put_plan
 from tse_onnx.cli.progress import progress_bar
@@ -47,6 +55,7 @@ _TILES = ("rows", "cols", "patch", "tile", "step", "balanced", "divisors", "axis
 @tiling_options
 @input_shape_option
 @kinds_option
+@target_option
 @click.option(
     "-o", "--output", type=OutputPath(allow_dash=True), default="-", metavar="FILE",
     help="Write the plan to FILE, and print what it comes to. Otherwise the plan is printed, as with -.",
@@ -64,6 +73,7 @@ def write_plan(
     selection: Selection,
     input_shapes: InputShapes,
     kinds: frozenset[str],
+    target: str | None,
     output: Path,
     display: Display,
 ) -> None:
@@ -94,21 +104,28 @@ def write_plan(
         cascade = isinstance(plan.default, Recompute) and plan.default.cascade
         made = exact_plan(
             given_model(model), reduce, max_macs=plan.max_macs, cascade=cascade, selection=selection,
-            input_shapes=input_shapes, kinds=kinds,
+            input_shapes=input_shapes, kinds=kinds, target=target,
         )  # fmt: skip
     else:
         from tse_onnx.conversion.convert import draft
+        from tse_onnx.decision.selection import EVERYTHING
         from tse_onnx.files.source import open_model
 
         source = open_model(given_model(model))
         if data is not None:
             plan = _measured(source, data, preprocess, plan, selection, input_shapes, kinds)
+        if (asked := target or plan.target) is not None:
+            from tse_onnx.conversion.plan_for import plan_for
+
+            plan = plan_for(source, plan, asked, selection=selection, input_shapes=input_shapes, kinds=kinds)
+            selection = EVERYTHING  # it is in the plan now
         made = draft(source, plan=plan, selection=selection, input_shapes=input_shapes, kinds=kinds).report
     outcome = put_plan(output, made)
     if display.asked or not is_stdout(output):  # a plan that is printed says enough
         from tse_onnx.report.convert import ReportView
 
         display.show(ReportView(made, outcome), err=is_stdout(output))
+    say_note(made.target)
 
 
 def _measured(

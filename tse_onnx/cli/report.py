@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from tse_onnx.cli.display import Display, display_options
-from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, model_argument
+from tse_onnx.cli.options import (
+    given_model,
+    input_shape_option,
+    kinds_option,
+    model_argument,
+    say_note,
+    target_option,
+)
 from tse_onnx.cli.streaming_options import NETWORK_FILES, axes_options, machine_options, require_plot
 from tse_onnx.cli.tiling import tiling_options
 from tse_onnx.errors import ModelError
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
 @tiling_options
 @input_shape_option
 @kinds_option
+@target_option
 @click.option(
     "--dataflow/--no-dataflow", default=True, show_default=True,
     help="Add what the whole network holds while rows stream through it.",
@@ -39,6 +47,7 @@ def report(
     selection: Selection,
     input_shapes: InputShapes,
     kinds: frozenset[str],
+    target: str | None,
     dataflow: bool,
     machine: Machine,
     axes: Axes | None,
@@ -63,10 +72,11 @@ def report(
     from tse_onnx.report.convert import ReportView
 
     source = open_model(given_model(model))
-    drafted = draft(source, plan=plan, selection=selection, input_shapes=input_shapes, kinds=kinds)
+    drafted = draft(source, plan=plan, selection=selection, input_shapes=input_shapes, kinds=kinds, target=target)
     made = drafted.streamed(machine) if dataflow or display.csv or display.plot else drafted.report
     if made.trouble and (display.csv or display.plot):
         raise ModelError(made.trouble)  # there is nothing to write or to draw
     view = ReportView(made, "No model was written: this is what a conversion would do.", network=True, axes=axes)
     display.write(view)
     display.show(view)
+    say_note(made.target)

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from tse_onnx.files.staging import Stage
     from tse_onnx.passes.edit.splice import Change
     from tse_onnx.passes.lowering import Style
+    from tse_onnx.passes.targets.target import Target
     from tse_onnx.streaming.execute.certificate import Certificate
     from tse_onnx.streaming.network.machine import Machine
     from tse_onnx.targets.target_file import TargetLike
@@ -104,13 +105,16 @@ def buffering(
     plan: Plan | None = None,
     input_shapes: InputShapes | None = None,
     kinds: Collection[str] = DEFAULT_KINDS,
+    target: TargetLike | None = None,
 ) -> Buffering:
     """What the blocks of `model` buffer today, and with tiles of `rows` rows: the paper's metric.
 
-    `tiling` or `plan` take the place of `rows`. Raises `ModelError` where the model is unusable or a size is not known,
+    `tiling` or `plan` take the place of `rows`; with a `target`, a block of which no form is within its limits stays as
+    it is. Raises `ModelError` where the model is unusable or a size is not known,
     `UsageError` for a bad option.
     """
-    return draft(model, rows, tiling=tiling, plan=plan, input_shapes=input_shapes, kinds=kinds).report.buffering
+    drafted = draft(model, rows, tiling=tiling, plan=plan, input_shapes=input_shapes, kinds=kinds, target=target)
+    return drafted.report.buffering
 
 
 @dataclass(frozen=True)
@@ -118,15 +122,18 @@ class Draft:
     """A conversion that is decided and not made."""
 
     made: Preparation = field(repr=False)
+    target: Target | None = None
+    styles: Mapping[str, Style] = field(default_factory=dict, repr=False)
+    """How the blocks are written for the target, by name."""
 
     @property
     def report(self) -> Report:
         """What would be said of it."""
-        return _report(self.made)
+        return replace(_report(self.made), target=self.target)
 
     @cached_property
     def _rewritten(self) -> tuple[ModelProto, tuple[Change, ...]]:
-        return rewrite(self.made, style_of("resize", "matmul"), owned=False)
+        return rewrite(self.made, style_of("resize", "matmul"), owned=False, styles=self.styles)
 
     def converted(self) -> ModelProto:
         """The model that it would come to, unverified."""
@@ -150,9 +157,16 @@ def draft(
     selection: Selection = EVERYTHING,
     input_shapes: InputShapes | None = None,
     kinds: Collection[str] = DEFAULT_KINDS,
+    target: TargetLike | None = None,
 ) -> Draft:
     """What a conversion would do; the arguments are those of `convert`, and so are the errors."""
-    return Draft(prepare(open_model(model), _chosen(rows, tiling, plan), input_shapes, kinds, selection=selection))
+    chosen = _chosen(rows, tiling, plan)
+    made = prepare(open_model(model), chosen, input_shapes, kinds, selection=selection)
+    fitting = _fitting(target or chosen.target)
+    if fitting is None:
+        return Draft(made)
+    made, styles = _fitted(made, fitting)
+    return Draft(made, fitting.target, styles)
 
 
 def _streamed(
@@ -225,7 +239,8 @@ def convert(
     convert. `input_shapes` binds inputs with dynamic dimensions; with `dynamic` the written model keeps these, and the
     shapes say only what to report and verify for. `upsample` (resize, gather, expand) and `means` (matmul, cumsum)
     choose among equivalent forms, for compilers that know only some: the first of each, or of those left open the
-    first that is within the limits of `target`, a name, a TOML file or a `Target`; a block that has none is refused.
+    first that is within the limits of `target`, a name, a TOML file or a `Target` (without one, of the plan's); a block
+    that has none is refused.
     Blocks that are tiled already stay so, unless `retile` restores them first.
 
     The result is verified with onnxruntime unless `verify` is False: on `data` (an .npz, an .npy, or a folder of images
@@ -241,13 +256,14 @@ def convert(
     Raises `CheckFailed` where a check fails, `ModelError` for an unusable model or output, `DataError` for unusable
     data, `UsageError` for a bad option: all of them `TseError`, and in every case nothing is written.
     """
+    chosen = _chosen(rows, tiling, plan)
     return carry_out(
         model,
         out,
-        plan=_chosen(rows, tiling, plan),
+        plan=chosen,
         selection=selection,
         style=style_of(upsample or "resize", means or "matmul"),
-        fitting=None if target is None else _fitting(target, upsample, means),
+        fitting=_fitting(target or chosen.target, upsample, means),
         checks=Checks(verify, certify, data, preprocess, seed, threads, max_drift, tolerance, time_limit),
         retile=retile,
         input_shapes=input_shapes,
@@ -292,11 +308,8 @@ def carry_out(
         need_sizes(made.analysis)
     styles: Mapping[str, Style] = {}
     if fitting is not None:
-        from tse_onnx.conversion.fitting import fitted
-
-        with phase(_log, f"fitting to {fitting.target.name}"):
-            made, styles = fitted(made, fitting)
-    said = _report(made)
+        made, styles = _fitted(made, fitting)
+    said = replace(_report(made), target=None if fitting is None else fitting.target)
     if expect is not None and (count := said.buffering.totals.converted) != expect:
         raise CheckFailed(f"{count} blocks would be converted; {expect} were expected")
     with phase(_log, "rewriting"):
@@ -387,10 +400,19 @@ def _check_report(report: Path, source: Source, out: Path | None) -> None:
         raise UsageError(f"the report would overwrite {report}, a file of the model")
 
 
-def _fitting(target: TargetLike, upsample: str | None, means: str | None) -> Fitting:
+def _fitting(target: TargetLike | None, upsample: str | None = None, means: str | None = None) -> Fitting | None:
+    if target is None:
+        return None
     from tse_onnx.conversion.fitting import fitting_of
 
     return fitting_of(target, upsample, means)
+
+
+def _fitted(made: Preparation, fitting: Fitting) -> tuple[Preparation, Mapping[str, Style]]:
+    from tse_onnx.conversion.fitting import fitted
+
+    with phase(_log, f"fitting to {fitting.target.name}"):
+        return fitted(made, fitting)
 
 
 def _chosen(rows: int, tiling: Choice | None, plan: Plan | None) -> Plan:

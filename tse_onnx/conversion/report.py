@@ -12,6 +12,7 @@ from tse_onnx.decision.plan import Plan
 from tse_onnx.passes.graph.types import Dim
 
 if TYPE_CHECKING:
+    from tse_onnx.passes.targets.target import Target
     from tse_onnx.streaming.compare import Comparison
     from tse_onnx.streaming.execute.certificate import Certificate
     from tse_onnx.verification.result import Verification
@@ -32,6 +33,8 @@ class Report:
     certificate: Certificate | None = None
     comparison: Comparison | None = field(default=None, repr=False)
     """What the whole network holds before and after, where that was asked for."""
+    target: Target | None = None
+    """What the blocks are written for, where that was asked for."""
     trouble: str = ""
     """Why there is no comparison, though it was asked for."""
 

@@ -74,6 +74,10 @@ def report_json(report: Report, *, network: bool = False) -> Json:
         "verification": _verification(report.verification) if report.verification else None,
         "verdict": verdict_json(report.verdict),
     }
+    if report.target is not None:
+        found["target"] = report.target.name
+        if report.target.note:
+            found["target_note"] = report.target.note
     if report.certificate is not None:
         from tse_onnx.streaming.schema import certificate_json
 

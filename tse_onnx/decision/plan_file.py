@@ -26,7 +26,7 @@ _GATES, _FIRST, _CALIBRATIONS, _CALIBRATED = "gates", "first", "calibrations", "
 _TABLES: Mapping[str, tuple[str, str]] = {
     "gate": (_GATES, ""), "first": (_FIRST, ""), "calibration": (_CALIBRATIONS, _CALIBRATED)
 }  # fmt: skip
-_MAX_MACS = "max_macs"
+_MAX_MACS, _TARGET = "max_macs", "target"
 _TYPES = {"squeeze": str, "held": str, "balanced": bool, "divisors": bool, "cascade": bool, _CALIBRATED: bool}
 
 _EXAMPLES = "\n".join(f"#   {line + '  ':<47} {meaning}" for kind in CHOICES for line, meaning in kind.examples)
@@ -47,6 +47,7 @@ class Written(NamedTuple):
     choices: Mapping[str, Choice | None]
     notes: Mapping[str, str]
     max_macs: float | None
+    target: str | None
 
 
 class _Planned(Protocol):
@@ -58,6 +59,8 @@ class _Planned(Protocol):
     def notes(self) -> Mapping[str, str]: ...
     @property
     def max_macs(self) -> float | None: ...
+    @property
+    def target(self) -> str | None: ...
 
 
 def plan_text(plan: _Planned, decisions: Iterable[Decision] = ()) -> str:
@@ -68,6 +71,8 @@ def plan_text(plan: _Planned, decisions: Iterable[Decision] = ()) -> str:
     lines = [f"schema = {_string(SCHEMA)}", f"default = {_choice(plan.default)}"]
     if plan.max_macs is not None:
         lines.append(f"{_MAX_MACS} = {plan.max_macs:g}")
+    if plan.target is not None:
+        lines.append(f"{_TARGET} = {_string(plan.target)}")
     lines += ["", "[blocks]"]
     left = dict(plan.choices)
     for decision in decisions:
@@ -148,7 +153,7 @@ def parse_plan(text: str, title: str = "the plan") -> Written:
     if schema != SCHEMA:
         said = "has no schema" if schema is None else f"has the schema {schema!r}"
         raise UsageError(f'{title} {said}; a plan begins with schema = "{SCHEMA}"')
-    need_keys(stated, ("default", _MAX_MACS, "blocks", _GATES, _FIRST, _CALIBRATIONS), title)
+    need_keys(stated, ("default", _MAX_MACS, _TARGET, "blocks", _GATES, _FIRST, _CALIBRATIONS), title)
     measured: Measured = {
         "gate": {
             name: _row(numbers, f"{title}: the gate of block {quoted(name)}", Frozen)
@@ -173,7 +178,10 @@ def parse_plan(text: str, title: str = "the plan") -> Written:
     for field, numbers in measured.items():
         if (lost := next((name for name in numbers if name not in choices), None)) is not None:
             raise UsageError(f"{title}: {_TABLES[field][0]} is for block {quoted(lost)}, which has no line in blocks")
-    return Written(default, choices, notes, _limit(stated.get(_MAX_MACS), title))
+    target = stated.get(_TARGET)
+    if target is not None and not (isinstance(target, str) and target):
+        raise UsageError(f"{title}: {_TARGET} is {_kind(target)}, not a name or a file")
+    return Written(default, choices, notes, _limit(stated.get(_MAX_MACS), title), target)
 
 
 def _limit(stated: object, title: str) -> float | None:

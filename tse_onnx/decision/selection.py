@@ -72,12 +72,8 @@ def resolve(blocks: Sequence[Block], plan: Plan, selection: Selection) -> Plan:
                     choices[block.name] = _with_rows(plan.of(block), plan.default, rows)
     for name, why in _left_out(open_blocks, blocks, Plan(plan.default, choices), selection).items():
         choices[name], notes[name] = None, why
-    return Plan(
-        plan.default,
-        choices,
-        {name: why for name, why in notes.items() if not isinstance(choices.get(name), Tiling)},
-        plan.max_macs,
-    )
+    left = {name: why for name, why in notes.items() if not isinstance(choices.get(name), Tiling)}
+    return replace(plan, choices=choices, notes=left)
 
 
 def _left_out(
