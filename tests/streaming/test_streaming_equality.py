@@ -43,16 +43,39 @@ def run(*words, code=0):
     return done.output
 
 
+def plant(monkeypatch, *methods):
+    """Every convolution is off by a thousandth, made row by row or in strips."""
+
+    def wrong(right):
+        def method(self, row, rows):
+            made = right(self, row, rows)
+            return (made * 1.001).astype(made.dtype)
+
+        return method
+
+    for name in methods:
+        monkeypatch.setattr(windows.Convolution, name, wrong(getattr(windows.Convolution, name)))
+
+
 @pytest.fixture
 def planted(monkeypatch):
-    """Every convolution is off by a thousandth."""
-    right = windows.Convolution.make
+    plant(monkeypatch, "make", "stack")
 
-    def wrong(self, row, rows):
-        made = right(self, row, rows)
-        return (made * 1.001).astype(made.dtype)
 
-    monkeypatch.setattr(windows.Convolution, "make", wrong)
+@pytest.mark.parametrize("method", ["make", "stack"])
+def test_neither_strips_nor_rows_alone_hide_an_error_of_the_other(monkeypatch, method):
+    plant(monkeypatch, method)
+    model = stream_model(f"a = {CONV3}(x, w)\n y = Relu(a)", (1, 1, 8, 1), {"w": (1, 1, 3, 3)})
+    assert not certify(model, network_of(model), {"x": np.ones((1, 1, 8, 1), np.float32)}).passed
+
+
+@pytest.mark.parametrize("shift", [-1, 1])
+def test_windows_that_are_a_row_off_are_found(monkeypatch, shift):
+    """Strips and rows alone take the same rows, and the wrong ones."""
+    right = windows.Geometry.taps
+    monkeypatch.setattr(windows.Geometry, "taps", lambda self, row: [tap + shift for tap in right(self, row)])
+    found = certificate(stream_model(f"y = {CONV3}(x, w)", (1, 4, 8, 8), {"w": (4, 4, 3, 3)}))
+    assert "equal" in [proof.name for proof in found.proofs if not proof.passed]
 
 
 def test_an_error_that_the_outputs_hide_is_found_where_it_is_made(planted):

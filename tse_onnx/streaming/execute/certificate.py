@@ -20,6 +20,7 @@ from tse_onnx.streaming.depths.simulate import simulate
 from tse_onnx.streaming.execute.equality import Comparison, Equality, portions, tolerance_of
 from tse_onnx.streaming.execute.kernels.kernel import Absorber, Kernel, Site
 from tse_onnx.streaming.execute.kernels.table import absorber_of, kernel_of
+from tse_onnx.streaming.execute.numbers import row_bytes
 from tse_onnx.streaming.execute.pieces import Pieces
 from tse_onnx.streaming.execute.run import Streamed
 from tse_onnx.streaming.execute.settled import settled
@@ -175,7 +176,7 @@ def certify(
             Proof("equal", not equality.differing, _equal(equality, network)),
         ]
     reference = _reference_seconds(whole, feed, folder, limit, way_out) if bounded.halt is None else 0.0
-    bound = sum(rows * _row_bytes(network, key[0]) for key, rows in least.items())
+    bound = sum(rows * row_bytes(network.tensors[key[0]]) for key, rows in least.items())
     return Certificate(
         tuple(proofs), deadlocks, equality.error if bounded.halt is None else math.nan, tolerance, equality.differing,
         bounded.peak_bytes, bound, bounded.fired, seconds, reference, network.axis,
@@ -300,10 +301,3 @@ def _tight(alive: Sequence[str], deadlocks: Sequence[Deadlock], token: str) -> s
     if alive:
         return f"{len(alive)} buffers could be a {token} smaller, the first is {quoted(alive[0])}"
     return f"one {token} less of any of the {len(deadlocks)} buffers of more than one {token} halts the pipeline"
-
-
-def _row_bytes(network: Network, name: str) -> int:
-    from tse_onnx.passes.graph.types import bits_of
-
-    tensor = network.tensors[name]
-    return -(-tensor.row_elements * bits_of(tensor.dtype) // 8)

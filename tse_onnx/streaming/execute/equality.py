@@ -23,7 +23,8 @@ from onnx import ModelProto, TensorProto, ValueInfoProto
 from tse_onnx.data.feed import Feed
 from tse_onnx.passes.graph.types import bits_of
 from tse_onnx.runtime.deadline import Deadline
-from tse_onnx.streaming.execute.kernels.cutting import cut
+from tse_onnx.streaming.execute.kernels.cutting import part
+from tse_onnx.streaming.execute.numbers import Alone
 from tse_onnx.streaming.network.network import Network, Tensor
 
 _ROOM = 1 << 29
@@ -88,14 +89,12 @@ class _Found:
 
     tensor: Tensor
     values: np.ndarray
-    rows: list[np.ndarray | None]
     scale: float
     off: float = 0.0
 
-    def take(self, row: int, made: np.ndarray) -> None:
-        if self.rows:
-            wanted, self.rows[row] = self.rows[row], None
-            assert wanted is not None
+    def take(self, rows: range, made: np.ndarray) -> None:
+        if math.isfinite(self.off):
+            wanted = self.values if self.tensor.row_count == 1 else part(self.values, self.tensor.rows, rows)
             self.off = max(self.off, distance(made, wanted))
 
 
@@ -121,15 +120,19 @@ class Comparison:
         )
         for name, values in session.run(self.feed, self.names).items():
             tensor = self.network.tensors[name]
-            rows = _rows(values, tensor)
-            self._found[name] = _Found(tensor, values, rows, magnitude(values), 0.0 if rows else math.inf)
+            self._found[name] = _Found(tensor, values, magnitude(values), 0.0 if _fits(values, tensor) else math.inf)
 
-    def take(self, name: str, row: int, made: np.ndarray) -> None:
-        """Compare a row that a stage has made."""
+    def take(self, name: str, rows: range, made: np.ndarray, alone: Alone) -> None:
+        """Compare rows that a stage has made. Of those that were made in one call the tensor's first, last and middle
+        one are made `alone` as well: no row may be right because of those beside it."""
         begun = time.perf_counter()
         found = self._found.get(name)
         if found is not None:
-            found.take(row, made)
+            found.take(rows, made)
+            if len(rows) > 1:
+                count = found.tensor.row_count
+                for row in sorted({0, count // 2, count - 1} & set(rows)):
+                    found.take(range(row, row + 1), alone(row))
         self.seconds += time.perf_counter() - begun
 
     def errors(self, tolerance: float) -> dict[str, float]:
@@ -163,15 +166,12 @@ class Comparison:
         return moved
 
 
-def _rows(values: np.ndarray, tensor: Tensor) -> list[np.ndarray | None]:
-    """The rows of what onnxruntime made of a tensor, none where it has not got the tensor's shape. How much of it there
-    is, in the first axis, may depend on the data."""
-    if tensor.row_count == 1:
-        return [values]
-    fits = values.shape == tensor.dims or (
+def _fits(values: np.ndarray, tensor: Tensor) -> bool:
+    """Whether what onnxruntime made of a tensor has the tensor's rows. How much of it there is, in the first axis, may
+    depend on the data."""
+    return tensor.row_count == 1 or values.shape == tensor.dims or (
         tensor.rows is not None and tensor.rows.axis > 0 and values.shape[1:] == tensor.dims[1:]
-    )
-    return list(cut(values, tensor.rows)) if fits else []
+    )  # fmt: skip
 
 
 def relation(off: float, scale: float) -> float:
@@ -189,7 +189,8 @@ def distance(found: np.ndarray, wanted: np.ndarray) -> float:
     if found.dtype not in (np.float32, np.float64) or wanted.dtype != found.dtype:
         found, wanted = found.astype(np.float64), wanted.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
-        far = float(np.abs(found - wanted).max(initial=0.0))
+        far = np.subtract(found, wanted)
+        far = max(float(far.max(initial=0.0)), -float(far.min(initial=0.0)))
         if math.isfinite(far):
             return far
         same = (found == wanted) | (np.isnan(found) & np.isnan(wanted))
@@ -202,7 +203,7 @@ def magnitude(values: np.ndarray) -> float:
     if values.dtype.kind not in "fiub" or not values.size:
         return 0.0
     wide = values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
-    largest = float(np.abs(wide).max())
+    largest = max(float(wide.max()), -float(wide.min()))
     return largest if math.isfinite(largest) else float(np.abs(wide[np.isfinite(wide)]).max(initial=0.0))
 
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tse_onnx.streaming.execute.halt import waits, withheld
-from tse_onnx.streaming.execute.kernels.cutting import cut, joined
 from tse_onnx.streaming.execute.kernels.kernel import Absorber, Kernel
-from tse_onnx.streaming.network.network import Tensor
+
+if TYPE_CHECKING:
+    from tse_onnx.streaming.execute.numbers import Numbers
 
 Key = tuple[str, int | None]
 """A store: the tensor, and the node that it is for where every reading node has one of its own."""
 Feed = Mapping[str, np.ndarray]
 Progress = Callable[[int, int], None]
-Seen = Callable[[str, int, np.ndarray], None]
-_TOKEN = np.zeros(0, np.float32)
 _UNBOUNDED = 1 << 60
 
 
@@ -42,9 +42,9 @@ class Streamed:
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Where the rows of a tensor are stored: by number of a reading stage the `last` firing that takes each row, −1 for
-    none, and how many of the `readers` have a row `awaited`. `key` says in which room, which the rows of a copy share
-    with those of its original; `makers` are the stages that fill it."""
+    """Where the rows of a tensor are stored, of so many `bytes` each: by number of a reading stage the `last` firing
+    that takes each row, −1 for none, and how many of the `readers` have a row `awaited`. `key` says in which room,
+    which the rows of a copy share with those of its original; `makers` are the stages that fill it."""
 
     tensor: str
     key: Key
@@ -52,6 +52,7 @@ class Place:
     readers: tuple[int, ...]
     awaited: Sequence[int]
     last: Mapping[int, Sequence[int]]
+    bytes: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +102,7 @@ class Store:
 
     place: Place
     room: Room
-    rows: dict[int, np.ndarray] = field(default_factory=dict)
+    rows: set[int] = field(default_factory=set)
     waiting: dict[int, int] = field(default_factory=dict)
     came: int = 0
 
@@ -116,7 +117,6 @@ class Actor:
     """A stage during a run: the rows that it has `made` and, where it absorbs, `taken`, and those still `wanted`."""
 
     step: Step
-    stored: Mapping[str, Mapping[int, np.ndarray]]
     wanted: list[int]
     made: int = 0
     taken: int = 0
@@ -126,29 +126,21 @@ class Run:
     """One run: what can fire fires, deepest first; when nothing can, the next row of an input comes."""
 
     def __init__(
-        self, layout: Layout, capacities: Mapping[Key, int] | None = None, feed: Feed | None = None,
-        progress: Progress | None = None, seen: Seen | None = None, tensors: Mapping[str, Tensor] | None = None,
+        self, layout: Layout, capacities: Mapping[Key, int] | None = None, progress: Progress | None = None,
+        numbers: Numbers | None = None,
     ) -> None:  # fmt: skip
-        """`tensors` are those of a run with numbers, by name."""
-        self._feed, self._progress, self._seen = feed, progress, seen
+        """`numbers` computes what is made; without it rows are tokens."""
+        self._progress, self._numbers = progress, numbers
         self._rooms = {
             place.key: Room(_UNBOUNDED if capacities is None else capacities[place.key]) for place in layout.places
         }
         self.stores = [Store(place, self._rooms[place.key]) for place in layout.places]
-        self.actors = [
-            Actor(step, {name: self.stores[place].rows for name, place in step.reads.items()}, list(step.wanted))
-            for step in layout.steps
-        ]
+        self.actors = [Actor(step, list(step.wanted)) for step in layout.steps]
         self._places: dict[str, list[Store]] = {}
         for store in self.stores:
             self._places.setdefault(store.place.tensor, []).append(store)
-        self._tensors = (tensors or {}) if feed else {}
-        self._parts = {name: cut(feed[name], self._tensors[name].rows) for name in layout.heights} if feed else {}
         self._given = dict.fromkeys(layout.heights, 0)
         self._heights = layout.heights
-        self._leaving: dict[str, list[np.ndarray]] = {
-            name: [] for name, tensor in self._tensors.items() if tensor.leaves
-        }  # fmt: skip
         self._ready: list[tuple[tuple[int, int], int]] = []
         self._asked = set[int]()
         self._bytes = self._peak_bytes = self._fired = 0
@@ -165,6 +157,8 @@ class Run:
         while (name := self._next_input()) is not None:
             self._give(name)
             self._fire_all()
+        if self._numbers is not None:
+            self._numbers.settle(self._places)
 
     def _ask(self, numbers: Iterable[int]) -> None:
         """Put stages in line that can fire."""
@@ -184,10 +178,8 @@ class Run:
                 return False
         else:
             for place, rows in step.takes[actor.made]:
-                held = self.stores[place].rows
-                for row in rows:
-                    if row not in held:
-                        return False
+                if not self.stores[place].rows.issuperset(rows):
+                    return False
         for place in step.writes:
             room = self.stores[place].room
             if room.held >= room.capacity:
@@ -209,7 +201,8 @@ class Run:
 
     def _absorbed(self, actor: Actor) -> Store:
         """The store of the only input of a stage that absorbs."""
-        return self.stores[next(iter(actor.step.reads.values()))]
+        (place,) = actor.step.reads.values()
+        return self.stores[place]
 
     def _fire_all(self) -> None:
         ready, asked = self._ready, self._asked
@@ -219,48 +212,45 @@ class Run:
             actor = self.actors[number]
             if self._able(actor):
                 if actor.step.absorber is not None and self._absorbs(actor):
-                    self._absorb(actor)
+                    self._absorb(number, actor)
                 else:
-                    self._make(actor)
+                    self._make(number, actor)
                 self._fired += 1
+                if self._numbers is not None and self._numbers.due:
+                    self._numbers.settle(self._places)
                 self._ask((number, *actor.step.again))
 
-    def _absorb(self, actor: Actor) -> None:
+    def _absorb(self, number: int, actor: Actor) -> None:
         """Take one row into the accumulator."""
         step, row = actor.step, actor.taken
         serves = step.serves[row]
         if serves is not None:
-            store = self._absorbed(actor)
-            if self._feed is not None:
-                assert step.absorber is not None
-                step.absorber.absorb(row, store.rows[row])
-            self._drop(store, row)
+            if self._numbers is not None:
+                self._numbers.absorbed(number, row)
+            self._drop(self._absorbed(actor), row)
             actor.wanted[serves] -= 1
         actor.taken += 1
 
-    def _make(self, actor: Actor) -> None:
+    def _make(self, number: int, actor: Actor) -> None:
         """Make one row of the output, and drop what is not needed after it."""
         step, row = actor.step, actor.made
-        made = _TOKEN if self._feed is None else _computed(actor)
         actor.made += 1
-        if self._seen is not None:
-            self._seen(step.output, row, made)
-        self._write(step.output, made)
+        if self._numbers is not None:
+            self._numbers.made(number, row)
+        self._write(step.output)
         if step.absorber is None:
             for place, each in step.drops[row]:
                 self._drop(self.stores[place], each)
 
-    def _write(self, name: str, row: np.ndarray) -> None:
-        if name in self._leaving:
-            self._leaving[name].append(row)
+    def _write(self, name: str) -> None:
         for store in self._places[name]:
             number = store.came
             store.came += 1
-            store.rows[number] = row
+            store.rows.add(number)
             room = store.room
             room.held += 1
             room.peak = max(room.peak, room.held)
-            self._bytes += row.nbytes
+            self._bytes += store.place.bytes
             self._peak_bytes = max(self._peak_bytes, self._bytes)
             awaited = store.place.awaited[number]
             if awaited:
@@ -279,7 +269,8 @@ class Run:
 
     def _forget(self, store: Store, row: int) -> None:
         store.room.held -= 1
-        self._bytes -= store.rows.pop(row).nbytes
+        store.rows.remove(row)
+        self._bytes -= store.place.bytes
 
     def _next_input(self) -> str | None:
         """The input that is farthest behind of those whose next row fits; None where none does."""
@@ -294,7 +285,9 @@ class Run:
         """The next row of an input comes."""
         row = self._given[name]
         self._given[name] += 1
-        self._write(name, self._parts[name][row] if self._feed is not None else _TOKEN)
+        if self._numbers is not None:
+            self._numbers.came(name, row)
+        self._write(name)
         if self._progress is not None:
             self._progress(sum(self._given.values()), sum(self._heights.values()))
 
@@ -304,19 +297,8 @@ class Run:
         return self._given == self._heights and all(actor.made == actor.step.height for actor in self.actors)
 
     def _streamed(self) -> Streamed:
-        outputs = {}
-        if self.finished and self._feed is not None:
-            outputs = {name: joined(rows, self._tensors[name].rows) for name, rows in self._leaving.items()}
+        outputs = self._numbers.outputs if self.finished and self._numbers is not None else {}
         return Streamed(
             None if self.finished else Halt((*waits(self.actors, self.stores), *withheld(self.stores))),
             {key: room.peak for key, room in self._rooms.items()}, self._peak_bytes, outputs, self._fired,
         )  # fmt: skip
-
-
-def _computed(actor: Actor) -> np.ndarray:
-    """The next row of a stage's output."""
-    step = actor.step
-    if step.absorber is not None:
-        return step.absorber.emit(actor.made)
-    assert step.kernel is not None
-    return step.kernel.make(actor.made, actor.stored)

@@ -1,7 +1,7 @@
 """A network ready to run: what each stage takes, and when each row may go, found out once for any number of runs.
 
 It shares with the model which tensor's rows lie where, and in which order stages are asked. Everything else is its own:
-which rows a stage takes, when a row may go, what fits. A row that is not stored raises.
+which rows a stage takes, when a row may go, what fits. A row that is not taken raises.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tse_onnx.streaming.execute.kernels.kernel import Absorber, Kernel
-from tse_onnx.streaming.execute.run import Feed, Key, Layout, Place, Progress, Run, Seen, Step, Streamed
+from tse_onnx.streaming.execute.numbers import ROOM, Numbers, Seen, row_bytes
+from tse_onnx.streaming.execute.run import Feed, Key, Layout, Place, Progress, Run, Step, Streamed
 from tse_onnx.streaming.network.network import Network
 from tse_onnx.streaming.network.replay import Sharing
 
@@ -55,10 +56,12 @@ class Streamer:
         feed: Feed | None = None,
         progress: Progress | None = None,
         seen: Seen | None = None,
+        room: int = ROOM,
     ) -> Streamed:
-        """Stream `feed`, or tokens without numbers, through stores of these capacities, or of any; `seen` is shown each
-        row that a stage makes."""
-        return Run(self.layout, capacities, feed, progress, seen, self._tensors).to_end()
+        """Stream `feed`, or tokens without numbers, through stores of these capacities, or of any; `seen` is shown the
+        rows that stages make, and strips of `room` bytes are computed at once."""
+        numbers = None if feed is None else Numbers(self.layout, self._tensors, feed, seen, room)
+        return Run(self.layout, capacities, progress, numbers).to_end()
 
 
 Takes = Sequence[Sequence[Mapping[str, Sequence[int]]]]
@@ -92,7 +95,7 @@ def _places(
         Place(
             name, (sharing.home(name), node), tuple(makers.get(sharing.home(name), ())), tuple(readers),
             [sum(rows[row] >= 0 for rows in readers.values()) for row in range(network.tensors[name].row_count)],
-            readers,
+            readers, row_bytes(network.tensors[name]),
         )
         for (name, node), readers in last.items()
     ]  # fmt: skip

@@ -13,8 +13,8 @@ import numpy as np
 
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.reasons import quoted
-from tse_onnx.streaming.execute.kernels.cutting import cut, joined
-from tse_onnx.streaming.execute.kernels.kernel import Rows, Site
+from tse_onnx.streaming.execute.kernels.cutting import cut, joined, stackable
+from tse_onnx.streaming.execute.kernels.kernel import Rows, Site, Stored
 from tse_onnx.streaming.network.needs.axis import Axis
 from tse_onnx.streaming.network.network import Tensor
 
@@ -36,9 +36,15 @@ class Broadcast:
                 if places is not None:
                     self._cut[name] = [np.ascontiguousarray(value.take(each, axis=at)) for each in places]
         self._run = site.single(fed={name: rows[0] for name, rows in self._cut.items()})
+        self._stacks = stackable(made) and not self._cut and all(part.stacks for part in self._parts.values())
 
     def takes(self, row: int) -> Mapping[str, Sequence[int]]:
         return {name: part.takes(row) for name, part in self._parts.items()}
+
+    def stack(self, made: range, rows: Mapping[str, Stored]) -> np.ndarray | None:
+        if not self._stacks:
+            return None
+        return self._run({name: part.stack(made, rows[name]) for name, part in self._parts.items()})
 
     def make(self, row: int, rows: Rows) -> np.ndarray:
         feed = {name: part.make(row, rows[name]) for name, part in self._parts.items()}
@@ -71,7 +77,7 @@ class Part:
     def takes(self, row: int) -> Sequence[int]:
         if self.tokens is None:
             return range(self.tensor.row_count)
-        return tuple(np.unique(self.tokens[row]).tolist())
+        return tuple(sorted(set(self.tokens[row].tolist())))
 
     def make(self, row: int, stored: Mapping[int, np.ndarray]) -> np.ndarray:
         if self.tokens is None or self.places is None:
@@ -87,6 +93,22 @@ class Part:
             return value if same else value.take(within, axis=self.at)
         pairs = zip(tokens.tolist(), within.tolist(), strict=True)
         return np.concatenate([stored[token].take([place], axis=self.at) for token, place in pairs], axis=self.at)
+
+    @property
+    def stacks(self) -> bool:
+        """Whether each row of the output has a whole row of the operand, or all have the only one."""
+        if self.tokens is None or self.places is None:
+            return self.places is None and self.tensor.row_count == 1
+        axis = self.tensor.rows
+        assert axis is not None
+        return axis.plain and all(len(tokens) == 1 for tokens in self.tokens)
+
+    def stack(self, made: range, stored: Stored) -> np.ndarray:
+        """What the operand has for several rows, one beside the other."""
+        if self.tokens is None:
+            return stored[0]
+        tokens = [int(self.tokens[row][0]) for row in made]
+        return stored[tokens[0]] if len(set(tokens)) == 1 else stored.together(tokens)
 
     def _joined(self, row: int, stored: Mapping[int, np.ndarray]) -> np.ndarray:
         """The whole operand, put together once an image."""

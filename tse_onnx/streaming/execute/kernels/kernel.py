@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from onnx import NodeProto
@@ -26,6 +26,25 @@ class Kernel(Protocol):
 
     def make(self, row: int, rows: Rows) -> np.ndarray:
         """Output row `row`."""
+        ...
+
+
+class Stored(Protocol):
+    """Stored rows of a tensor, by number."""
+
+    def __getitem__(self, row: int) -> np.ndarray: ...
+
+    def together(self, rows: Sequence[int]) -> np.ndarray:
+        """Some of them one beside the other, in this order."""
+        ...
+
+
+@runtime_checkable
+class Stacking(Protocol):
+    """A kernel that makes several rows in one call."""
+
+    def stack(self, made: range, rows: Mapping[str, Stored]) -> np.ndarray | None:
+        """Output rows `made` one beside the other; None where these have to be made one by one."""
         ...
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from tse_onnx.passes.graph.operators import Rules
 from tse_onnx.streaming.execute.kernels.attributes import attributes
 from tse_onnx.streaming.execute.kernels.broadcast import Broadcast, Part
-from tse_onnx.streaming.execute.kernels.cutting import cut, row_shape
-from tse_onnx.streaming.execute.kernels.kernel import Kernel, Rows, Rule, Site
+from tse_onnx.streaming.execute.kernels.cutting import cut, row_shape, stackable
+from tse_onnx.streaming.execute.kernels.kernel import Kernel, Rows, Rule, Site, Stored
 from tse_onnx.streaming.execute.kernels.whole import Whole, told_before
 from tse_onnx.streaming.network.needs.axis import Axis
 from tse_onnx.streaming.network.needs.rowwise import ONE_OPERAND, QUANTISERS, SPREAD_OPERANDS
@@ -43,9 +43,17 @@ class RowWise:
             else:
                 self._cut[name] = rows
         self._run = site.single(fed={name: rows[0] for name, rows in self._cut.items()})
+        self._stacks = (
+            (site.node.op_type in ONE_OPERAND or site.node.op_type == "BatchNormalization")
+            and not self._cut and not self._whole and stackable(site.made)
+            and all(tensor.rows == site.made.rows for tensor in site.inputs.values())
+        )  # fmt: skip
 
     def takes(self, row: int) -> Mapping[str, Sequence[int]]:
         return {name: (row if tokens == self._height else 0,) for name, tokens in self._tokens.items()}
+
+    def stack(self, made: range, rows: Mapping[str, Stored]) -> np.ndarray | None:
+        return self._run({name: rows[name].together(made) for name in self._tokens}) if self._stacks else None
 
     def make(self, row: int, rows: Rows) -> np.ndarray:
         feed = {name: rows[name][row if tokens == self._height else 0] for name, tokens in self._tokens.items()}

@@ -19,7 +19,7 @@ from tse_onnx.passes.graph.operators import Rules
 from tse_onnx.runtime.single import Single
 from tse_onnx.streaming.execute.kernels.attributes import attributes, with_attributes
 from tse_onnx.streaming.execute.kernels.cutting import row_shape
-from tse_onnx.streaming.execute.kernels.kernel import Absorbing, Kernel, Rows, Rule, Site
+from tse_onnx.streaming.execute.kernels.kernel import Absorbing, Kernel, Rows, Rule, Site, Stored
 from tse_onnx.streaming.execute.kernels.whole import Whole, told_before
 from tse_onnx.streaming.network.needs.windows import POOLINGS
 from tse_onnx.streaming.network.network import Tensor
@@ -87,7 +87,7 @@ class Geometry:
         self.flat: dict[str, Any] = {
             "auto_pad": None,
             "pads": but(pads, 0, along, along + spatial),
-            "strides": but(strides, 1, along),
+            "strides": strides if kernel[along] > 1 else but(strides, 1, along),
         }
         if any(each != 1 for each in dilations):
             self.flat["dilations"] = but(dilations, 1, along)
@@ -96,6 +96,11 @@ class Geometry:
         """The rows under the window of output row `row`, those outside the map too."""
         first = row * self.stride - self.before
         return [first + tap * self.dilation for tap in range(self.kernel)]
+
+    @property
+    def dense(self) -> bool:
+        """Whether windows that follow each other have no row between their taps, nor between each other."""
+        return bool(self.dilation == 1 and self.stride <= self.kernel)
 
     def inside(self, row: int) -> list[int]:
         """The rows of the map under the window."""
@@ -127,6 +132,18 @@ class Convolution:
             return self._run({plain.name: plain.take(taps[0], rows)})
         under = [plain.take(tap, rows) if 0 <= tap < height else self._outside for tap in taps]
         return self._run({plain.name: np.concatenate(under, axis=self._axis)})
+
+    def stack(self, made: range, rows: Mapping[str, Stored]) -> np.ndarray | None:
+        plain, geometry = self._plain, self._geometry
+        taps = [geometry.taps(row) for row in made]
+        if plain.group != 1 or not (geometry.kernel == 1 or geometry.dense):
+            return None
+        span = range(taps[0][0], taps[-1][-1] + 1) if geometry.kernel > 1 else [tap for (tap,) in taps]
+        inside = [tap for tap in span if 0 <= tap < geometry.height]
+        under = [self._outside] * sum(tap < 0 for tap in span)
+        under += [rows[plain.name].together(inside)] if inside else []
+        under += [self._outside] * sum(tap >= geometry.height for tap in span)
+        return self._run({plain.name: under[0] if len(under) == 1 else np.concatenate(under, axis=self._axis)})
 
 
 class Pooling:
