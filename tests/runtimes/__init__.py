@@ -1,0 +1,1 @@
+"""What other people's tools make of converted models, each in an environment of its own: `python -m tests.runtimes`."""

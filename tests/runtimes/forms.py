@@ -1,0 +1,100 @@
+"""The ways to write a block that tools are tried with, as choices and options of a conversion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from onnx import ModelProto
+
+import tse_onnx
+from tests.runtimes.networks import DIVIDING, HEIGHT, RAGGED, WIDTH, Setting
+from tse_onnx import Frozen, Plan, Previous, Recompute, Tiling
+from tse_onnx.passes.lowering import Means, Upsample
+
+Plans = Callable[[ModelProto, int], Plan]
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way: `plan` says the choices for a model and rows, `options` is what `convert` is told beside it. What
+    `cuts` depends on whether the rows divide the maps."""
+
+    name: str
+    plan: Plans
+    options: Mapping[str, str] = field(default_factory=dict)
+    cuts: bool = True
+
+
+def _strips(model: ModelProto, rows: int) -> Plan:
+    return Plan(Tiling(rows))
+
+
+def _patches(model: ModelProto, rows: int) -> Plan:
+    return Plan(Tiling(rows, rows))
+
+
+def _running(model: ModelProto, rows: int) -> Plan:
+    return Plan(Tiling(rows, squeeze="running", step=rows))
+
+
+def _recompute(model: ModelProto, rows: int) -> Plan:
+    return Plan(Recompute())
+
+
+def _previous(model: ModelProto, rows: int) -> Plan:
+    return Plan(Previous())
+
+
+def _frozen(model: ModelProto, rows: int) -> Plan:
+    """Gates of the numbers that a block might have."""
+    random = np.random.default_rng(3)
+    shapes = {"x": (1, 3, HEIGHT, WIDTH)}
+    found = [block for block in tse_onnx.find_blocks(model, input_shapes=shapes) if block.refusal is None]
+    return Plan(None, {
+        block.name: Frozen(tuple(float(gate) for gate in random.uniform(0.2, 0.9, block.channels or 1)))
+        for block in found
+    })  # fmt: skip
+
+
+_UPSAMPLES = [form.value for form in Upsample]
+_MEANS = [form.value for form in Means]
+
+TILINGS: Mapping[str, tuple[Plans, bool]] = {
+    "strips": (_strips, True),
+    "patches": (_patches, True),
+    "running": (_running, True),
+    "recompute": (_recompute, False),
+    "frozen": (_frozen, False),
+    "previous": (_previous, False),
+}
+"""What can be asked for, and whether it cuts maps."""
+
+FORMS: tuple[Form, ...] = (
+    *(Form(f"strips, {upper}", _strips, {"upsample": upper}) for upper in _UPSAMPLES),
+    *(Form(f"patches, {upper}", _patches, {"upsample": upper}) for upper in _UPSAMPLES),
+    *(Form(f"running, {middle}", _running, {"means": middle}) for middle in _MEANS),
+    *(Form(f"running, {upper}", _running, {"upsample": upper}) for upper in _UPSAMPLES[1:]),
+    Form("recompute", _recompute, cuts=False),
+    Form("frozen", _frozen, cuts=False),
+    Form("previous", _previous, cuts=False),
+)
+"""Every spread and every way to running means, each beside what is written where nothing is said of the other."""
+
+
+def chosen_for(target: str) -> tuple[Form, ...]:
+    """The same choices, in the form that a target's profile picks."""
+    return tuple(Form(name, plan, {"target": target}, cuts) for name, (plan, cuts) in TILINGS.items())
+
+
+def written(model: ModelProto, form: Form, rows: int, setting: Setting) -> tuple[ModelProto, int]:
+    """The model with its blocks in a form, and how many have it. Raises what `convert` does."""
+    shapes = {"x": (1, 3, HEIGHT, WIDTH)} if setting.size else None
+    made = tse_onnx.convert(
+        model, plan=form.plan(model, rows), input_shapes=shapes, dynamic=setting.size, verify=False, **form.options
+    )
+    return made.model, made.report.buffering.totals.converted
+
+
+ROWS: Mapping[str, int] = {"divides": DIVIDING, "ragged": RAGGED}
