@@ -156,6 +156,47 @@ def _average_pool(build: Builder, x: str, axes: tuple[int, ...]) -> tuple[str, b
     return build.node("AveragePool", [x], kernel_shape=list(build.spelling.extents)), True
 
 
+def _flat_mean_kept(build: Builder, x: str, axes: tuple[int, ...]) -> tuple[str, bool]:
+    """[N, C, 1], whatever the rank of the map."""
+    flat = build.node("Reshape", [x, build.ints(0, CHANNELS, -1)])
+    mean = reduce(build, "ReduceMean", flat, (2,), 1)
+    return build.node("Reshape", [mean, build.ints(-1, CHANNELS, *(1,) * len(axes))]), True
+
+
+def _two_sums(build: Builder, x: str, axes: tuple[int, ...]) -> tuple[str, bool]:
+    """One axis after the other, the last one first; the number between them where there are two."""
+    for axis in reversed(axes):
+        x = reduce(build, "ReduceSum", x, (axis,), 1)
+        x = build.node("Div", [x, build.const(float(build.spelling.extents[axis - axes[0]]))])
+    return x, True
+
+
+def _sum_scaled_before(build: Builder, x: str, axes: tuple[int, ...]) -> tuple[str, bool]:
+    scaled = build.node("Mul", [x, build.const(1 / float(np.prod(build.spelling.extents)))])
+    return reduce(build, "ReduceSum", scaled, axes, 0), False
+
+
+def _sum_viewed(build: Builder, x: str, axes: tuple[int, ...]) -> tuple[str, bool]:
+    total = reduce(build, "ReduceSum", x, axes, 0)
+    viewed = build.node("Reshape", [total, build.ints(-1, CHANNELS, *(1,) * len(axes))])
+    return build.node("Div", [viewed, build.const(float(np.prod(build.spelling.extents)))]), True
+
+
+def _product(build: Builder, x: str, axes: tuple[int, ...]) -> tuple[str, bool]:
+    area = int(np.prod(build.spelling.extents))
+    flat = build.node("Reshape", [x, build.ints(0, CHANNELS, -1)])
+    total = build.node("MatMul", [flat, build.const(np.full((area, 1), 1 / area))])
+    return build.node("Reshape", [total, build.ints(-1, CHANNELS, *(1,) * len(axes))]), True
+
+
+def _two_pools(build: Builder, x: str, axes: tuple[int, ...]) -> tuple[str, bool]:
+    """Windows as large as the largest divisors of the extents, then all of them."""
+    extents = build.spelling.extents
+    sizes = [max(size for size in range(1, extent) if extent % size == 0) if extent > 1 else 1 for extent in extents]
+    small = build.node("AveragePool", [x], kernel_shape=sizes, strides=sizes)
+    return build.node("GlobalAveragePool", [small]), True
+
+
 SQUEEZES: dict[str, Squeezer] = {
     "gap": _gap,
     "mean": _mean(1, False),
@@ -167,8 +208,15 @@ SQUEEZES: dict[str, Squeezer] = {
     "sum-div": _sum_div,
     "sum-mul": _sum_mul,
     "average-pool": _average_pool,
+    "flat-mean-kept": _flat_mean_kept,
+    "two-sums": _two_sums,
+    "sum-scaled-before": _sum_scaled_before,
+    "sum-viewed": _sum_viewed,
+    "product": _product,
+    "two-pools": _two_pools,
 }
-CHANNELS_FIRST_ONLY = {"gap", "flat-mean", "average-pool"}
+CHANNELS_FIRST_ONLY = {"gap", "flat-mean", "average-pool", "flat-mean-kept", "sum-viewed", "product", "two-pools"}
+FLAT = {"flat-mean", "flat-mean-kept", "product"}
 
 # Excite layers: (builder, descriptor, its axes, outputs, inputs) -> the value and its axes.
 
@@ -229,6 +277,27 @@ def _normalised(build: Builder, value: str, axes: str, outputs: int, inputs: int
     return build.node("LayerNormalization", [value, *numbers], axis=-1), axes
 
 
+def _normalised_apart(build: Builder, value: str, axes: str, outputs: int, inputs: int) -> tuple[str, str]:
+    """A layer normalisation in the operators that it is made of."""
+    value, axes = _gemm(1, True)(build, value, axes, outputs, inputs)
+    centred = build.node("Sub", [value, reduce(build, "ReduceMean", value, (-1,), 1)])
+    variance = reduce(build, "ReduceMean", build.node("Mul", [centred, centred]), (1,), 1)
+    below = build.node("Sqrt", [build.node("Add", [variance, build.const(1e-3)])])
+    value = build.node("Mul", [build.node("Div", [centred, below]), build.const(build.noise(outputs))])
+    return build.node("Add", [value, build.const(build.noise(outputs))]), axes
+
+
+def _wide_conv(build: Builder, value: str, axes: str, outputs: int, inputs: int) -> tuple[str, str]:
+    """A kernel of three on a map of one pixel, padded."""
+    rank = len(build.spelling.extents)
+    wanted = "NC" + "1" * rank
+    value = to(build, value, axes, wanted, inputs)
+    weights = build.noise(outputs, inputs, *(3,) * rank)
+    return build.node(
+        "Conv", [value, build.const(weights), build.const(build.noise(outputs))], pads=[1] * 2 * rank
+    ), wanted
+
+
 LAYERS: dict[str, Layer] = {
     "conv": _conv("fused"),
     "conv-bare": _conv("none"),
@@ -241,8 +310,18 @@ LAYERS: dict[str, Layer] = {
     "matmul-add-first": _matmul(True),
     "matmul-last": _matmul_last,
     "gemm-layer-norm": _normalised,
+    "gemm-norm-apart": _normalised_apart,
+    "conv-wide": _wide_conv,
 }
-NEWEST_ONLY = {"gemm-bare": 11, "gemm-layer-norm": 17, "hard-swish": 14, "mish": 18, "gelu": 20}
+NEWEST_ONLY = {
+    "gemm-norm-apart": 11,
+    "resize-sizes": 11,
+    "gemm-bare": 11,
+    "gemm-layer-norm": 17,
+    "hard-swish": 14,
+    "mish": 18,
+    "gelu": 20,
+}
 
 
 def to(build: Builder, value: str, axes: str, wanted: str, channels: int = CHANNELS) -> str:
@@ -378,6 +457,7 @@ GATES: dict[str, Function] = {
     "tanh-plus-one": _plus_one("Tanh"),
     "reciprocal": _reciprocal,
     "softmax": _softmax,
+    "softplus": _op("Softplus"),
 }
 
 BETWEEN: dict[str, Function] = {
@@ -387,7 +467,7 @@ BETWEEN: dict[str, Function] = {
     "cast": lambda build, value: build.node("Cast", [build.node("Cast", [value], to=TensorProto.FLOAT)], to=build.kind),
 }
 
-BROADCASTS = ("implicit", "expand", "expand-shape", "tile")
+BROADCASTS = ("implicit", "expand", "expand-shape", "tile", "resize", "resize-sizes")
 LAYOUTS = ("first", "last", "pooled-first", "pooled-last")
 WEIGHTS = ("initializer", "constant", "identity")
 
@@ -430,6 +510,14 @@ def model_of(spelling: Spelling) -> tuple[onnx.ModelProto, str]:
         value = build.node("Expand", [value, build.node("Shape", [scaled])])
     elif spelling.broadcast == "tile":
         value = build.node("Tile", [value, build.ints(1, *([*place, 1] if map_last else [1, *place]))])
+    elif spelling.broadcast == "resize":
+        scales = build.const([1, *([*place, 1] if map_last else [1, *place])], np.float32)
+        old = "Upsample" if spelling.opset == 9 else "Resize"
+        given = [value, scales] if spelling.opset < 11 else [value, build.const([], np.float32), scales]
+        value = build.node(old, given, mode="nearest")
+    elif spelling.broadcast == "resize-sizes":
+        empty = build.const([], np.float32)
+        value = build.node("Resize", [value, empty, empty, build.node("Shape", [scaled])], mode="nearest")
     pair = [value, scaled] if spelling.gate_first else [scaled, value]
     build.nodes.append(helper.make_node("Mul", pair, ["y"], name="scale"))
     graph = helper.make_graph(

@@ -79,7 +79,9 @@ class Site:
         """What the map of `block` is made from, up to another block's scale."""
         from tse_onnx.passes.graph.upstream import upstream
 
-        pooled = self.scope.index.nodes[block.anatomy.squeeze.nodes[0]].input[0]
+        index = self.scope.index
+        first = index.nodes[block.anatomy.squeeze.nodes[0]]
+        pooled = next(name for name in first.input if not index.is_constant(name))
         return upstream(pooled, self.scope, self._ranks, self._scales)
 
     @cached_property

@@ -9,6 +9,7 @@ import numpy as np
 from onnx import NodeProto
 
 from tse_onnx.passes.forms.descriptor import Descriptor
+from tse_onnx.passes.graph.folding import Size, name_of
 from tse_onnx.passes.graph.index import GraphIndex
 from tse_onnx.passes.graph.operators import Rules
 from tse_onnx.passes.graph.types import Types
@@ -30,13 +31,14 @@ class Unfit(Exception):
 
 @dataclass(frozen=True)
 class Site:
-    """Where a rule looks: the node, its operands, and the graph around it."""
+    """Where a rule looks: the node, its operands, and the graph around it. The descriptors are those of `map`."""
 
     node: NodeProto
     operands: tuple[Operand, ...]
     opset: int
     index: GraphIndex
     types: Types
+    map: str
 
     @property
     def source(self) -> Descriptor | None:
@@ -68,6 +70,23 @@ class Site:
             return None
         return self.index.short_constant(self.node.input[slot])
 
+    def sizes(self, slot: int) -> np.ndarray | None:
+        """A short operand that the graph computes from constants and sizes; a `Size` is one that is not known."""
+        if slot >= len(self.node.input) or not self.node.input[slot] or self.index.folding is None:
+            return None
+        return self.index.folding.sizes(self.node.input[slot])
+
+    def is_batch(self, size: object, held: Descriptor) -> bool:
+        """Whether a size is that of the batch, by its number or by what the graph calls it."""
+        if not isinstance(size, Size):
+            return size == held.batch
+        called = set()
+        for name, place in ((self.map, 0), (self.node.input[0], held.axes.find("N"))):
+            dims = self.types[name].dims
+            if dims is not None and 0 <= place < len(dims) and not isinstance(dim := dims[place], int):
+                called.add(Size((name_of(name, place, dim),)))
+        return size in called
+
 
 def integers(numbers: np.ndarray) -> tuple[int, ...]:
     """Whole numbers in their order. Raises `Unfit` for any other type."""
@@ -97,14 +116,15 @@ class Alias:
 class PointConvolution:
     """The node becomes a 1×1 convolution.
 
-    `order` tells how its weights lie, rows first: "OI" or "IO"; further axes have extent one. `data`, `weight` and
-    `bias` are input slots.
+    `order` tells how its weights lie, rows first: "OI" or "IO"; further axes have extent one, unless `tap` names the
+    place on each of them that alone meets the descriptor. `data`, `weight` and `bias` are input slots.
     """
 
     data: int
     weight: int
     order: str
     bias: int | None = None
+    tap: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -124,7 +144,12 @@ class AcrossChannels:
     pads: tuple[int, int]
 
 
-Lowering = Keep | Alias | PointConvolution | ChannelsLast | AcrossChannels
+@dataclass(frozen=True)
+class OverChannels:
+    """A reduction over the channels, whose axis stays with extent one."""
+
+
+Lowering = Keep | Alias | PointConvolution | ChannelsLast | AcrossChannels | OverChannels
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from onnx import NodeProto
+
 from tse_onnx.passes.forms.act import AcrossChannels, Act, Forms, PointConvolution, Site, Unfit
 from tse_onnx.passes.forms.descriptor import Descriptor
 from tse_onnx.passes.graph.index import attribute, int_attribute, ints_attribute
@@ -29,9 +31,10 @@ def _convolution(site: Site) -> Act | Refusal:
         return _sliding(site, source, sizes, kernel, pads)
     if source.axes != "NC" + "1" * len(kernel):
         return refuse("operator", "does not run over the descriptor's channels", node)
-    if any(size != 1 for size in kernel):
+    tap = _tap(node, kernel, pads)
+    if tap is None and any(size != 1 for size in kernel):
         return refuse("operator", f"has a kernel of {'×'.join(map(str, kernel))}: it would mix tiles", node)
-    if any(pads):
+    if tap is None:
         return refuse("operator", "pads the descriptor", node)
     group = int_attribute(node, "group", 1)
     if group < 1 or sizes[0] % group or source.channels not in (None, sizes[1] * group):
@@ -39,7 +42,21 @@ def _convolution(site: Site) -> Act | Refusal:
     result = Descriptor(source.axes, sizes[0], source.batch)
     bias = 2 if len(node.input) > 2 and node.input[2] else None
     mixes = "full" if sizes[1] > 1 or sizes[0] != group else ""
-    return Act(result, PointConvolution(0, 1, "OI", bias), mixes, sizes[0] * sizes[1])
+    return Act(result, PointConvolution(0, 1, "OI", bias, tap), mixes, sizes[0] * sizes[1])
+
+
+def _tap(node: NodeProto, kernel: tuple[int, ...], pads: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The place in a kernel, axis by axis, that meets a map of one pixel where all others meet zeros, and which makes
+    one pixel of it; () where it has no other. None where none does."""
+    dilations, places = ints_attribute(node, "dilations") or (1,) * len(kernel), []
+    if len(pads) != 2 * len(kernel) or len(dilations) != len(kernel):
+        raise Unfit
+    for axis, (size, dilation) in enumerate(zip(kernel, dilations, strict=True)):
+        before, after = pads[axis], pads[axis + len(kernel)]
+        if dilation < 1 or before < 0 or before + after != dilation * (size - 1) or before % dilation:
+            return None
+        places.append(before // dilation)
+    return tuple(places) if any(size != 1 for size in kernel) else ()
 
 
 def _sliding(
@@ -112,6 +129,8 @@ def _fused_convolution(site: Site) -> Act | Refusal:
     act = _convolution(site)
     if isinstance(act, Act) and isinstance(act.lowering, AcrossChannels):
         return refuse("operator", "slides over the channels and is fused with an activation", site.node)
+    if isinstance(act, Act) and isinstance(act.lowering, PointConvolution) and act.lowering.tap:
+        return refuse("operator", "has a kernel of more than a pixel and is fused with an activation", site.node)
     return act
 
 

@@ -1,8 +1,10 @@
-"""Normalisations of a descriptor over its channels."""
+"""Normalisations of a descriptor over its channels, and the reductions that they are made of."""
 
 from __future__ import annotations
 
-from tse_onnx.passes.forms.act import Act, ChannelsLast, Forms, Keep, Operand, Site
+from tse_onnx.passes.forms.act import Act, Alias, ChannelsLast, Forms, Keep, Operand, OverChannels, Site
+from tse_onnx.passes.forms.descriptor import Descriptor
+from tse_onnx.passes.forms.stepwise import keeps_axes, reduced_axes
 from tse_onnx.passes.graph.index import attribute, element_count, int_attribute
 from tse_onnx.passes.reasons import Refusal, refuse
 
@@ -51,6 +53,28 @@ def _layer_normalization(site: Site) -> Act | Refusal:
     return Act(source, ChannelsLast(flat=tuple(range(1, len(node.input)))))
 
 
+def _over_channels(site: Site) -> Act | Refusal:
+    """A number for each descriptor, made of all its channels: a mean, a norm. Over axes of extent one, itself."""
+    source, node = site.source, site.node
+    axes = reduced_axes(node, site.index)
+    if source is None or not site.constants_elsewhere or not axes:
+        return refuse("operator", "does not reduce known axes of the descriptor", node)
+    places = {axis % len(source.axes) for axis in axes}
+    letters, keeps = {source.axes[place] for place in places}, keeps_axes(node)
+    if letters == {"1"} and node.op_type in _OF_ONE:
+        kept = (axis for place, axis in enumerate(source.axes) if keeps or place not in places)
+        return Act(source.with_axes("".join(kept)), Alias())
+    if "C" not in letters or not letters <= {"C", "1"}:
+        return refuse("operator", "does not reduce the descriptor's channels", node)
+    if not keeps:
+        return refuse("operator", "drops the axis of the channels; with keepdims it would be read", node)
+    return Act(Descriptor(source.axes, 1, source.batch), OverChannels())
+
+
+# Reductions that give back the one number that they are given.
+_OF_ONE = frozenset({"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin"})
+
+
 def _elements(operand: Operand) -> int:
     return element_count(dim or 0 for dim in operand.dims or ())
 
@@ -60,5 +84,6 @@ FORMS = Forms(
         "BatchNormalization": _batch_normalization,
         "Softmax": _softmax,
         "LayerNormalization": _layer_normalization,
+        (*sorted(_OF_ONE), "ReduceL2", "ReduceSumSquare"): _over_channels,
     }
 )

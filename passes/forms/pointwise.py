@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tse_onnx.passes.forms.act import Act, ChannelsLast, Forms, Keep, Site
 from tse_onnx.passes.graph.index import element_count
@@ -31,11 +32,12 @@ def _dropout(site: Site) -> Act | Refusal:
 
 
 def _elementwise(site: Site) -> Act | Refusal:
-    """Descriptors of one form combined element by element, with each other and with constants per channel."""
+    """Descriptors of one form combined element by element, with each other and with constants per channel. What was
+    made of all channels, one number for each descriptor, goes with each of them."""
     forms = {operand.descriptor for operand in site.operands if operand.descriptor is not None}
-    if len(forms) != 1:
+    form = max(forms, key=lambda form: form.channels or 0)
+    if any(other != form and other != replace(form, channels=1) for other in forms):
         return refuse("operator", "combines descriptors of different forms", site.node)
-    form = forms.pop()
     per_channel = []
     for slot, operand in enumerate(site.operands):
         if operand.descriptor is not None:

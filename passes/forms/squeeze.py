@@ -8,6 +8,8 @@ A map has its channels first or last, and is read so. The cases, to which the re
 4. ReduceSum over the spatial axes, then Div by the map's size or Mul with one over it.
 5. AveragePool whose kernel is the map; a tentative one where the map's size is not known.
 6. Einsum that leaves the spatial axes out, as `nchw->nc`, then as in 4.
+7. Several of these one after the other, each for some of the axes; average pools whose windows lie side by side; MatMul
+   with a column of one number; the numbers anywhere among them. `stepwise.py` reads what is taken in steps.
 
 A view of the map in between, as in `x.view(N, C, -1).mean(2)`, is read in `flat.py`. What pools a map otherwise, by a
 maximum or a norm, or is quantised as a whole, is refused with the reason.
@@ -22,9 +24,19 @@ import numpy as np
 from onnx import NodeProto
 
 from tse_onnx.passes.forms.descriptor import Descriptor
+from tse_onnx.passes.forms.excite import quantised_as
+from tse_onnx.passes.forms.stepwise import (
+    STEPS,
+    Stage,
+    keeps_axes,
+    left_out,
+    mean_in_steps,
+    opens,
+    plain_pool,
+    reduced_axes,
+)
 from tse_onnx.passes.graph.index import (
     GraphIndex,
-    attribute,
     element_count,
     int_attribute,
     ints_attribute,
@@ -66,7 +78,20 @@ def squeeze_at(position: int, index: GraphIndex, types: Types) -> Found:
         return None
     if takes_references(node):
         return refuse("axes", "takes an attribute from the call of its function", node)
+    steps = mean_in_steps(position, index, types, _spatial) if STEPS.of(node) is not None else None
+    if steps is not None:  # it is read where it begins
+        return _taken_in(steps, index) if position == opens(steps, index) else None
     return reader(position, node, index, types)
+
+
+def _taken_in(steps: Stage, index: GraphIndex) -> Squeeze:
+    """Cases 3, 4, 6 and 7."""
+    part = steps.part
+    spatial = _spatial(set(part.gone), steps.source, len(part.left), index) or ()
+    (channel,) = (axis for axis in range(1, len(part.left)) if axis not in spatial)
+    letters = {None: "1", 0: "N", channel: "C"}
+    held = Descriptor("".join(letters[axis] for axis in part.axes), part.left[channel], part.left[0])
+    return Squeeze(steps.nodes, steps.source, steps.output, held, channel, spatial)
 
 
 def _global_average_pool(position: int, node: NodeProto, index: GraphIndex, types: Types) -> Found:
@@ -80,10 +105,10 @@ def _global_average_pool(position: int, node: NodeProto, index: GraphIndex, type
 
 
 def _reduce_mean(position: int, node: NodeProto, index: GraphIndex, types: Types) -> Found:
-    """Cases 2 and 3."""
+    """Why a mean is not case 2, and two of them not case 3."""
     if index.is_constant(node.input[0]):
         return None  # a mean of weights
-    nodes, source, axes, keeps = [position], node.input[0], reduced_axes(node, index), _keeps(node)
+    source, axes = node.input[0], reduced_axes(node, index)
     sizes: Sequence[int | None] | None = types[source].sizes
     if axes is None:
         return refuse("axes", "reduces axes that are computed while the model runs", node)
@@ -95,33 +120,53 @@ def _reduce_mean(position: int, node: NodeProto, index: GraphIndex, types: Types
         return None  # a mean over a matrix: of features, not of a map
     reduced = {axis % len(sizes) for axis in axes or range(len(sizes))}
     first = _chained(index, node)
-    if first is not None:  # case 3, the second of two means: over the axes of both
+    if first is not None:  # the second of two means: over the axes of both
         inner = index.nodes[first]
         outer_sizes, inner_axes = types[inner.input[0]].sizes, reduced_axes(inner, index)
         if outer_sizes is not None and inner_axes:
             gone = {axis % len(outer_sizes) for axis in inner_axes}
-            left = [axis for axis in range(len(outer_sizes)) if _keeps(inner) or axis not in gone]
-            reduced = gone | {left[axis] for axis in reduced if axis < len(left)}
-            if _keeps(inner) != keeps:
-                return refuse("axes", "keeps the axes it reduces in one of two steps only", node)
-            nodes, source, sizes = [first, position], inner.input[0], outer_sizes
+            left = [axis for axis in range(len(outer_sizes)) if keeps_axes(inner) or axis not in gone]
+            reduced, sizes = gone | {left[axis] for axis in reduced if axis < len(left)}, outer_sizes
     elif _continued(index, node):
-        return None  # case 3, the first of two means: read together with the second
+        return None  # the first of two means: read together with the second
     if not 3 <= len(sizes) <= 5:
         return refuse("rank", f"pools a tensor of rank {len(sizes)}; maps have one to three spatial axes", node)
     spatial = _spatial(reduced, source, len(sizes), index)
+    if spatial is None and _normalises(node, index):
+        return None
     if spatial is None:
         listed = ", ".join(map(str, sorted(reduced)))
         return refuse(
             "axes", f"takes the mean over axes {listed} of {len(sizes)}, not over the spatial axes alone", node
         )
-    return _mean(tuple(nodes), source, node.output[0], sizes, spatial, keeps)
+    if first is not None:
+        return refuse("output", f"takes the mean of {quoted(source)}, which is an output of the graph", node)
+    return _mean((position,), source, node.output[0], sizes, spatial, keeps_axes(node))
+
+
+def _normalises(node: NodeProto, index: GraphIndex) -> bool:
+    """Whether a mean is taken to be subtracted from what it is of, or is that of squares: half of a layer
+    normalisation."""
+    source, uses = node.input[0], index.uses(node.output[0])
+    if uses and all(
+        use.slot == 1 and index.nodes[use.node].op_type == "Sub" and index.nodes[use.node].input[0] == source
+        for use in uses
+    ):
+        return True
+    position = index.producer(source)
+    square = index.nodes[position] if position is not None else None
+    if square is None or len(square.input) != 2:
+        return False
+    if square.op_type == "Mul":
+        return square.input[0] == square.input[1]
+    power = index.short_constant(square.input[1]) if square.op_type == "Pow" else None
+    return power is not None and power.size == 1 and float(power.reshape(-1)[0]) == 2
 
 
 def _sum(position: int, node: NodeProto, index: GraphIndex, types: Types) -> Found:
-    """Cases 4 and 6: a sum over the map, divided by its size in the next node."""
-    sizes, keeps = types[node.input[0]].sizes, node.op_type == "ReduceSum" and _keeps(node)
-    axes = reduced_axes(node, index) if node.op_type == "ReduceSum" else _left_out(node)
+    """Why a sum over the map is not case 4 or 6: what it is divided by in the next node."""
+    sizes = types[node.input[0]].sizes
+    axes = reduced_axes(node, index) if node.op_type == "ReduceSum" else left_out(node)
     if index.is_constant(node.input[0]) or sizes is None or axes is None or not 3 <= len(sizes) <= 5:
         return None
     spatial = _spatial({axis % len(sizes) for axis in axes or range(len(sizes))}, node.input[0], len(sizes), index)
@@ -140,9 +185,7 @@ def _sum(position: int, node: NodeProto, index: GraphIndex, types: Types) -> Fou
         return refuse("axes", f"adds up a map and is divided by {quoted(other)}, not by the map's size", node)
     area = element_count(extent or 0 for extent in extents)
     divisor = float(number.reshape(-1)[0]) if after.op_type == "Div" else 1 / (float(number.reshape(-1)[0]) or np.inf)
-    if not np.isclose(divisor, area, rtol=1e-3):
-        return refuse("axes", f"adds up {area} values per channel and is divided by {divisor:g}: not their mean", node)
-    return _mean((position, uses[0].node), node.input[0], after.output[0], sizes, spatial, keeps)
+    return refuse("axes", f"adds up {area} values per channel and is divided by {divisor:g}: not their mean", node)
 
 
 def _average_pool(position: int, node: NodeProto, index: GraphIndex, types: Types) -> Found:
@@ -150,11 +193,8 @@ def _average_pool(position: int, node: NodeProto, index: GraphIndex, types: Type
     kernel, sizes = ints_attribute(node, "kernel_shape"), types[node.input[0]].sizes
     if kernel is None or sizes is None or len(sizes) != 2 + len(kernel):
         return None
-    if any(ints_attribute(node, "pads") or ()) or any(step != 1 for step in ints_attribute(node, "dilations") or ()):
-        return None
-    padding, steps = attribute(node, "auto_pad"), ints_attribute(node, "strides") or (1,) * len(kernel)
-    if padding is not None and padding.s.startswith(b"SAME") and any(map(int.__lt__, steps, kernel)):
-        return None  # a mean around each pixel
+    if not plain_pool(node):
+        return None  # padded by itself, it is a mean around each pixel
     spatial = tuple(range(2, len(sizes)))
     known = [(sizes[axis], size) for axis, size in zip(spatial, kernel, strict=True)]
     if any(extent is not None and extent != size for extent, size in known):
@@ -162,6 +202,11 @@ def _average_pool(position: int, node: NodeProto, index: GraphIndex, types: Type
     tentative = any(extent is None for extent, _ in known)
     found = _mean((position,), node.input[0], node.output[0], sizes, spatial, True, tentative)
     return None if isinstance(found, Refusal) else found
+
+
+def _product(position: int, node: NodeProto, index: GraphIndex, types: Types) -> Found:
+    """Nothing by itself: a product is a mean where `stepwise.py` says so."""
+    return None
 
 
 def _not_a_mean(what: str) -> Reader:
@@ -181,8 +226,7 @@ def _reduce_max(position: int, node: NodeProto, index: GraphIndex, types: Types)
 
 
 def _quantised_pool(position: int, node: NodeProto, index: GraphIndex, types: Types) -> Found:
-    text = "is quantised as a whole (QOperator); export or quantise the model with Q/DQ pairs instead"
-    return refuse("quantised", text, node)
+    return refuse("quantised", quantised_as(node), node)
 
 
 def _mean(
@@ -246,36 +290,13 @@ def _continued(index: GraphIndex, node: NodeProto) -> bool:
     return len(uses) == 1 and uses[0].slot == 0 and index.nodes[uses[0].node].op_type == "ReduceMean"
 
 
-def _keeps(node: NodeProto) -> bool:
-    return bool(int_attribute(node, "keepdims", 1))
-
-
-def _left_out(node: NodeProto) -> tuple[int, ...] | None:
-    """The axes that an Einsum of one operand adds up, where it leaves the others in their order; None where not."""
-    equation = attribute(node, "equation")
-    before, _, after = (b"" if equation is None else equation.s).replace(b" ", b"").partition(b"->")
-    kept = bytes(letter for letter in before if letter in after)
-    if len(node.input) != 1 or kept == before or kept != after or len(set(before)) < len(before):
-        return None
-    return tuple(axis for axis, letter in enumerate(before) if letter not in after)
-
-
-def reduced_axes(node: NodeProto, index: GraphIndex) -> tuple[int, ...] | None:
-    """The axes of a Reduce operator, an attribute or an input by opset; () for all; None if computed."""
-    if len(node.input) > 1 and node.input[1]:
-        values = index.short_constant(node.input[1])
-        if values is None or values.dtype.kind not in "iu":
-            return None
-        return tuple(int(axis) for axis in values.reshape(-1))
-    return ints_attribute(node, "axes") or ()
-
-
 READERS: Rules[Reader] = Rules(
     {
         "GlobalAveragePool": _global_average_pool,
         "ReduceMean": _reduce_mean,
         "ReduceSum": _sum,
         "Einsum": _sum,
+        "MatMul": _product,
         "AveragePool": _average_pool,
         "com.microsoft::QLinearGlobalAveragePool": _quantised_pool,
         "GlobalMaxPool": _not_a_mean("the maximum"),

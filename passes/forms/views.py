@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from onnx import NodeProto
+import numpy as np
 
-from tse_onnx.passes.forms.act import Act, Alias, Forms, Site, Unfit, integers
+from tse_onnx.passes.forms.act import Act, Alias, Forms, Site, Unfit
 from tse_onnx.passes.forms.descriptor import Descriptor
-from tse_onnx.passes.graph.index import int_attribute, ints_attribute
-from tse_onnx.passes.graph.operators import is_default
+from tse_onnx.passes.graph.folding import Size
+from tse_onnx.passes.graph.index import attribute, int_attribute, ints_attribute
 from tse_onnx.passes.reasons import Refusal, refuse
 
 # Inputs that steer a view: they may depend on the shapes of tensors, even on the descriptor's own.
-SHAPE_SLOTS = {"Reshape": 1, "Expand": 1, "Tile": 1, "Squeeze": 1, "Unsqueeze": 1}
+SHAPE_SLOTS = {
+    "Reshape": (1,),
+    "Expand": (1,),
+    "Tile": (1,),
+    "Squeeze": (1,),
+    "Unsqueeze": (1,),
+    "Resize": (1, 2, 3),
+    "Upsample": (1,),
+}
 
 
 def _plain(site: Site, axes: str | None) -> Act | Refusal:
@@ -46,47 +54,28 @@ def _reshape(site: Site) -> Act | Refusal:
     elif target is not None:
         result = source.reshaped(target)
     else:
-        pieces = _pieces(site)
+        pieces = _pieces(site, source)
         result = (source.reshaped(pieces) if pieces else None) or _by_inference(site, source)
     return _plain(site, result.axes if result else None)
 
 
-def _pieces(site: Site) -> list[int] | None:
-    """A target that the graph puts together from numbers and the batch, which is written as 0: kept as it is."""
-    index, first = site.index, site.types[site.node.input[0]].dims
-    concat = _made_by(site, site.operand(1).name, "Concat")
-    if concat is None or not first:
+def _pieces(site: Site, source: Descriptor) -> list[int] | None:
+    """A target that the graph puts together from numbers and the batch, which is written as 0 where it keeps its place
+    and as −1 where not."""
+    sizes = site.sizes(1)
+    if sizes is None or sizes.ndim != 1 or "N" not in source.axes:
         return None
-    target: list[int] = []
-    for name in concat.input:
-        numbers = index.short_constant(name)
-        if numbers is not None:
-            target.extend(integers(numbers))
-            continue
-        unsqueeze = _made_by(site, name, "Unsqueeze")
-        gather = _made_by(site, _input(unsqueeze, 0) if unsqueeze is not None else name, "Gather")
-        shape = _made_by(site, _input(gather, 0), "Shape") if gather is not None else None
-        if gather is None or shape is None or shape.attribute or target:
-            return None
-        place, dims = index.short_constant(_input(gather, 1)), site.types[_input(shape, 0)].dims
-        if place is None or integers(place) != (0,):
-            return None
-        if not dims or dims[0] is None or dims[0] != first[0]:
-            return None  # not known to be the same batch
-        target.append(0)
+    target = list[int]()
+    for place, size in enumerate(sizes):
+        if isinstance(size, Size):
+            if not site.is_batch(size, source):
+                return None
+            target.append(0 if source.axes[place : place + 1] == "N" else -1)
+        elif isinstance(size, np.integer):
+            target.append(int(size))
+        else:
+            raise Unfit
     return target
-
-
-def _made_by(site: Site, value: str, operator: str) -> NodeProto | None:
-    position = site.index.producer(value)
-    node = site.index.nodes[position] if position is not None else None
-    return node if node is not None and node.op_type == operator and is_default(node.domain) else None
-
-
-def _input(node: NodeProto, slot: int) -> str:
-    if slot >= len(node.input):
-        raise Unfit
-    return node.input[slot]
 
 
 def _by_inference(site: Site, source: Descriptor) -> Descriptor | None:
@@ -163,6 +152,58 @@ def _tile(site: Site) -> Act | Refusal:
     return _repeated(site, source, repeats, counts=True)
 
 
+def _resize(site: Site) -> Act | Refusal:
+    """A map of one pixel made larger: that pixel again, by whatever is looked at between pixels."""
+    source, node = site.source, site.node
+    if source is None or not site.constants_elsewhere:
+        return _plain(site, None)
+    mode, asked = (attribute(node, name) for name in ("mode", "coordinate_transformation_mode"))
+    policy = attribute(node, "keep_aspect_ratio_policy")
+    if mode is not None and mode.s not in (b"nearest", b"linear"):
+        return refuse("operator", "weighs pixels beyond the map's edge", node)
+    if (asked is not None and asked.s == b"tf_crop_and_resize") or (policy is not None and policy.s != b"stretch"):
+        return refuse("operator", "does not repeat the descriptor alone", node)
+    grown = _grown(site, source)
+    if grown is None:
+        return refuse("shape", "is not known to leave the descriptor's batch and channels as they are", node)
+    return Act(
+        source.with_axes("".join("*" if place in grown else axis for place, axis in enumerate(source.axes))), Alias()
+    )
+
+
+def _grown(site: Site, source: Descriptor) -> set[int] | None:
+    """The axes that a Resize or an Upsample changes, if all of them have extent one; None where another may change."""
+    node, rank = site.node, len(source.axes)
+    old = node.op_type == "Upsample" or len(node.input) == 2
+    listed = ints_attribute(node, "axes")
+    axes = tuple(range(rank)) if listed is None else tuple(axis % rank for axis in listed)
+    scales, sizes = site.numbers(1 if old else 2), None if old else site.sizes(3)
+    before, after = site.types[node.input[0]].dims, site.types[node.output[0]].dims
+    grown = set()
+    for place, axis in enumerate(axes):
+        if scales is not None and scales.shape == (len(axes),):
+            same = float(scales[place]) == 1
+        else:
+            known = before is not None and after is not None and len(before) == len(after) == rank
+            same = bool(known and before[axis] is not None and before[axis] == after[axis])  # type: ignore[index]
+            if sizes is not None and sizes.size == len(axes):
+                extent = source.channels if source.axes[axis] == "C" else 1
+                same = same or (
+                    site.is_batch(sizes[place], source) if source.axes[axis] == "N" else sizes[place] == extent
+                )
+        if not same and source.axes[axis] in "NC":
+            return None
+        if not same:
+            grown.add(axis)
+    return grown
+
+
+def _pooled_again(site: Site) -> Act | Refusal:
+    """A pool of what has one pixel."""
+    source = site.source
+    return _plain(site, source.axes if source is not None and set(source.axes[2:]) <= {"1"} else None)
+
+
 def _repeated(site: Site, source: Descriptor, sizes: Sequence[int], counts: bool = False) -> Act | Refusal:
     rank = max(len(sizes), len(source.axes))
     axes, sizes = source.axes.rjust(rank, "1"), [1] * (rank - len(sizes)) + list(sizes)
@@ -191,5 +232,7 @@ FORMS = Forms(
         "Transpose": _transpose,
         "Expand": _expand,
         "Tile": _tile,
+        ("Resize", "Upsample"): _resize,
+        ("GlobalAveragePool", "GlobalMaxPool"): _pooled_again,
     }
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import onnx
@@ -28,6 +28,16 @@ class Use(NamedTuple):
     slot: int
 
 
+class Folding(Protocol):
+    """What a graph computes from constants and from the sizes of tensors; see `folding.py`."""
+
+    def numbers(self, value: str) -> np.ndarray | None:
+        """The numbers of a short value; None where they are not known."""
+
+    def sizes(self, value: str) -> np.ndarray | None:
+        """The same as objects, with a `Size` for each number that is not known."""
+
+
 class GraphIndex:
     """Producers, consumers and constants of one graph, built in one pass over its nodes."""
 
@@ -47,6 +57,8 @@ class GraphIndex:
         self.initializers: dict[str, TensorProto] = {tensor.name: tensor for tensor in initializers}
         self.sparse_initializers = {tensor.values.name: tensor for tensor in sparse_initializers}
         self.outer = outer
+        self.folding: Folding | None = None
+        """What works out the numbers that the graph computes from known sizes, once these are known."""
         self.nesting: list[int] = []
         """Positions of the nodes that may hold graphs of their own, or call a function."""
         self._producers: dict[str, int] = {}
@@ -133,7 +145,15 @@ class GraphIndex:
         return sources if sources and node.op_type not in _NEVER_CONSTANT else None
 
     def short_constant(self, value: str) -> np.ndarray | None:
-        """The numbers of a short constant (an initializer or a Constant node), or None."""
+        """The numbers of a short constant: an initializer, a Constant node, or what the graph computes from these and
+        from sizes that are known; None where they are not."""
+        found = self.stored(value, _SHORT)
+        if found is None and self.folding is not None and value in self._producers:
+            found = self.folding.numbers(value)
+        return found
+
+    def stored(self, value: str, most: int) -> np.ndarray | None:
+        """The numbers of an initializer or a Constant node with `most` elements at most, or None."""
         position = self._producers.get(value)
         seen = set[str]()
         while position is not None and self.nodes[position].op_type == "Identity" and value not in seen:
@@ -142,7 +162,7 @@ class GraphIndex:
             position = self._producers.get(value)
         tensor = self.initializers.get(value)
         if tensor is None and position is None and self.outer is not None and value not in self.inputs:
-            return self.outer.short_constant(value)
+            return self.outer.stored(value, most)
         if tensor is None:
             if position is None or self.nodes[position].op_type != "Constant":
                 return None
@@ -151,12 +171,20 @@ class GraphIndex:
                     tensor = attribute.t
                 elif attribute.name in ("value_int", "value_ints", "value_float", "value_floats"):
                     return np.asarray(onnx.helper.get_attribute_value(attribute))
-        if tensor is None or tensor.data_location == TensorProto.EXTERNAL or element_count(tensor.dims) > _SHORT:
+        if tensor is None or tensor.data_location == TensorProto.EXTERNAL or element_count(tensor.dims) > most:
             return None
         try:
             return numpy_helper.to_array(tensor)
         except (ValueError, TypeError):
             return None
+
+    def uniform(self, value: str, most: int) -> tuple[float, tuple[int, ...]] | None:
+        """The number that every element of a constant is, with its dimensions; None where they differ, or are more than
+        `most` or in another file."""
+        numbers = self.stored(value, most)
+        if numbers is None or not numbers.size or numbers.dtype.kind != "f" or (numbers != numbers.flat[0]).any():
+            return None
+        return float(numbers.flat[0]), numbers.shape
 
 
 def holds_numbers(tensor: TensorProto) -> bool:

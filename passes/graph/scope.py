@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from onnx import ModelProto, NodeProto
 
 from tse_onnx.errors import ModelError
+from tse_onnx.passes.graph.folding import Folding
 from tse_onnx.passes.graph.index import GraphIndex
 from tse_onnx.passes.graph.nested import Body, Function, Path, body, steps
 from tse_onnx.passes.graph.operators import opset_of
@@ -66,6 +67,7 @@ def scopes(
         inference = Inference(model, bound, inference)
     opset = opset_of(model.opset_import)
     index, types = GraphIndex.of_graph(model.graph), model_types(model, bound, inference)
+    index.folding = Folding(index, types)
     main = Scope((), "", index, types, opset, model.ir_version)
     _, cyclic = in_order(main.index.nodes)
     if cyclic:
@@ -95,14 +97,9 @@ def _bodies(scope: Scope, inferred_node: Callable[[int], NodeProto]) -> Iterator
             stated = tensor_types(graph.value_info)
             known = tensor_types(graph.input) | stated | tensor_types(graph.output) | weight_types(graph)
             title = f"{step.attribute} of {label(node)}" + (f" in {scope.title}" if scope.title else "")
-            inner = Scope(
-                (*scope.path, step),
-                title,
-                GraphIndex.of_graph(graph, scope.index),
-                Types(known, stated, infer, scope.types),
-                scope.opset,
-                scope.ir,
-            )
+            index, types = GraphIndex.of_graph(graph, scope.index), Types(known, stated, infer, scope.types)
+            index.folding = Folding(index, types, scope.index.folding)
+            inner = Scope((*scope.path, step), title, index, types, scope.opset, scope.ir)
             yield inner
             yield from _bodies(inner, inner_node)
 
@@ -155,7 +152,9 @@ def _function(model: ModelProto, number: int, calls: Sequence[tuple[Scope, NodeP
     index = GraphIndex(function.node, function.input, function.output, constants=constants)
     title = f"function {quoted(function.name)}"
     opset = opset_of(function.opset_import) or opset_of(model.opset_import)
-    return Scope((Function(number),), title, index, Types(types, {}, infer), opset, model.ir_version)
+    known = Types(types, {}, infer)
+    index.folding = Folding(index, known)
+    return Scope((Function(number),), title, index, known, opset, model.ir_version)
 
 
 def _agreed(one: TensorType, other: TensorType) -> TensorType:

@@ -9,9 +9,10 @@ import onnx
 from onnx import NodeProto
 
 from tse_onnx.passes.blocks.block import Step
-from tse_onnx.passes.forms.act import AcrossChannels, Alias, ChannelsLast, Keep, PointConvolution
+from tse_onnx.passes.forms.act import AcrossChannels, Alias, ChannelsLast, Keep, OverChannels, PointConvolution
 from tse_onnx.passes.forms.mixers import FUSED_ACTIVATIONS
-from tse_onnx.passes.graph.index import attribute, element_count, int_attribute
+from tse_onnx.passes.forms.stepwise import reduced_axes
+from tse_onnx.passes.graph.index import attribute, element_count, int_attribute, ints_attribute
 from tse_onnx.passes.lowering.draft import Draft
 from tse_onnx.passes.names import fresh
 
@@ -35,6 +36,8 @@ def excite(draft: Draft, step: Step, grid: Grid) -> None:
         made = _across_channels(draft, node, lowering, grid)
     elif isinstance(lowering, ChannelsLast):
         made = _channels_last(draft, node, lowering, len(grid))
+    elif isinstance(lowering, OverChannels):
+        made = _over_channels(draft, node)
     else:
         made = _kept(draft, node, lowering, len(grid))
     if made is not None:
@@ -58,6 +61,8 @@ def _point_convolution(draft: Draft, node: NodeProto, lowering: PointConvolution
     spatial = len(grid)
     weights = node.input[lowering.weight]
     dims = draft.types[weights].sizes or ()
+    if lowering.tap:
+        return _tapped(draft, node, lowering, spatial)
     if node.op_type in _CONVOLUTIONS and len(dims) == 2 + spatial:
         kept = _with_inputs(node, {name: draft.current(name) for name in node.input})
         return None if kept == node else kept
@@ -88,6 +93,34 @@ def _point_convolution(draft: Draft, node: NodeProto, lowering: PointConvolution
         draft.add(made)
         made = _activation(draft, node, fused.s.decode(), made.output[0])
     return made
+
+
+def _tapped(draft: Draft, node: NodeProto, lowering: PointConvolution, spatial: int) -> NodeProto:
+    """A 1×1 convolution with the one place of a larger kernel that meets the descriptor."""
+    weights, taps = node.input[lowering.weight], lowering.tap
+    axes = [2 + axis for axis in range(len(taps))]
+    weights = draft.sliced("weight_tap", weights, axes, taps, [place + 1 for place in taps])
+    if len(taps) != spatial:
+        shape = draft.integers("weight_shape", [0, 0, *(1,) * spatial])
+        weights = draft.value("Reshape", "weight", [weights, shape])
+    made = _with_inputs(node, {node.input[0]: draft.current(node.input[0]), node.input[lowering.weight]: weights})
+    del made.attribute[:]
+    made.attribute.extend(found for found in node.attribute if found.name not in _BY_AXIS)
+    return made
+
+
+def _over_channels(draft: Draft, node: NodeProto) -> NodeProto | None:
+    """The reduction over the axis that the channels of the tiles lie on."""
+    axes = reduced_axes(node, draft.index)
+    changed = _with_inputs(node, {node.input[0]: draft.current(node.input[0])})
+    if axes != (1,):
+        if ints_attribute(node, "axes") is not None:
+            kept = [found for found in node.attribute if found.name != "axes"]
+            del changed.attribute[:]
+            changed.attribute.extend((*kept, onnx.helper.make_attribute("axes", [1])))
+        else:
+            changed.input[1] = draft.integers("channel_axis", [1])
+    return None if changed == node else changed
 
 
 def _of_other_rank(draft: Draft, node: NodeProto, spatial: int) -> NodeProto:

@@ -95,10 +95,17 @@ def find(
             block = _read(squeeze, index, types, opset, kinds)
             if not squeeze.tentative or block.scale is not None:
                 found.append(block)
+    found = _outside_excites(found)
     taken = set() if taken is None else taken
     known = tuple(replace(block, name=fresh(block.name, taken), scope=scope.title) for block in tiled)
     blocks = (*known, *_named(found, scope, taken))
     return tuple(sorted(blocks, key=lambda block: block.squeeze.position))
+
+
+def _outside_excites(found: Sequence[Convertible | Refused]) -> list[Convertible | Refused]:
+    """What was found, without the poolings that stand on the way of another block: of its descriptor, not of a map."""
+    inside = {step.position for block in found for step in block.path}
+    return [block for block in found if block.squeeze.position not in inside]
 
 
 def _pooling(position: int, refusal: Refusal, index: GraphIndex, types: Types) -> Refused:
@@ -201,7 +208,7 @@ def _follow(walk: _Walk, index: GraphIndex, types: Types, opset: int) -> Refusal
                     continue
                 done.add(position)
                 waiting.pop(position, None)
-                act = excite.act(Site(node, operands, opset, index, types))
+                act = excite.act(Site(node, operands, opset, index, types, walk.squeeze.input))
                 if isinstance(act, Refusal):
                     refusal = act
                 else:
@@ -252,7 +259,7 @@ def _operands(walk: _Walk, node: NodeProto, index: GraphIndex, types: Types) -> 
     operands = []
     for slot, name in enumerate(node.input):
         held = walk.held.get(name)
-        steers = slot == SHAPE_SLOTS.get(node.op_type) and index.is_size(name)
+        steers = slot in SHAPE_SLOTS.get(node.op_type, ()) and index.is_size(name)
         if name and held is None and not steers and not index.is_constant(name):
             return None
         dims = types[name].sizes if name and held is None else None

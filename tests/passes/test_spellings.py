@@ -19,6 +19,7 @@ from tests.spellings import (
     BROADCASTS,
     CHANNELS_FIRST_ONLY,
     DTYPES,
+    FLAT,
     GATES,
     LAYERS,
     LAYOUTS,
@@ -45,7 +46,7 @@ def sensible(spelling: Spelling) -> Spelling:
     spelling = replace(spelling, opset=max(spelling.opset, oldest))
     if spelling.opset < 13 and spelling.dtype == "float16":
         spelling = replace(spelling, dtype="float32")  # onnxruntime has few half-precision kernels for old opsets
-    if spelling.opset < 12 and spelling.squeeze == "flat-mean":
+    if spelling.opset < 12 and spelling.squeeze in FLAT:
         spelling = replace(spelling, squeeze="mean")
     return spelling
 

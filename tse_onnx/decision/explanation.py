@@ -10,7 +10,7 @@ from tse_onnx.decision.analysis import InputShapes, analyse
 from tse_onnx.errors import UsageError
 from tse_onnx.files.source import ModelLike, open_model
 from tse_onnx.passes.blocks.block import KINDS, Block, Pooling, Refused, Step, Tiled
-from tse_onnx.passes.forms.act import AcrossChannels, Alias, ChannelsLast, Keep, PointConvolution
+from tse_onnx.passes.forms.act import AcrossChannels, Alias, ChannelsLast, Keep, OverChannels, PointConvolution
 from tse_onnx.passes.forms.descriptor import Descriptor
 from tse_onnx.passes.graph.index import GraphIndex
 from tse_onnx.passes.graph.scope import Scope
@@ -103,6 +103,7 @@ _LOWERED = {
     PointConvolution: "a 1×1 convolution of the tiles",
     ChannelsLast: "stands between two transposes for the tiles",
     AcrossChannels: "slides over the channels of each tile",
+    OverChannels: "reduces the channels of each tile",
 }
 
 

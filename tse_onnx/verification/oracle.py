@@ -110,7 +110,7 @@ def _(form: Cut, block: Convertible, index: GraphIndex) -> tuple[str, ...]:
         name
         for step in block.anatomy.steps
         for slot, name in enumerate(index.nodes[step.position].input)
-        if slot == SHAPE_SLOTS.get(index.nodes[step.position].op_type) and name and not index.is_constant(name)
+        if slot in SHAPE_SLOTS.get(index.nodes[step.position].op_type, ()) and name and not index.is_constant(name)
     )
 
 
@@ -285,12 +285,12 @@ def _letters(anatomy: Anatomy) -> str:
 
 def _takes_any_size(anatomy: Anatomy, index: GraphIndex) -> bool:
     """Whether the nodes of a block take a smaller map: a descriptor's own pixels, or its mean alone."""
-    squeeze = index.nodes[anatomy.squeeze.nodes[0]]
-    if squeeze.input[0] != anatomy.squeeze.input:
+    squeeze = [index.nodes[position] for position in anatomy.squeeze.nodes]
+    if squeeze[0].input[0] != anatomy.squeeze.input:
         return False
-    if squeeze.op_type not in ("GlobalAveragePool", "ReduceMean"):
+    if any(node.op_type not in ("GlobalAveragePool", "ReduceMean") for node in squeeze):
         return False
-    fixed = {"Expand", "Tile"}
+    fixed = {"Expand", "Tile", "Resize", "Upsample"}
     return not any(
         index.nodes[step.position].op_type in fixed
         or any(not index.is_constant(name) for name in _size_operands(index, step.position))
@@ -300,9 +300,9 @@ def _takes_any_size(anatomy: Anatomy, index: GraphIndex) -> bool:
 
 def _size_operands(index: GraphIndex, position: int) -> Iterator[str]:
     node = index.nodes[position]
-    slot = SHAPE_SLOTS.get(node.op_type, len(node.input))
-    if slot < len(node.input) and node.input[slot]:
-        yield node.input[slot]
+    for slot in SHAPE_SLOTS.get(node.op_type, ()):
+        if slot < len(node.input) and node.input[slot]:
+            yield node.input[slot]
 
 
 def _by_crops(original: Original, block: Convertible, cover: Cover, values: Feed) -> Iterator[Piece]:
@@ -443,8 +443,10 @@ def block_alone(original: Original, feeds: Feed, *outputs: str) -> ModelProto:
     part = excerpt(original.index, feeds, outputs)
     if part.missing:
         raise ModelError(f"the block cannot be run alone: {quoted(part.missing[0])} comes from outside")
-    kinds = {
-        name: TensorType(onnx.helper.np_dtype_to_tensor_dtype(array.dtype), (None,) * array.ndim)
+    kinds = {  # of a list of sizes its length, without which a Resize is refused
+        name: TensorType(
+            onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape if array.ndim == 1 else (None,) * array.ndim
+        )
         for name, array in feeds.items()
     }
     return part.model(original.model, kinds, outputs)

@@ -1,0 +1,136 @@
+"""What is worked out of a graph's arithmetic is what onnxruntime computes, whatever the sizes that are not known are."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
+from tests.running import session
+from tse_onnx.passes.graph.folding import Folding, Size
+from tse_onnx.passes.graph.index import GraphIndex
+from tse_onnx.passes.graph.types import Types, tensor_types
+
+# One-liners over lists `a` and `b`: what each makes is a further list.
+LISTS = {
+    "Add": ("Add", {}), "Sub": ("Sub", {}), "Mul": ("Mul", {}), "Div": ("Div", {}), "Min": ("Min", {}),
+    "Max": ("Max", {}), "Concat": ("Concat", {"axis": 0}),
+}  # fmt: skip
+
+
+def folding_of(nodes: list[onnx.NodeProto], dims: tuple[int | str, ...]) -> Folding:
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, dims)
+    graph = helper.make_graph(nodes, "sizes", [given], [])
+    return Folding(GraphIndex.of_graph(graph), Types(tensor_types(graph.input), {}, dict))
+
+
+def computed(nodes: list[onnx.NodeProto], value: str, sizes: tuple[int, ...]) -> np.ndarray:
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None] * len(sizes))
+    graph = helper.make_graph(nodes, "sizes", [given], [onnx.ValueInfoProto(name=value)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    return session(model).run(None, {"x": np.zeros(sizes, np.float32)})[0]
+
+
+@st.composite
+def programs(draw: st.DrawFn) -> list[onnx.NodeProto]:
+    """Lists of sizes, made of the shape of x and of numbers."""
+    made = ["shape"]
+    nodes = [helper.make_node("Shape", ["x"], ["shape"])]
+
+    def constant(numbers: list[int]) -> str:
+        name = f"c{len(nodes)}"
+        value = onnx.numpy_helper.from_array(np.array(numbers, np.int64))
+        nodes.append(helper.make_node("Constant", [], [name], value=value))
+        return name
+
+    for number in range(draw(st.integers(1, 8))):
+        source, name = draw(st.sampled_from(made)), f"v{number}"
+        kind = draw(st.sampled_from([*LISTS, "Gather", "Slice", "Reshape", "Cast", "Prod", "Where", "Unsqueeze"]))
+        if kind in LISTS:
+            other = draw(st.sampled_from(made)) if draw(st.booleans()) else constant([draw(st.integers(-2, 5))])
+            nodes.append(helper.make_node(LISTS[kind][0], [source, other], [name], **LISTS[kind][1]))
+        elif kind == "Gather":
+            places = draw(st.lists(st.integers(-1, 0), min_size=1, max_size=3))
+            nodes.append(helper.make_node("Gather", [source, constant(places)], [name]))
+        elif kind == "Slice":
+            ends = [constant([draw(st.integers(-2, 1))]), constant([draw(st.integers(1, 9))])]
+            nodes.append(helper.make_node("Slice", [source, *ends, constant([0])], [name]))
+        elif kind == "Reshape":
+            nodes.append(helper.make_node("Reshape", [source, constant([-1])], [name]))
+        elif kind == "Unsqueeze":
+            nodes.append(helper.make_node("Unsqueeze", [source, constant([0])], [f"{name}u"]))
+            nodes.append(helper.make_node("Squeeze", [f"{name}u", constant([0])], [name]))
+        elif kind == "Cast":
+            nodes.append(helper.make_node("Cast", [source], [f"{name}f"], to=TensorProto.FLOAT))
+            nodes.append(helper.make_node("Floor", [f"{name}f"], [f"{name}r"]))
+            nodes.append(helper.make_node("Cast", [f"{name}r"], [name], to=TensorProto.INT64))
+        elif kind == "Prod":
+            nodes.append(helper.make_node("ReduceProd", [source], [name], keepdims=1))
+        else:
+            nodes.append(helper.make_node("Equal", [source, constant([-1])], [f"{name}e"]))
+            nodes.append(helper.make_node("Where", [f"{name}e", constant([1]), source], [name]))
+        made.append(name)
+    return nodes
+
+
+@given(nodes=programs(), known=st.booleans())
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@pytest.mark.slow
+def test_a_number_that_is_known_is_what_onnxruntime_computes(nodes, known):
+    value = nodes[-1].output[0]
+    dims = (2, 6, 5) if known else ("N", 6, 5)
+    found = folding_of(nodes, dims).sizes(value)
+    batches = (2,) if known else (1, 2, 7)
+    for batch in batches:
+        try:
+            expected = computed(nodes, value, (batch, 6, 5))
+        except Exception:
+            return  # shapes that do not fit, or a division by nothing
+        if found is None:
+            continue
+        assert found.shape == expected.shape
+        for one, other in zip(found.flat, expected.flat, strict=True):
+            if not isinstance(one, Size):
+                assert one == other
+            elif one.names is not None:
+                assert set(one.names) == {"N"}
+                assert one.times * batch ** len(one.names) == other
+
+
+def test_something_is_known_of_a_shape_with_an_open_batch():
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Constant", [], ["c"], value_ints=[0, 2]),
+        helper.make_node("Gather", ["shape", "c"], ["some"]),
+        helper.make_node("Mul", ["some", "some"], ["squares"]),
+    ]
+    assert folding_of(nodes, ("N", 6, 5)).sizes("squares").tolist() == [Size(("N", "N")), 25]
+    assert folding_of(nodes, ("N", 6, 5)).numbers("squares") is None
+    assert folding_of(nodes, (3, 6, 5)).numbers("squares").tolist() == [9, 25]
+
+
+@pytest.mark.parametrize("op", ["Min", "Max"])
+def test_nothing_is_said_of_what_depends_on_an_open_size(op):
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Constant", [], ["c"], value_ints=[4]),
+        helper.make_node(op, ["shape", "c"], ["bound"]),
+    ]
+    assert folding_of(nodes, ("N", 6)).sizes("bound").tolist() == [Size(None), 4 if op == "Min" else 6]
+
+
+def test_a_division_of_whole_numbers_is_cut_towards_zero():
+    nodes = [
+        helper.make_node("Constant", [], ["a"], value_ints=[-7, 7, -6]),
+        helper.make_node("Constant", [], ["b"], value_ints=[2, -2, 2]),
+        helper.make_node("Div", ["a", "b"], ["q"]),
+    ]
+    assert folding_of(nodes, (1,)).numbers("q").tolist() == computed(nodes, "q", (1,)).tolist() == [-3, -3, -3]
+
+
+def test_a_cycle_is_no_number():
+    nodes = [helper.make_node("Add", ["b", "b"], ["a"]), helper.make_node("Neg", ["a"], ["b"])]
+    assert folding_of(nodes, (1,)).numbers("a") is None
