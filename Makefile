@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 MODEL = efficientnet_b2_torchscript_17
 
-.PHONY: demo check coverage test test-long test-tools test-torch conformance lint types bench clean
+.PHONY: demo check coverage test test-long test-tools test-torch test-adapters conformance lint types bench clean
 
 demo: $(VENV)/installed
 	mkdir -p build/demo
@@ -39,6 +39,11 @@ test-tools: $(VENV)/developed
 test-torch: $(VENV)/developed
 	$(BIN)/pip install --quiet torch==2.13.0 --editable '.[distil]'
 	$(BIN)/python -m pytest -n auto tests/distillation
+
+# The conversion as a pass of Olive and of onnx-ir.
+test-adapters: $(VENV)/developed
+	$(BIN)/pip install --quiet --editable '.[olive,onnx-ir]' onnxscript
+	$(BIN)/python -m pytest tests/adapters
 
 lint: $(VENV)/developed
 	$(BIN)/ruff check .
