@@ -13,9 +13,9 @@ import models
 import tse_onnx
 from tests.command import refused
 from tests.command import tse_onnx as run
-from tests.streams import CONV3, stream_model
+from tests.streams import CONV3, SE, SE_WEIGHTS, stream_model
 from tse_onnx import Machine, UsageError
-from tse_onnx.streaming.handover import hls4ml_depths
+from tse_onnx.streaming.handover import finn_folding, hls4ml_depths
 from tse_onnx.streaming.network.machines import MACHINES, machine_of, parse_machine
 from tse_onnx.streaming.network.read import network_of
 
@@ -180,6 +180,53 @@ def test_layers_without_names_are_refused(tmp_path):
     model.graph.node[0].name = ""
     onnx.save(model, path)
     assert "has no name" in refused(run("stream", path, "--export", "hls4ml"))
+
+
+# By hand, in pixels of a map of 8 × 8: a join holds what has come of the skip when the first pixel of the branch is
+# there, which needs the pixel (n rows, n columns) further on, n being half of the kernels on its way. Behind a layer it
+# holds the two that the model has in that layer.
+SKIPS = {
+    "a skip that is read first": [("AddStreams_hls_0", [10, 3])],
+    "a skip that is read second": [("AddStreams_hls_0", [3, 10])],
+    "two skips": [("AddStreams_hls_0", [5, 28]), ("AddStreams_hls_1", [3, 10])],
+    "an inverted bottleneck": [("AddStreams_hls_0", [11, 19])],
+}
+
+
+@pytest.mark.parametrize(("words", "lanes"), [((), 1), (("--macs-per-cycle", "9", "--elements-per-cycle", "3"), 2)])
+@pytest.mark.parametrize("case", SKIPS)
+def test_finn_s_joins_are_as_deep_as_their_skips(case, words, lanes, tmp_path):
+    """In words, of one of the four channels, or of two: three do not divide them."""
+    path = tmp_path / "skip.onnx"
+    onnx.save(named(COMPILED[case][0]), path)
+    found = json.loads(run("stream", path, "--export", "finn", *words).stdout)
+    assert found.pop("Defaults") == {}
+    assert list(found.items()) == [
+        (name, {"inFIFODepths": [pixels * 4 // lanes for pixels in depths]}) for name, depths in SKIPS[case]
+    ]
+
+
+def test_finn_s_gates_and_concatenations():
+    """A map waits whole for its gate; a stream is never less than two words deep."""
+    body = f"{SE.format('s')}t = Relu(x)\ny = Concat<axis = 1>(t, t2)".replace("s = Mul", "t2 = Mul")
+    model = stream_model(f"{HEAD}\n{body}", (1, 4, 8, 8), WEIGHTS | SE_WEIGHTS)
+    wide = Machine(macs_per_cycle=64)
+    found = finn_folding(network_of(model), dataclasses.replace(wide, elements_per_cycle=64))
+    # Of the gate's numbers there is one word; t holds what t2 waits for, but for what lies in front of it.
+    assert found["ElementwiseMul_hls_0"] == {"inFIFODepths": [64, 2]}
+    assert found["StreamingConcat_hls_0"]["inFIFODepths"][0] == 64
+    assert finn_folding(network_of(model), wide)["ElementwiseMul_hls_0"] == {"inFIFODepths": [256, 4]}
+    assert set(found) == {"Defaults", "ElementwiseMul_hls_0", "StreamingConcat_hls_0"}
+
+
+@pytest.mark.parametrize(("body", "said"), [
+    (f"c = {CONV3}(s, w3)\ny = Softmax<axis = 2>(c)", "is no layer that streams in FINN"),
+    ("a = Relu(s)\ny = Max(a, s)", "joins streams, for which FINN has no layer"),
+])  # fmt: skip
+def test_what_finn_does_not_stream_is_refused(tmp_path, body, said):
+    path = tmp_path / "model.onnx"
+    onnx.save(named(body), path)
+    assert said in refused(run("stream", path, "--export", "finn"))
 
 
 @pytest.mark.parametrize("words", [("--csv", "t.csv"), ("--plot", "t.svg"), ("--format", "markdown")])

@@ -73,9 +73,9 @@ _run_options = group(_RUN, lambda **run: {"run": run})
     help="Show the N tensors that hold most; 0 for all.",
 )  # fmt: skip
 @click.option(
-    "--export", "export", type=click.Choice(["hls4ml", "json"]),
+    "--export", "export", type=click.Choice(["hls4ml", "finn", "json"]),
     help="Print the least depth of every FIFO as JSON instead, and run nothing: for hls4ml's io_stream, by names of "
-    "its layers, or as a list of the machine's edges.",
+    "its layers; for FINN's folding configuration, by the layers that join streams; or a list of the machine's edges.",
 )  # fmt: skip
 @axes_options
 @display_options(**NETWORK_FILES)
