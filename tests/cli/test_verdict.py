@@ -1,12 +1,13 @@
 """One verdict: the same numbers for one plan, whichever command is asked."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
 import models
-from tests.command import tse_onnx
+from tests.command import refused, tse_onnx
 
 pytestmark = pytest.mark.slow
 
@@ -15,14 +16,11 @@ LINES = ("Scales of the blocks: ", "Whole network: ", "Accuracy: ")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A trained network, data for it and a plan."""
+    """A trained network, and data for it."""
     folder = tmp_path_factory.mktemp("verdict")
     models.save("digits_se", folder / "digits.onnx")
     images, labels = models.digits()
     np.savez(folder / "digits.npz", input=images[:60], labels=labels[:60])
-    tuned = told("tune", "digits.onnx", "--data", "digits.npz", "--reduce", "40%", "--trials", "0", "--points", "0",
-                 "-o", "plan.toml", cwd=folder)  # fmt: skip
-    (folder / "tuned.json").write_text(json.dumps(tuned))
     return folder
 
 
@@ -32,10 +30,20 @@ def told(*arguments, cwd):
     return json.loads(done.stdout)
 
 
-def test_one_plan_has_one_verdict(folder):
-    tuned = json.loads((folder / "tuned.json").read_text())["verdict"]
-    reported = told("report", "digits.onnx", "--plan", "plan.toml", cwd=folder)
-    converted = told("convert", "digits.onnx", "out.onnx", "--plan", "plan.toml", "--report", "out.json", cwd=folder)
+@pytest.fixture(scope="module", params=[(), ("--machine", "cascade", "--bits", "8")], ids=["plain", "cascade"])
+def machine(request):
+    """Options of a machine."""
+    return request.param
+
+
+TUNE = ("tune", "digits.onnx", "--data", "digits.npz", "--reduce", "40%", "--trials", "0", "--points", "0")
+
+
+def test_one_plan_has_one_verdict(folder, machine):
+    tuned = told(*TUNE, *machine, "-o", "own.toml", cwd=folder)["verdict"]
+    plan = ("--plan", "own.toml", *machine)
+    reported = told("report", "digits.onnx", *plan, cwd=folder)
+    converted = told("convert", "digits.onnx", "out.onnx", *plan, "--report", "out.json", cwd=folder)
     for found in (reported["verdict"], converted["verdict"]):
         assert {key: found[key] for key in ("scales", "network", "machine", "figure")} == {
             key: tuned[key] for key in ("scales", "network", "machine", "figure")
@@ -45,25 +53,33 @@ def test_one_plan_has_one_verdict(folder):
     flows = reported["dataflow"]
     assert tuned["network"] == {side: flows[side]["totals"]["min"]["bytes"] for side in ("before", "after")}
     assert tuned["machine"] == flows["after"]["machine"]
-    assert tuned["scales"]["after"] == reported["totals"]["buffer_after_bytes"] < tuned["scales"]["before"]
-    written = told("stream", "out.onnx", "--no-run", cwd=folder)["dataflow"]["totals"]["min"]["bytes"]
+    assert tuned["machine"]["bits"] == (8 if machine else None)
+    if not machine:  # the totals of a report are at the tensors' own types
+        assert tuned["scales"]["after"] == reported["totals"]["buffer_after_bytes"] < tuned["scales"]["before"]
+    written = told("stream", "out.onnx", "--no-run", *machine, cwd=folder)["dataflow"]["totals"]["min"]["bytes"]
     assert written == tuned["network"]["after"]
 
 
-def test_people_read_the_same_lines_everywhere(folder):
+def test_people_read_the_same_lines_everywhere(folder, machine):
+    tuned = tse_onnx(*TUNE, *machine, "-o", "own.toml", cwd=folder).stdout.decode()
+    plan = ("--plan", "own.toml", *machine)
+    drawn = tse_onnx("report", "digits.onnx", *plan, "--plot", "p.svg", cwd=folder).stdout.decode()
+    converted = tse_onnx("convert", "digits.onnx", "out.onnx", *plan, cwd=folder).stdout.decode()
+    picture = "\n".join(re.findall("<!-- (.*) -->", (folder / "p.svg").read_text()))
     said = [
-        [line for line in tse_onnx(*words, cwd=folder).stdout.decode().splitlines() if line.startswith(LINES)]
-        for words in (
-            ("report", "digits.onnx", "--plan", "plan.toml"),
-            ("convert", "digits.onnx", "out.onnx", "--plan", "plan.toml"),
-            ("tune", "digits.onnx", "--data", "digits.npz", "--reduce", "40%", "--trials", "0", "--points", "0"),
-        )
+        [line for line in text.splitlines() if line.startswith(LINES)] for text in (drawn, picture, converted, tuned)
     ]
-    assert [len(lines) for lines in said] == [3, 3, 3]
-    assert said[0][:2] == said[1][:2] == said[2][:2]
-    assert said[0][2] == "Accuracy: unknown, nothing was run."
-    assert said[1][2] == "Accuracy: unknown, only noise was run."
-    assert said[2][2].startswith("Accuracy: agreement ")
+    assert [len(lines) for lines in said] == [3, 3, 3, 3]
+    assert said[0][:2] == said[1][:2] == said[2][:2] == said[3][:2]
+    assert said[0][2] == said[1][2] == "Accuracy: unknown, nothing was run."
+    assert said[2][2] == "Accuracy: unknown, only noise was run."
+    assert said[3][2].startswith("Accuracy: agreement ")
+
+
+def test_a_machine_is_for_what_is_counted(folder):
+    words = ("convert", "digits.onnx", "gone.onnx", "--no-verify", "--replay", "shared")
+    assert "--replay says what the whole network is counted on" in refused(tse_onnx(*words, cwd=folder))
+    assert told(*words, "--dataflow", cwd=folder)["verdict"]["machine"]["replay"] == "shared"
 
 
 def test_noise_says_nothing_of_accuracy(folder):

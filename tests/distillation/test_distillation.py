@@ -151,7 +151,7 @@ def test_training_that_makes_nothing_better_keeps_the_plan(folder):
 def test_the_command_writes_what_the_library_finds(folder, distilled):
     done = command(
         "distil", "digits.onnx", "--plan", "plan.toml", "--data", "digits.npz", "-o", "new.toml", *OPTIONS,
-        "--format", "json", "--report", "report.json", cwd=folder,
+        "--machine", "cascade", "--format", "json", "--report", "report.json", cwd=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
     found = validated(done.stdout, "distil")
@@ -162,6 +162,13 @@ def test_the_command_writes_what_the_library_finds(folder, distilled):
     written = Plan.load(folder / "new.toml")
     assert {name: written.choices[name] for name in distilled.trained} == distilled.plan.choices
     assert not (folder / "new.toml.checkpoint").exists()
+    told = command(
+        "report", "digits.onnx", "--plan", "new.toml", "--machine", "cascade", "--format", "json", cwd=folder
+    )
+    verdict = json.loads(told.stdout)["verdict"]
+    assert {key: found["verdict"][key] for key in ("scales", "network", "machine", "figure")} == {
+        key: verdict[key] for key in ("scales", "network", "machine", "figure")
+    }
 
 
 @pytest.fixture(scope="module")

@@ -147,7 +147,8 @@ def test_labels_of_random_bands(dataflow, figures, tmp_path, seed):
         "tile in 9 blocks, calibrated in 3, recomputed in 2, previous in 2, global mean in 1",
     )
     panels = [Panel(name, dataflow, each) for name, each in zip(names, held, strict=True)]
-    draw(tmp_path / "a.png", "a$b$_c^{" * (1 + 9 * (seed % 2)), panels)
+    verdict = ("Whole network: " + "$a_b$ less " * 40, "Accuracy: unknown.")[: seed % 3]
+    draw(tmp_path / "a.png", "a$b$_c^{" * (1 + 9 * (seed % 2)), panels, verdict=verdict)
     check(figures[0], held)
 
 
@@ -159,7 +160,7 @@ def test_labels_of_a_network(digits, figures, tmp_path, monkeypatch, words):
     seen = []
     monkeypatch.setattr(
         "tse_onnx.report.stream_plot.draw",
-        lambda path, model, panels, axes: (seen.extend(panels), draw(path, model, panels, axes)),
+        lambda path, model, panels, axes, verdict: (seen.extend(panels), draw(path, model, panels, axes, verdict)),
     )
     command("report", digits, *words, "--plot", tmp_path / "a.png")
     check(figures[0], [panel.held for panel in seen])

@@ -15,6 +15,7 @@ from tse_onnx.cli.display import Display, display_options
 from tse_onnx.cli.groups import group
 from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, model_argument, say_note
 from tse_onnx.cli.output import OutputPath, is_stdout, pour, refuse_terminal, words
+from tse_onnx.cli.streaming_options import refuse_stores, stores_options
 from tse_onnx.cli.tiling import tiling_options
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from tse_onnx.decision.plan import Plan
     from tse_onnx.decision.selection import Selection
     from tse_onnx.passes.lowering import Style
+    from tse_onnx.streaming.network.machine import Machine
     from tse_onnx.verification.checks import Checks
 
 
@@ -91,9 +93,12 @@ _style_options = group(_STYLE, _style)
     help="Say what the whole network holds while rows stream through it, before and after.  [default: where the result "
     "is verified]",
 )
+@stores_options
 @click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Fail unless N blocks are converted.")
 @display_options(report="Write the report as JSON.")
+@click.pass_context
 def convert(
+    ctx: click.Context,
     model: Path,
     output: Path,
     plan: Plan,
@@ -106,6 +111,7 @@ def convert(
     fitting: Callable[[str | None], Fitting | None],
     checks: Checks,
     dataflow: bool | None,
+    machine: Machine,
     expect: int | None,
     display: Display,
 ) -> None:
@@ -121,15 +127,17 @@ def convert(
       tse-onnx convert model.onnx tiled.onnx --data images/ --preprocess imagenet --report report.json
       tse-onnx convert model.onnx tiled.onnx --squeeze running --rows 3
       tse-onnx convert model.onnx tiled.onnx --rows 7 --rows 112:3 --exclude '*stage4*'
-      tse-onnx convert model.onnx tiled.onnx --plan plan.toml
+      tse-onnx convert model.onnx tiled.onnx --plan plan.toml --machine cascade
       tse-onnx convert model.onnx tiled.onnx --certify --report report.json
       tse-onnx convert model.onnx model.onnx --expect 16 --max-drift 0.5
     """
     import logging
 
     from tse_onnx.conversion.convert import carry_out
-    from tse_onnx.streaming.network.machine import Machine
 
+    counted = checks.verify if dataflow is None else dataflow
+    if not counted:
+        refuse_stores(ctx)
     to_stdout = is_stdout(output)
     if to_stdout:
         refuse_terminal()
@@ -142,8 +150,7 @@ def convert(
         result = carry_out(
             given_model(model), None if to_stdout else output, plan=plan, selection=selection, style=style,
             fitting=fitting(plan.target), checks=checks, retile=retile, input_shapes=input_shapes, dynamic=dynamic,
-            kinds=kinds, expect=expect, report=display.report,
-            machine=Machine() if (checks.verify if dataflow is None else dataflow) else None,
+            kinds=kinds, expect=expect, report=display.report, machine=machine if counted else None,
         )  # fmt: skip
     if to_stdout:
         pour(result.serialized())

@@ -18,10 +18,12 @@ from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, 
 from tse_onnx.cli.output import OutputPath, is_stdout
 from tse_onnx.cli.plan_output import plan_output_option, put_found_plan
 from tse_onnx.cli.progress import stages_bar
+from tse_onnx.cli.streaming_options import stores_options
 
 if TYPE_CHECKING:
     from tse_onnx.data.choice import Data
     from tse_onnx.decision.analysis import InputShapes
+    from tse_onnx.streaming.network.machine import Machine
 
 
 _TRAINING = (
@@ -87,6 +89,7 @@ with trained weights goes, None where there is none."""
 @click.option("--no-checkpoint", is_flag=True, help="Keep no checkpoint.")
 @input_shape_option
 @kinds_option
+@stores_options
 @threads_option
 @display_options(report="Write everything as JSON.")
 def distil(
@@ -100,6 +103,7 @@ def distil(
     no_checkpoint: bool,
     input_shapes: InputShapes,
     kinds: frozenset[str],
+    machine: Machine,
     threads: int,
     display: Display,
 ) -> None:
@@ -134,8 +138,8 @@ def distil(
     with model_at(model_output, source) as put_model:
         with keeping(lambda: _epochs_in(checkpoint)), stages_bar() as progress:
             found = run(
-                source, data, plan, input_shapes=input_shapes, kinds=kinds, threads=threads, checkpoint=checkpoint,
-                progress=progress, **training,
+                source, data, plan, input_shapes=input_shapes, kinds=kinds, machine=machine, threads=threads,
+                checkpoint=checkpoint, progress=progress, **training,
             )  # fmt: skip
         from tse_onnx.report.distil import DistilView
 

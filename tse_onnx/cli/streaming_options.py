@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tse_onnx.cli import values
-from tse_onnx.cli.groups import group
+from tse_onnx.cli.groups import given, group, names_of
 
 if TYPE_CHECKING:
     from tse_onnx.cli.display import Display
@@ -140,6 +140,12 @@ machine_options = group((*_STORES, *_PACE), _machine)
 
 stores_options = group(_STORES, _machine)
 """The same without those that concern time alone, for what counts the least that is held."""
+
+
+def refuse_stores(ctx: click.Context) -> None:
+    """Refuse the options of a machine where nothing is counted on it."""
+    if asked := given(ctx, names_of(_STORES)):
+        raise click.UsageError(f"{asked[0]} says what the whole network is counted on, which --dataflow asks for")
 
 
 def _axes(plot_limit: int | None, plot_images: int | None) -> Mapping[str, Axes | None]:

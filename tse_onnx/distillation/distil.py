@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tse_onnx.conversion.verdict import GATE, MIN
 from tse_onnx.data.choice import Data, PathLike
 from tse_onnx.data.samples import Samples
 from tse_onnx.decision.analysis import input_types
@@ -30,7 +31,7 @@ from tse_onnx.runtime.scores import Meter, Score
 from tse_onnx.timing import phase
 from tse_onnx.tuning.batches import Batches
 from tse_onnx.tuning.choices import Combination, combined
-from tse_onnx.tuning.figures import scales
+from tse_onnx.tuning.figures import figure_of, verdict_on
 from tse_onnx.tuning.network import Network, Stretch
 from tse_onnx.tuning.search import halves
 from tse_onnx.tuning.store import identity, model_identity
@@ -88,6 +89,9 @@ def distil(model: ModelLike, data: PathLike | Data, plan: Plan, **options: Unpac
     opened = network.together(combination), trained_network.together(combined(choices.items()))
     before, after = _judged(network, opened, to_judge, settings)
     improved = trained.best > 0 and _better(after, before)
+    machine, shapes, axis = settings.hardware, settings.input_shapes, 1 if plan.axis == 1 else 0
+    gate, least = (figure_of(name, network, machine, shapes, axis) for name in (GATE, MIN))
+    taken = combined(choices.items()) if improved else combination
     return DistilResult(
         dataclasses.replace(plan, choices={**plan.choices, **choices}) if improved else plan,
         improved,
@@ -101,7 +105,7 @@ def distil(model: ModelLike, data: PathLike | Data, plan: Plan, **options: Unpac
         to_train.text,
         to_stop.text,
         to_judge.text,
-        scales(network, combination),
+        verdict_on(taken, gate, least, machine, after if improved else before, to_judge.text),
         (made if improved else source.model) if excites else None,
         tuple(excite.block for excite in excites),
     )

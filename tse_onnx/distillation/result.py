@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from onnx import ModelProto
 
-from tse_onnx.conversion.verdict import Change
+from tse_onnx.conversion.verdict import Verdict
 from tse_onnx.decision.plan import Plan
 from tse_onnx.runtime.scores import Score
 
@@ -34,7 +34,7 @@ class DistilResult:
     * `start`: the loss of the samples to stop by before anything was trained; `epochs`: how it went on; `best`: the
       number of the epoch whose numbers were taken, 0 for those that were given;
     * `samples`, `stop_samples`: what was trained by, and what told when to stop;
-    * `scales`: what the scales of the blocks hold back without a plan and with it, which training does not change.
+    * `verdict`: what the plan that came out comes to, by these samples.
     """
 
     plan: Plan
@@ -49,11 +49,11 @@ class DistilResult:
     samples: str
     stop_samples: str
     held_out: str
-    scales: Change
+    verdict: Verdict
     model: ModelProto | None = field(default=None, repr=False)
     excites: tuple[str, ...] = ()
 
     @property
-    def verdict(self) -> tuple[Score, ...]:
+    def scores(self) -> tuple[Score, ...]:
         """The scores of the plan that came out."""
         return self.after if self.improved else self.before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tse_onnx.conversion.verdict import Verdict, distance_json, number_or_null, telling, verdict_json
+from tse_onnx.conversion.verdict import distance_json, number_or_null, telling, verdict_json
 from tse_onnx.distillation.result import DistilResult
 from tse_onnx.tuning.schema import score_json
 from tse_onnx.version import VERSION
@@ -41,6 +41,6 @@ def distil_json(found: DistilResult) -> Json:
 
 def _verdict(found: DistilResult) -> Json:
     """The verdict, and the same measures of both plans."""
-    verdict = Verdict(found.scales, accuracy=telling(found.verdict), samples=found.held_out)
     both = {"before": telling(found.before), "after": telling(found.after)}
-    return verdict_json(verdict) | {name: distance_json(score) for name, score in both.items() if score is not None}
+    apart = {name: distance_json(score) for name, score in both.items() if score is not None}
+    return verdict_json(found.verdict) | apart

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypedDict
 
 from tse_onnx.data.choice import PathLike
 from tse_onnx.decision.analysis import InputShapes
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.search.match import DEFAULT_KINDS
+from tse_onnx.streaming.network.machine import Machine
+from tse_onnx.streaming.network.machines import MachineLike, machine_of
 
 Progress = Callable[[str, float, float], None]
 """Called with what is being done, how much of it is done and how much there is."""
@@ -30,6 +32,7 @@ class Options(TypedDict, total=False):
     * `held_out`: the part of the samples that is not trained on, the same that `tune` does not choose by; `stop`: the
       part of these that tells when to stop, where the others are for the verdict;
     * `input_shapes`, `kinds`: those of `find_blocks`;
+    * `machine`: what the verdict counts the whole network on, as `dataflow` takes it;
     * `threads`: those of torch and onnxruntime, 0 for as many as there are processors;
     * `checkpoint`: the file in which the training is kept, and from which it goes on; None keeps nothing;
     * `progress`: called while the work goes on.
@@ -44,6 +47,7 @@ class Options(TypedDict, total=False):
     stop: float
     input_shapes: InputShapes | None
     kinds: Collection[str]
+    machine: MachineLike | None
     threads: int
     checkpoint: PathLike | None
     progress: Progress | None
@@ -51,7 +55,7 @@ class Options(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Settings:
-    """The same with its defaults, checked. Raises `UsageError`."""
+    """The same with its defaults, checked; `hardware` is what `machine` means. Raises `UsageError`."""
 
     epochs: int = 3
     views: int = 1000
@@ -62,11 +66,14 @@ class Settings:
     stop: float = 0.3
     input_shapes: InputShapes | None = None
     kinds: Collection[str] = DEFAULT_KINDS
+    machine: MachineLike | None = None
     threads: int = 0
     checkpoint: PathLike | None = None
     progress: Progress | None = None
+    hardware: Machine = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "hardware", machine_of(self.machine))
         for name, least in (("epochs", 1), ("views", 1), ("step", 1), ("threads", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} is {least} or more, not {getattr(self, name)}")

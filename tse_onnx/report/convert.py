@@ -14,7 +14,7 @@ from tse_onnx.passes.blocks.block import Block, NodeRef
 from tse_onnx.passes.reasons import printable
 from tse_onnx.report.page import Table, say
 from tse_onnx.report.size import size
-from tse_onnx.report.verdict import print_verdict
+from tse_onnx.report.verdict import print_verdict, verdict_lines
 from tse_onnx.report.view import View
 from tse_onnx.streaming.network.needs.axis import TOKENS
 
@@ -93,7 +93,7 @@ class ReportView(View):
             Panel(as_it_is, found.before, before, token),
             Panel(title(planned(self.report)), found.after, after, token),
         )
-        draw(path, Path(self.report.model).stem, panels, self.axes)
+        draw(path, Path(self.report.model).stem, panels, self.axes, verdict_lines(self.report.verdict))
 
     def print(self, page: Page) -> None:
         _print_report(page, self.report)

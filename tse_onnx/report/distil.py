@@ -10,6 +10,7 @@ from tse_onnx.distillation.result import DistilResult
 from tse_onnx.passes.reasons import printable
 from tse_onnx.report.page import Table, say
 from tse_onnx.report.tune import loss_text, scored
+from tse_onnx.report.verdict import print_verdict
 from tse_onnx.report.view import View
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def _print_distillation(page: Page, found: DistilResult) -> None:
     _print_verdict(page, found)
     if not found.improved:
         say(page, "Training made nothing better: the plan is the one that was given.")
+    print_verdict(page, found.verdict)
 
 
 def _print_verdict(page: Page, found: DistilResult) -> None:
@@ -58,7 +60,7 @@ def _print_verdict(page: Page, found: DistilResult) -> None:
     for title, scores in (("the plan as given", found.before), ("with trained numbers", found.after)):
         for score in scores:
             output = (printable(score.output),) if several else ()
-            rows.append(((title, *output, *scored(score)), "bold" if scores is found.verdict else ""))
+            rows.append(((title, *output, *scored(score)), "bold" if scores is found.scores else ""))
     say(page, "")
     say(page, f"On samples that had no part in it ({found.held_out}):")
     headings = ("", *(("output",) if several else ()), "agreement", "KL", "SQNR")

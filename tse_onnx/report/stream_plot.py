@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,7 @@ _INK = "#24282f"
 _WIDE, _HIGH, _LEFT, _BETWEEN, _BELOW, _LINE = 4.9, 3.3, 0.75, 0.6, 0.55, 0.22
 _SIZES = (10.0, 8.0)  # of a text inside a band, in points; where the smaller does not fit, it stands beside the panel
 _LETTERS = 46  # of a panel's title in a line
+_LINE_LETTERS = 140  # of a verdict's lines
 _LONGEST = 100  # letters of a model's name
 _COLUMNS = 800  # more than can be seen
 
@@ -59,18 +60,23 @@ class Axes:
     images: int | None = None
 
 
-def draw(path: Path, model: str, panels: Sequence[Panel], axes: Axes | None = None) -> None:
-    """Draw a panel per network, side by side on the same axes, into an .svg or .png file.
+def draw(
+    path: Path, model: str, panels: Sequence[Panel], axes: Axes | None = None, verdict: Iterable[str] = ()
+) -> None:
+    """Draw a panel per network, side by side on the same axes, into an .svg or .png file, with the lines of a verdict
+    below them.
 
     Raises `UsageError` where matplotlib is missing, the suffix is another, or the `axes` are too short.
     """
     top = _top(panels, axes or Axes())
     titles = [textwrap.wrap(panel.title, _LETTERS) for panel in panels]
     above = _LINE * (max(map(len, titles)) + 3.6)
-    figure = blank(path, 10, _BELOW + _HIGH + above, layout=None)
+    said = [part for line in verdict for part in textwrap.wrap(printable(line), _LINE_LETTERS)]
+    below = _BELOW + (_LINE * (len(said) + 0.5) if said else 0)
+    figure = blank(path, 10, below + _HIGH + above, layout=None)
     drawn, left = [], _LEFT
     for panel, title in zip(panels, titles, strict=True):
-        axis = figure.add_axes((left / 10, _BELOW / figure.get_figheight(), _WIDE / 10, _HIGH / figure.get_figheight()))
+        axis = figure.add_axes((left / 10, below / figure.get_figheight(), _WIDE / 10, _HIGH / figure.get_figheight()))
         before = panels[0].held.peak if panel is not panels[0] else None
         beside = _panel(axis, panel, top, before)
         _head(axis, panel, title, before)
@@ -84,6 +90,9 @@ def draw(path: Path, model: str, panels: Sequence[Panel], axes: Axes | None = No
     unit, _ = _unit(top)
     drawn[0][0].set_ylabel(f"held at once ({unit})", color=_INK)
     _name(figure, model, panels)
+    for row, words in enumerate(said):
+        height = (len(said) - row - 0.6) * _LINE / figure.get_figheight()
+        figure.text(_LEFT / width, height, words, fontsize=10, color=_INK, parse_math=False, gid="verdict")
     save(figure, path)
 
 

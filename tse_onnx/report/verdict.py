@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tse_onnx.report.page import say
@@ -16,16 +17,19 @@ if TYPE_CHECKING:
 
 def print_verdict(page: Page, verdict: Verdict) -> None:
     """What is held before and after, and what that costs."""
-    say(page, f"Scales of the blocks: {_change(verdict.scales)} (the paper's figure).")
+    for line in verdict_lines(verdict):
+        say(page, line)
+
+
+def verdict_lines(verdict: Verdict) -> Iterator[str]:
+    """The same, for pictures too."""
+    yield f"Scales of the blocks: {_change(verdict.scales)} (the paper's figure)."
     if verdict.network is not None and verdict.machine is not None:
-        say(
-            page,
-            f"Whole network: {_change(verdict.network)} (the least that it runs with, {words_of(verdict.machine)}).",
-        )
+        yield f"Whole network: {_change(verdict.network)} (the least that it runs with, {words_of(verdict.machine)})."
     if verdict.accuracy is None:
-        say(page, f"Accuracy: unknown, {verdict.unknown}.")
+        yield f"Accuracy: unknown, {verdict.unknown}."
     else:
-        say(page, f"Accuracy: {_distance(verdict.accuracy)} ({verdict.samples}).")
+        yield f"Accuracy: {_distance(verdict.accuracy)} ({verdict.samples})."
 
 
 def _change(change: Change) -> str:

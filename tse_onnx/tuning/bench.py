@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import onnx
 
-from tse_onnx.conversion.verdict import MIN, Change, Verdict, telling
+from tse_onnx.conversion.verdict import GATE, MIN, Verdict
 from tse_onnx.data.feed import Feed
 from tse_onnx.data.samples import Samples
 from tse_onnx.errors import ModelError
@@ -23,7 +23,7 @@ from tse_onnx.runtime.scores import Score
 from tse_onnx.timing import phase
 from tse_onnx.tuning.batches import Batches
 from tse_onnx.tuning.choices import Combination, inexact
-from tse_onnx.tuning.figures import Figure, figure_of, scales
+from tse_onnx.tuning.figures import Figure, figure_of, verdict_on
 from tse_onnx.tuning.local import Here
 from tse_onnx.tuning.losses import TOP1, Loss, loss_named
 from tse_onnx.tuning.network import Facts, Network, facts_on
@@ -126,14 +126,8 @@ class Bench:
 
     def verdict(self, combination: Combination, axis: int, scores: Sequence[Score], samples: str) -> Verdict:
         """What a combination comes to, with its scores on `samples`."""
-        machine = self.settings.hardware
-        gate = scales(self.network, combination, machine.bits)
-        try:
-            least = self.figure(axis, MIN)
-            network = Change(least.of(()), least.of(combination))
-        except ModelError:  # the blocks' own figures need less
-            return Verdict(gate, accuracy=telling(scores), samples=samples)
-        return Verdict(gate, network, machine, telling(scores), samples)
+        figures = self.figure(axis, GATE), self.figure(axis, MIN)
+        return verdict_on(combination, *figures, self.settings.hardware, scores, samples)
 
     def _told(self, what: str) -> Iterator[Feed]:
         """The batches, with a word on how far they are."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from tse_onnx.conversion.rewrite import rewrite, style_of
-from tse_onnx.conversion.verdict import GATE, MIN, Change
+from tse_onnx.conversion.verdict import GATE, MIN, Change, Verdict, telling
 from tse_onnx.decision.analysis import InputShapes, analyse
 from tse_onnx.decision.decide import decide
 from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.preparation import Preparation
-from tse_onnx.errors import UsageError
+from tse_onnx.errors import ModelError, UsageError
 from tse_onnx.passes.graph.types import described
+from tse_onnx.runtime.scores import Score
 from tse_onnx.streaming.network.machine import Machine
 from tse_onnx.tuning.choices import Combination
 from tse_onnx.tuning.network import Network
@@ -47,9 +48,20 @@ def figure_of(
     raise UsageError(f"there is no figure {name!r}; there are {', '.join(FIGURES)}")
 
 
-def scales(network: Network, combination: Combination, bits: int | None = None) -> Change:
-    """What the scales hold back without these choices and with them."""
-    figure = GateFigure(network, bits)
+def verdict_on(
+    combination: Combination, scales: Figure, least: Figure, machine: Machine, scores: Sequence[Score], samples: str
+) -> Verdict:
+    """What a combination comes to by its scores on `samples`; `scales` and `least` are the figures `gate` and `min` of
+    its network on `machine`."""
+    accuracy = telling(scores)
+    try:
+        whole = _change(least, combination)
+    except ModelError:  # the blocks' own figure needs less
+        return Verdict(_change(scales, combination), accuracy=accuracy, samples=samples)
+    return Verdict(_change(scales, combination), whole, machine, accuracy, samples)
+
+
+def _change(figure: Figure, combination: Combination) -> Change:
     return Change(figure.of(()), figure.of(combination))
 
 
