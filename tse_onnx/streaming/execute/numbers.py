@@ -23,7 +23,7 @@ Alone = Callable[[int], np.ndarray]
 Seen = Callable[[str, range, np.ndarray, Alone], None]
 """Shown rows of a tensor, one beside the other, and what makes one of them by itself, of the rows that it takes."""
 
-ROOM = 1 << 20
+ROOM = 1 << 21
 """Bytes of a strip that are computed at once: more would not stay in a processor's cache."""
 
 
@@ -139,18 +139,14 @@ class Numbers:
         """A row of an input is there."""
         self._put(name, range(row, row + 1), self._parts[name][row])
 
-    def made(self, number: int, row: int) -> None:
-        """A stage has made a row."""
-        self._fired(number, row)
-
-    def absorbed(self, number: int, row: int) -> None:
-        """A stage has absorbed a row."""
-        self._fired(number, -1 - row)
-
-    def _fired(self, number: int, row: int) -> None:
-        rows = self._pending.setdefault(number, [])
+    def fired(self, number: int, row: int) -> None:
+        """A stage has made a row, or absorbed row −1 − `row` of its input."""
+        rows = self._pending.get(number)
+        if rows is None:
+            rows = self._pending[number] = []
         rows.append(row)
-        self.due = self.due or len(rows) * self._sizes[number] >= self._room
+        if len(rows) * self._sizes[number] >= self._room:
+            self.due = True
 
     def settle(self, stores: Mapping[str, Sequence[Store]]) -> None:
         """Compute what has fired, and let the rows go that no store of their tensor, by its name, holds."""

@@ -226,7 +226,7 @@ class Run:
         serves = step.serves[row]
         if serves is not None:
             if self._numbers is not None:
-                self._numbers.absorbed(number, row)
+                self._numbers.fired(number, -1 - row)
             self._drop(self._absorbed(actor), row)
             actor.wanted[serves] -= 1
         actor.taken += 1
@@ -236,7 +236,7 @@ class Run:
         step, row = actor.step, actor.made
         actor.made += 1
         if self._numbers is not None:
-            self._numbers.made(number, row)
+            self._numbers.fired(number, row)
         self._write(step.output)
         if step.absorber is None:
             for place, each in step.drops[row]:
@@ -249,9 +249,11 @@ class Run:
             store.rows.add(number)
             room = store.room
             room.held += 1
-            room.peak = max(room.peak, room.held)
+            if room.held > room.peak:
+                room.peak = room.held
             self._bytes += store.place.bytes
-            self._peak_bytes = max(self._peak_bytes, self._bytes)
+            if self._bytes > self._peak_bytes:
+                self._peak_bytes = self._bytes
             awaited = store.place.awaited[number]
             if awaited:
                 store.waiting[number] = awaited

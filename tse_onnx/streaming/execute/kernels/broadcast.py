@@ -14,12 +14,12 @@ import numpy as np
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.streaming.execute.kernels.cutting import cut, joined, stackable
-from tse_onnx.streaming.execute.kernels.kernel import Rows, Site, Stored
+from tse_onnx.streaming.execute.kernels.kernel import Rows, Site, Stacking, Stored
 from tse_onnx.streaming.network.needs.axis import Axis
 from tse_onnx.streaming.network.network import Tensor
 
 
-class Broadcast:
+class Broadcast(Stacking):
     """The node itself on what its operands have for one row."""
 
     def __init__(self, site: Site) -> None:

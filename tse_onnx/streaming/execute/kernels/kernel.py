@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 from onnx import NodeProto
@@ -39,13 +40,12 @@ class Stored(Protocol):
         ...
 
 
-@runtime_checkable
-class Stacking(Protocol):
+class Stacking(ABC):
     """A kernel that makes several rows in one call."""
 
+    @abstractmethod
     def stack(self, made: range, rows: Mapping[str, Stored]) -> np.ndarray | None:
         """Output rows `made` one beside the other; None where these have to be made one by one."""
-        ...
 
 
 class Absorber(Protocol):

@@ -10,7 +10,7 @@ from tse_onnx.passes.graph.operators import Rules
 from tse_onnx.streaming.execute.kernels.attributes import attributes
 from tse_onnx.streaming.execute.kernels.broadcast import Broadcast, Part
 from tse_onnx.streaming.execute.kernels.cutting import cut, row_shape, stackable
-from tse_onnx.streaming.execute.kernels.kernel import Kernel, Rows, Rule, Site, Stored
+from tse_onnx.streaming.execute.kernels.kernel import Kernel, Rows, Rule, Site, Stacking, Stored
 from tse_onnx.streaming.execute.kernels.whole import Whole, told_before
 from tse_onnx.streaming.network.needs.axis import Axis
 from tse_onnx.streaming.network.needs.rowwise import ONE_OPERAND, QUANTISERS, SPREAD_OPERANDS
@@ -23,7 +23,7 @@ def rowwise(site: Site) -> Kernel:
     return RowWise(site) if in_step else Whole(site)
 
 
-class RowWise:
+class RowWise(Stacking):
     """The node itself on rows. A parameter that differs from row to row is cut like a tensor."""
 
     def __init__(self, site: Site) -> None:

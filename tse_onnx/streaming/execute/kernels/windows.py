@@ -19,7 +19,7 @@ from tse_onnx.passes.graph.operators import Rules
 from tse_onnx.runtime.single import Single
 from tse_onnx.streaming.execute.kernels.attributes import attributes, with_attributes
 from tse_onnx.streaming.execute.kernels.cutting import row_shape
-from tse_onnx.streaming.execute.kernels.kernel import Absorbing, Kernel, Rows, Rule, Site, Stored
+from tse_onnx.streaming.execute.kernels.kernel import Absorbing, Kernel, Rows, Rule, Site, Stacking, Stored
 from tse_onnx.streaming.execute.kernels.whole import Whole, told_before
 from tse_onnx.streaming.network.needs.windows import POOLINGS
 from tse_onnx.streaming.network.network import Tensor
@@ -107,7 +107,7 @@ class Geometry:
         return [tap for tap in self.taps(row) if 0 <= tap < self.height]
 
 
-class Convolution:
+class Convolution(Stacking):
     """Conv and its integer relatives."""
 
     def __init__(self, site: Site) -> None:
