@@ -8,9 +8,19 @@ from collections.abc import Mapping
 
 import pytest
 
+import models
+import tse_onnx
 from tests.streams import CONV3, Streamed, assert_tight, stream_model, streamed
 from tse_onnx import Machine, dataflow
+from tse_onnx.streaming.depths.building import pipeline_of
+from tse_onnx.streaming.depths.floors import floors
+from tse_onnx.streaming.depths.flow import FlowGraph
+from tse_onnx.streaming.depths.least import segments
+from tse_onnx.streaming.depths.model import token_elements
+from tse_onnx.streaming.depths.simulate import simulate
+from tse_onnx.streaming.depths.together import together
 from tse_onnx.streaming.network.network import Network
+from tse_onnx.streaming.network.read import network_of
 
 WINDOWS = {
     CONV3: (3, 3),
@@ -168,3 +178,33 @@ def test_the_bound_of_a_report(storage):
         assert totals["bound"].elements <= totals["min"].elements
         assert totals["bound"].bytes <= totals["min"].bytes
         assert totals["bound"].elements >= 9 * 8
+
+
+def test_a_store_that_grows_where_a_run_halts_ends_with_the_least_that_completes():
+    for seed in range(40):
+        found = drawn(seed)
+        for store in range(len(found.pipeline.stores)):
+            trial = [max(1, rows) for rows in found.run.peaks]
+
+            def completes(rows, trial=trial, store=store, pipeline=found.pipeline):
+                return simulate(pipeline, [*trial[:store], rows, *trial[store + 1 :]]).completed
+
+            wanted = next(rows for rows in range(1, trial[store] + 1) if completes(rows))
+            grown = simulate(found.pipeline, [*trial[:store], 1, *trial[store + 1 :]], growing=store)
+            assert grown.completed
+            assert max(1, grown.peaks[store]) == wanted, (seed, store)
+
+
+@pytest.mark.slow
+def test_ways_through_a_cut_are_short_however_many_events_a_line_has(monkeypatch):
+    """A flow is found in as many turns as ways have lengths, and each turn goes over the whole graph."""
+    model = tse_onnx.convert(models.load("efficientnet_b0_torchscript_17"), tiling=tse_onnx.Recompute(), verify=False)
+    network = network_of(model.model)
+    pipeline = pipeline_of(network, Machine(grain="pixel"))
+    recomputed = [stages for stages in segments(pipeline) if len(stages) == 19]
+    part, _ = pipeline.part(recomputed[3])  # a block with a map of 14 × 14
+    width = [token_elements(network.tensors[store.tensor], Machine(grain="pixel")) for store in part.stores]
+    turns, right = [], FlowGraph._levels
+    monkeypatch.setattr(FlowGraph, "_levels", lambda self: turns.append(self) or right(self))
+    together(part, floors(part), width, 1 << 60)
+    assert len(turns) <= 12 * len(set(map(id, turns)))

@@ -111,19 +111,11 @@ def _alone(pipeline: Pipeline, stages: Sequence[int]) -> tuple[int, Need] | None
 
 def _lowest(part: Pipeline, limits: Sequence[int], number: int, low: int) -> int:
     """The smallest capacity of one store with which the piece completes, the others as they are."""
-    trial, high = list(limits), limits[number]
+    if low >= limits[number]:
+        return limits[number]
+    trial = list(limits)
     trial[number] = low
-    if low >= high or simulate(part, trial).completed:
-        return min(low, high)
-    low += 1
-    while low < high:
-        middle = (low + high) // 2
-        trial[number] = middle
-        if simulate(part, trial).completed:
-            high = middle
-        else:
-            low = middle + 1
-    return high
+    return max(low, simulate(part, trial, growing=number).peaks[number])
 
 
 def segments(pipeline: Pipeline) -> list[list[int]]:

@@ -33,8 +33,14 @@ class Run:
     timeline: tuple[tuple[int, ...], ...]
 
 
-def simulate(pipeline: Pipeline, capacities: Sequence[int] | None = None, *, record: bool = False) -> Run:
+def simulate(
+    pipeline: Pipeline, capacities: Sequence[int] | None = None, *, record: bool = False, growing: int | None = None
+) -> Run:
     """Run `pipeline`, without bounds or with a capacity per store.
+
+    Where it halts, the store `growing` gets a token more and it goes on: so that store peaks at the least capacity with
+    which it completes, if that is more than it had. Whatever the order, all comes to rest in the same state, and more
+    room takes nothing from what was done with less.
 
     `record` keeps a timeline: for each token of the largest input, the most that each store held until the next came.
     The cost is proportional to the tokens times the links they pass.
@@ -127,6 +133,9 @@ def simulate(pipeline: Pipeline, capacities: Sequence[int] | None = None, *, rec
         for store, gone in frees[stage]:
             free(store, gone[token])
 
+    def done() -> bool:
+        return made == list(count) and all(total == given[source] for source, (_, total) in enumerate(pipeline.sources))
+
     for stage in range(stages):
         wake(stage)
     while True:
@@ -137,7 +146,12 @@ def simulate(pipeline: Pipeline, capacities: Sequence[int] | None = None, *, rec
             wake(stage)
         source = _next_source(pipeline, given, held, limit)
         if source is None:
-            break
+            if growing is None or done() or limit[growing] >= pipeline.stores[growing].tokens:
+                break
+            limit[growing] += 1
+            if makers[growing] >= 0:
+                wake(makers[growing])
+            continue
         if record and source == tallest and given[source]:
             timeline.append(tuple(recent))
             recent = held.copy()
@@ -145,18 +159,16 @@ def simulate(pipeline: Pipeline, capacities: Sequence[int] | None = None, *, rec
         put(pipeline.sources[source][0])
     if record:
         timeline.append(tuple(recent))
-    done = all(total == made[stage] for stage, total in enumerate(count)) and all(
-        total == given[source] for source, (_, total) in enumerate(pipeline.sources)
-    )
+    completed = done()
     return Run(
-        done,
+        completed,
         tuple(peaks),
         tuple(made),
         tuple(came),
         tuple(held),
         tuple(absorbed),
         tuple(first),
-        tuple(map(tuple, left)) if not done else (),
+        tuple(map(tuple, left)) if not completed else (),
         tuple(timeline),
     )
 

@@ -168,8 +168,11 @@ class _Moment:
 
         for line, others in enumerate(lines.after):
             for event in range(self._must[line], self._may[line]):
-                if event > self._must[line]:
-                    graph.edge(at(line, event), at(line, event - 1))
+                # What happened before has happened, too: the event before would do, but ways would be as long as lines.
+                back = 1
+                while event - back >= self._must[line] and (event - self._must[line]) % back == 0:
+                    graph.edge(at(line, event), at(line, event - back))
+                    back *= 2
                 for other, needs in others:
                     if needs[event] >= self._must[other]:
                         graph.edge(at(line, event), at(other, needs[event]))
