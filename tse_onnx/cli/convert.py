@@ -13,7 +13,7 @@ import click
 from tse_onnx.cli.checks_options import checks_options
 from tse_onnx.cli.display import Display, display_options
 from tse_onnx.cli.groups import group
-from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, model_argument, say_note
+from tse_onnx.cli.options import alls_option, given_model, input_shape_option, kinds_option, model_argument, say_note
 from tse_onnx.cli.output import OutputPath, is_stdout, pour, refuse_terminal, words
 from tse_onnx.cli.streaming_options import refuse_stores, stores_options
 from tse_onnx.cli.tiling import tiling_options
@@ -94,6 +94,7 @@ _style_options = group(_STYLE, _style)
     "is verified]",
 )
 @stores_options
+@alls_option
 @click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Fail unless N blocks are converted.")
 @display_options(report="Write the report as JSON.")
 @click.pass_context
@@ -112,6 +113,7 @@ def convert(
     checks: Checks,
     dataflow: bool | None,
     machine: Machine,
+    alls: Path | None,
     expect: int | None,
     display: Display,
 ) -> None:
@@ -150,7 +152,8 @@ def convert(
         result = carry_out(
             given_model(model), None if to_stdout else output, plan=plan, selection=selection, style=style,
             fitting=fitting(plan.target), checks=checks, retile=retile, input_shapes=input_shapes, dynamic=dynamic,
-            kinds=kinds, expect=expect, report=display.report, machine=machine if counted else None,
+            kinds=kinds, expect=expect, report=display.report, alls=alls,
+            machine=machine if counted else None,
         )  # fmt: skip
     if to_stdout:
         pour(result.serialized())

@@ -61,6 +61,12 @@ target_option = click.option(
     "file: a block of which no form is stays as it is.  [default: that of --plan, or none]",
 )  # fmt: skip
 
+alls_option = click.option(
+    "--alls", type=click.Path(path_type=Path), metavar="FILE",
+    help="Write the line of a model script by which Hailo's compiler tiles the original the same way: where the first "
+    "blocks in order get one tile height, and no others. Otherwise fail, and write nothing.",
+)  # fmt: skip
+
 
 def say_note(target: Target | None) -> None:
     """Say on standard error what there is to say of a target."""

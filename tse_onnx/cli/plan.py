@@ -11,6 +11,7 @@ from tse_onnx.cli import values
 from tse_onnx.cli.display import Display, display_options
 from tse_onnx.cli.groups import given
 from tse_onnx.cli.options import (
+    alls_option,
     given_model,
     input_shape_option,
     kinds_option,
@@ -56,6 +57,7 @@ _TILES = ("rows", "cols", "patch", "tile", "step", "balanced", "divisors", "axis
 @input_shape_option
 @kinds_option
 @target_option
+@alls_option
 @click.option(
     "-o", "--output", type=OutputPath(allow_dash=True), default="-", metavar="FILE",
     help="Write the plan to FILE, and print what it comes to. Otherwise the plan is printed, as with -.",
@@ -74,6 +76,7 @@ def write_plan(
     input_shapes: InputShapes,
     kinds: frozenset[str],
     target: str | None,
+    alls: Path | None,
     output: Path,
     display: Display,
 ) -> None:
@@ -93,6 +96,8 @@ def write_plan(
         raise click.UsageError("--exact needs --reduce, the part to be saved, as 60%" if exact else tune)
     if exact and data is not None:
         raise click.UsageError("--exact keeps blocks or recomputes them; it takes no --data")
+    if exact and alls is not None:
+        raise click.UsageError("--exact keeps blocks or recomputes them; it has nothing to say in --alls")
     if data is None and given(ctx, ["preprocess"]):
         raise click.UsageError("--preprocess goes with --data")
     if exact:
@@ -119,7 +124,13 @@ def write_plan(
 
             plan = plan_for(source, plan, asked, selection=selection, input_shapes=input_shapes, kinds=kinds)
             selection = EVERYTHING  # it is in the plan now
-        made = draft(source, plan=plan, selection=selection, input_shapes=input_shapes, kinds=kinds).report
+        drafted = draft(source, plan=plan, selection=selection, input_shapes=input_shapes, kinds=kinds)
+        made = drafted.report
+        if alls is not None:
+            from tse_onnx.conversion.alls import first_tiles_of
+            from tse_onnx.files.write import write_bytes
+
+            write_bytes(alls, f"{first_tiles_of(drafted.made).line}\n".encode())
     outcome = put_plan(output, made)
     if display.asked or not is_stdout(output):  # a plan that is printed says enough
         from tse_onnx.report.convert import ReportView

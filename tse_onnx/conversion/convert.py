@@ -225,6 +225,7 @@ def convert(
     threads: int = 0,
     time_limit: float | None = None,
     report: PathLike | None = None,
+    alls: PathLike | None = None,
     certify: bool = False,
     tolerance: float | None = None,
     machine: Machine | None = None,
@@ -247,7 +248,8 @@ def convert(
     prepared as `preprocess` says: a preset, a TOML file, or a `Preprocess`), or on noise drawn from `seed`. `max_drift`
     bounds the absolute difference of the model's outputs, `expect` fixes the number of converted blocks, `threads`
     limits onnxruntime, `time_limit` the seconds that verification and certification may take together. `report` is a
-    file for the report as JSON; it appears together with the model. With `certify` the result is run row by row, or
+    file for the report as JSON, `alls` one for the line of a model script by which Hailo's compiler tiles the original
+    the same way; they appear together with the model. With `certify` the result is run row by row, or
     column by column where the plan cuts columns, in the room that the dataflow model predicts, each tensor within
     `tolerance` of onnxruntime's, relative to its largest value (without one, what the coarsest type of the network
     allows); see docs/dataflow.md. With a `machine` the report says what the whole network holds on it, before and
@@ -271,6 +273,7 @@ def convert(
         kinds=kinds,
         expect=expect,
         report=report,
+        alls=alls,
         machine=machine,
     )
 
@@ -289,11 +292,12 @@ def carry_out(
     kinds: Collection[str],
     expect: int | None,
     report: PathLike | None,
+    alls: PathLike | None = None,
     fitting: Fitting | None = None,
     machine: Machine | None,
 ) -> ConvertResult:
     """A conversion whose options are gathered; `convert` says what they mean, and what is raised."""
-    target, told = (None if path is None else file_path(path) for path in (out, report))
+    target, told, script = (None if path is None else file_path(path) for path in (out, report, alls))
     source = open_model(model)
     if retile:
         from tse_onnx.conversion.restore import untiled
@@ -301,8 +305,11 @@ def carry_out(
         source = untiled(source)
     if checks.verify or out is not None:
         check_locations(source.model, source.folder)
-    if told is not None:
-        _check_report(told, source, target)
+    for what, path in (("report", told), ("script", script)):
+        if path is not None:
+            _check_apart(what, path, source, target)
+    if told is not None and told == script:
+        raise UsageError(f"{told} would be the report and the script")
     made = prepare(source, plan, input_shapes, kinds, dynamic, selection)
     if checks.verify:
         need_sizes(made.analysis)
@@ -310,6 +317,7 @@ def carry_out(
     if fitting is not None:
         made, styles = _fitted(made, fitting)
     said = replace(_report(made), target=None if fitting is None else fitting.target)
+    line = None if script is None else _script(made)
     if expect is not None and (count := said.buffering.totals.converted) != expect:
         raise CheckFailed(f"{count} blocks would be converted; {expect} were expected")
     with phase(_log, "rewriting"):
@@ -328,7 +336,7 @@ def carry_out(
 
     with contextlib.ExitStack() as stack:
         model_stage = _stage(stack, target)
-        report_stage = _stage(stack, told)
+        report_stage, script_stage = _stage(stack, told), _stage(stack, script)
         if model_stage is None:
             verification = _checked(made, converted, changes, checks, deadline, source.folder, {})
         else:
@@ -339,7 +347,9 @@ def carry_out(
             from tse_onnx.conversion.schema import report_text
 
             report_stage.write_bytes(report_text(described(verification)).encode())
-        for stage in (report_stage, model_stage):  # where there is a model, there is its report
+        if script_stage is not None and line is not None:
+            script_stage.write_bytes(f"{line}\n".encode())
+        for stage in (report_stage, script_stage, model_stage):  # where there is a model, there is its report
             if stage is not None:
                 stage.commit()
     return ConvertResult(converted, described(verification), verification, target, unchanged)
@@ -389,15 +399,21 @@ def _stage(stack: contextlib.ExitStack, path: Path | None) -> Stage | None:
     return stack.enter_context(staging(path))
 
 
-def _check_report(report: Path, source: Source, out: Path | None) -> None:
-    """Raise `UsageError` where the report would take the place of a model, or of the weights of one."""
+def _script(made: Preparation) -> str:
+    from tse_onnx.conversion.alls import first_tiles_of
+
+    return first_tiles_of(made).line
+
+
+def _check_apart(what: str, path: Path, source: Source, out: Path | None) -> None:
+    """Raise `UsageError` where a file would take the place of a model, or of the weights of one."""
     from tse_onnx.files.staging import resolved
 
-    models = [path for path in (source.path, out) if path is not None]
+    models = [known for known in (source.path, out) if known is not None]
     files = {location(tensor) for tensor in external_tensors(source.model)}
-    weights = [resolved(path).parent / where for path in models for where in files]
-    if resolved(report) in map(resolved, (*models, *weights)):
-        raise UsageError(f"the report would overwrite {report}, a file of the model")
+    weights = [resolved(known).parent / where for known in models for where in files]
+    if resolved(path) in map(resolved, (*models, *weights)):
+        raise UsageError(f"the {what} would overwrite {path}, a file of the model")
 
 
 def _fitting(target: TargetLike | None, upsample: str | None = None, means: str | None = None) -> Fitting | None:

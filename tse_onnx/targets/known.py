@@ -237,7 +237,7 @@ _HAILO = Target(
     "hailo",
     "Hailo, by the Dataflow Compiler",
     (),
-    "no limit of it is public; its compiler tiles squeezes itself",
+    "no limit of it is public; its compiler tiles squeezes itself, which --alls tells it",
 )
 _MNN = Target("mnn", "MNN", (), "no limit of it was found that concerns what a conversion writes")
 _OPENVINO = Target("openvino", "OpenVINO", (), "no limit of it was found that concerns what a conversion writes")
