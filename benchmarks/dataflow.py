@@ -2,8 +2,8 @@
 
 * model time against the number of nodes, and against the rows of the input: 1 is linear, 2 is twice as slow a node;
 * the whole certificate of a network against its figures, where a skip connection spans every eight nodes;
-* a network run row by row against onnxruntime's own run with one thread, its whole certificate against that run, and
-  the memory that its stores took.
+* a network run row by row against onnxruntime's own run with one thread, with its numbers in strips or made with each
+  firing, its whole certificate against the same, and the memory that its stores took.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import models
 import tse_onnx
-from tse_onnx.streaming.execute.certificate import Certificate, certify
+from tse_onnx.runtime.session import Session
+from tse_onnx.streaming.execute.certificate import certify, predicted, streamer_of
+from tse_onnx.streaming.execute.numbers import row_bytes
+from tse_onnx.streaming.network.machine import Machine
 from tse_onnx.streaming.network.read import network_of
 
 
@@ -118,23 +121,24 @@ def proved(counts: tuple[int, ...]) -> None:
 
 
 def bundled(names: tuple[str, ...]) -> None:
-    """The model's time, and the run row by row against onnxruntime's."""
+    """The model's time, and the run in the least room, in strips and firing by firing, against onnxruntime's."""
     for name in names:
         model = models.load(name)
         modelled = seconds(partial(_modelled, model))
         network = network_of(model)
         feed = {network.sources[0].name: models.images(name)}
-        found = list[tuple[float, Certificate]]()
-        for _ in range(3):
-            begun = time.perf_counter()
-            certificate = certify(model, network, feed)
-            found.append((time.perf_counter() - begun, certificate))
-        best = min((each for _, each in found), key=lambda each: each.seconds / each.reference_seconds)
-        whole = min(took / each.seconds for took, each in found)
+        streamer, (_, least) = streamer_of(model, network), predicted(network, Machine())
+        session = Session(model, threads=1)
+        floor = seconds(partial(session.run, feed, session.outputs), 15)
+        strips = seconds(partial(streamer.run, least, feed), 5)
+        firings = seconds(partial(streamer.run, least, feed, room=0))
+        run = streamer.run(least, feed)
+        whole = seconds(partial(certify, model, network, feed))
+        bound = sum(rows * row_bytes(network.tensors[tensor]) for (tensor, _), rows in least.items())
         print(
-            f"{name:36} model {modelled:6.3f} s   row by row / onnxruntime {best.seconds / best.reference_seconds:6.1f}"
-            f"   ({best.seconds:.3f} s)   certificate / that {whole:4.1f}"
-            f"   stored at most {best.peak_bytes:,} of {best.bound_bytes:,} bytes"
+            f"{name:36} model {modelled:6.3f} s   run / onnxruntime {strips / floor:5.1f}   ({strips:.3f} s)"
+            f"   firing by firing {firings / floor:5.1f}   certificate {whole / floor:5.1f}"
+            f"   stored at most {run.peak_bytes:,} of {bound:,} bytes"
         )
 
 
