@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "tse_onnx.conversion.convert": ("ConvertResult", "buffering", "convert", "find_blocks"),
     "tse_onnx.conversion.exact": ("exact_plan",),
+    "tse_onnx.conversion.inspect": ("Inspection", "inspect"),
     "tse_onnx.conversion.plan_for": ("plan_for",),
     "tse_onnx.data.choice": ("Data",),
     "tse_onnx.data.preprocess": ("Preprocess",),
@@ -91,6 +92,7 @@ _HOMES = {
     "tse_onnx.streaming.network.machine": ("Machine",),
     "tse_onnx.streaming.depths.dataflow": ("dataflow",),
     "tse_onnx.streaming.depths.result": ("Buffer", "Dataflow", "Held", "Payoff", "StageFlow", "Sums"),
+    "tse_onnx.streaming.depths.stops": ("Stop",),
     "tse_onnx.targets.check": ("TargetCheck", "check"),
     "tse_onnx.tuning.choices": ("Menu",),
     "tse_onnx.tuning.result": ("Sensitivity", "TuneResult"),
@@ -102,12 +104,13 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Accuracy", "Block", "BlockBuffering", "BlockCheck", "BlockCorrelation", "Buffer", "Buffering", "Calibration",
     "Check", "CheckFailed", "ConvertResult", "Correlations", "Data", "DataError", "Dataflow", "Decision",
-    "DistilResult", "Drift", "Evaluation", "Frozen", "Held", "Limit", "Machine", "Menu", "ModelError", "ModelScores",
-    "NodeRef", "Payoff", "Plan", "Preprocess", "Previous", "Proof", "Recompute", "Refusal", "Report", "RestoreResult",
-    "Score", "Selection", "Sensitivity", "StageFlow", "StageScores", "StreamScores", "Sums", "Target", "TargetCheck",
-    "TileCorrelation", "Tiling", "Totals", "TseError", "TuneResult", "UsageError", "Verdict", "Verification",
-    "Violation", "__version__", "buffering", "check", "convert", "correlate", "dataflow", "distil", "evaluate",
-    "exact_plan", "find_blocks", "first_gates", "plan_for", "restore", "sensitivity", "tune", "verify",
+    "DistilResult", "Drift", "Evaluation", "Frozen", "Held", "Inspection", "Limit", "Machine", "Menu", "ModelError",
+    "ModelScores", "NodeRef", "Payoff", "Plan", "Preprocess", "Previous", "Proof", "Recompute", "Refusal", "Report",
+    "RestoreResult", "Score", "Selection", "Sensitivity", "StageFlow", "StageScores", "Stop", "StreamScores", "Sums",
+    "Target", "TargetCheck", "TileCorrelation", "Tiling", "Totals", "TseError", "TuneResult", "UsageError", "Verdict",
+    "Verification", "Violation", "__version__", "buffering", "check", "convert", "correlate", "dataflow", "distil",
+    "evaluate", "exact_plan", "find_blocks", "first_gates", "inspect", "plan_for", "restore", "sensitivity", "tune",
+    "verify",
 ]  # fmt: skip
 
 

@@ -60,7 +60,8 @@ def test_inspect_key_by_key(folder):
     assert done.returncode == 0
     assert not done.stderr
     found = validated(done.stdout, "inspect")
-    assert list(found) == ["schema", "tse_onnx", "model", "opset", "blocks"]
+    assert list(found) == ["schema", "tse_onnx", "model", "opset", "blocks", "stops"]
+    assert found["stops"] == []
     assert (found["schema"], found["model"], found["opset"]) == ("tse-onnx/inspect/1", "net.onnx", 17)
     assert [list(block) for block in found["blocks"]] == [BLOCK] * 4
     first, *_, last = found["blocks"]

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 @kinds_option
 @display_options()
 def inspect(model: Path, input_shapes: InputShapes, kinds: frozenset[str], display: Display) -> None:
-    """Show the squeeze-and-excite blocks of MODEL, and why other poolings are none. Nothing is written.
+    """Show the squeeze-and-excite blocks of MODEL, why other poolings are none, and what else stops a stream of rows.
+    Nothing is written.
 
     MODEL is an ONNX file, or - for standard input.
 
@@ -29,9 +30,7 @@ def inspect(model: Path, input_shapes: InputShapes, kinds: frozenset[str], displ
       tse-onnx inspect model.onnx
       tse-onnx inspect model.onnx --format json | jq '.blocks[] | select(.status == "refused")'
     """
-    from tse_onnx.decision.analysis import analyse
-    from tse_onnx.files.source import open_model
+    from tse_onnx.conversion.inspect import inspect as inspected
     from tse_onnx.report.convert import InspectView
 
-    source = open_model(given_model(model))
-    display.show(InspectView(source.title, source.opset, analyse(source, input_shapes, kinds).blocks))
+    display.show(InspectView(inspected(given_model(model), input_shapes=input_shapes, kinds=kinds)))

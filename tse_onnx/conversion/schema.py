@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from tse_onnx.conversion.report import Report
@@ -17,6 +18,7 @@ from tse_onnx.passes.blocks.tiling import RUNNING, TILE, Tiling
 from tse_onnx.version import VERSION
 
 if TYPE_CHECKING:
+    from tse_onnx.conversion.inspect import Inspection
     from tse_onnx.decision.explanation import Story
     from tse_onnx.verification.result import Verification
 
@@ -30,14 +32,15 @@ Json = dict[str, Any]
 _SETTINGS: Json = {"squeeze": TILE, "rows": None, "cols": None, "step": None, "balanced": False, "axis": 0}
 
 
-def inspect_json(model: str, opset: int, blocks: Iterable[Block]) -> Json:
+def inspect_json(found: Inspection) -> Json:
     """The object that `tse-onnx inspect --format json` prints."""
     return {
         "schema": INSPECT_SCHEMA,
         "tse_onnx": VERSION,
-        "model": model,
-        "opset": opset,
-        "blocks": [_block(block) | {"status": block.status} for block in blocks],
+        "model": found.title,
+        "opset": found.opset,
+        "blocks": [_block(block) | {"status": block.status} for block in found.blocks],
+        "stops": None if found.stops is None else [asdict(stop) for stop in found.stops],
     }
 
 

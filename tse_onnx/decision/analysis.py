@@ -59,10 +59,12 @@ def analyse(
     source: Source, input_shapes: InputShapes | None = None, kinds: Collection[str] = DEFAULT_KINDS
 ) -> Analysis:
     """Find the blocks of a model, with its inputs bound to `input_shapes` (dimensions by input name; "" for the only
-    input).
+    input); `kinds` is "all", or the kinds to look for.
 
     Raises `ModelError` for a graph with a cycle, `UsageError` for a shape that fits no input or an unknown kind.
     """
+    if isinstance(kinds, str):
+        kinds = KINDS.keys() if kinds == "all" else {kinds}
     if unknown := sorted(set(kinds) - KINDS.keys()):
         raise UsageError(f"there is no kind {quoted(unknown[0])}; the kinds are {', '.join(KINDS)}")
     bound = bind(source, input_shapes or {})

@@ -11,7 +11,7 @@ from tse_onnx.conversion.report import Report
 from tse_onnx.decision.buffering import BlockBuffering
 from tse_onnx.decision.decision import CONVERTED, REFUSED, UNCHANGED
 from tse_onnx.passes.blocks.block import Block, NodeRef
-from tse_onnx.passes.reasons import printable
+from tse_onnx.passes.reasons import printable, quoted
 from tse_onnx.report.page import Table, say
 from tse_onnx.report.size import size
 from tse_onnx.report.verdict import print_verdict, verdict_lines
@@ -20,27 +20,28 @@ from tse_onnx.streaming.network.needs.axis import TOKENS
 
 if TYPE_CHECKING:
     from tse_onnx.conversion.convert import ConvertResult
+    from tse_onnx.conversion.inspect import Inspection
     from tse_onnx.decision.explanation import Story
     from tse_onnx.report.page import Page
     from tse_onnx.report.stream_plot import Axes
+    from tse_onnx.streaming.depths.stops import Stop
     from tse_onnx.verification.result import Verification
 
 
 @dataclass(frozen=True)
 class InspectView(View):
-    """The blocks of a model, and what was refused."""
+    """The blocks of a model, what was refused, and what else stops the stream."""
 
-    model: str
-    opset: int
-    blocks: Sequence[Block]
+    found: Inspection
 
     def json(self) -> dict[str, Any]:
         from tse_onnx.conversion.schema import inspect_json
 
-        return inspect_json(self.model, self.opset, self.blocks)
+        return inspect_json(self.found)
 
     def print(self, page: Page) -> None:
-        _print_inspection(page, self.model, self.blocks)
+        _print_inspection(page, self.found.title, self.found.blocks)
+        _print_stops(page, self.found.stops or ())
 
 
 @dataclass(frozen=True)
@@ -190,6 +191,17 @@ def print_verification(page: Page, found: Verification) -> None:
         say(page, f"Verified: {tiles} ({error}); everything else is byte for byte the input.")
     for note in found.notes:
         say(page, f"Note: {note}.")
+
+
+def _print_stops(page: Page, stops: Sequence[Stop]) -> None:
+    """What stops the stream and is not converted, and what could be done, each said once."""
+    for stop in stops:
+        name = f"{printable(stop.operator)} {quoted(stop.node)}"
+        say(page, f"Stops the stream: {name} {stop.what}; {quoted(stop.tensor)} waits, {stop.rows} rows.")
+    for advice in dict.fromkeys(stop.advice for stop in stops):
+        names = [quoted(stop.node) for stop in stops if stop.advice == advice]
+        listed = ", ".join(names if len(names) < 4 else [*names[:2], f"and {len(names) - 2} more"])
+        say(page, f"What could be done about {listed}: {advice}.")
 
 
 def _print_story(page: Page, story: Story) -> None:
