@@ -1,6 +1,6 @@
 """Every bundled network, and random ones, certified on the presets as far as a run can be one of them: it stores whole
-rows and has a stage for each node, so `finn` and `hls4ml` are run by rows in a FIFO for each reader, and `cascade`
-without fusion, its maps made twice by the same stages."""
+rows and has one store for what a stage reads, so `finn` and `hls4ml` are run by rows in a FIFO for each reader, without
+fusion; `cascade` as it is, its maps made twice by the same stages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ from tse_onnx.streaming.network.machine import ROW
 from tse_onnx.streaming.network.machines import MACHINES
 from tse_onnx.streaming.network.read import network_of
 
-RUN = {name: replace(MACHINES[name], grain=ROW, fusion=False) for name in ("ideal", "finn", "cascade")}
+RUN = {
+    "ideal": MACHINES["ideal"],
+    "finn": replace(MACHINES["finn"], grain=ROW, fusion=False, joins="fused"),
+    "cascade": MACHINES["cascade"],
+}
 
 
 def recomputed(model):

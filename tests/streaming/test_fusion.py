@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
 
 import models
 import tse_onnx
 from tests.command import refused
 from tests.command import tse_onnx as run
+from tests.random_networks import networks
 from tests.streams import CONV3, SE, SE_WEIGHTS, assert_tight, stream_model, streamed
 from tse_onnx import Machine, Recompute
+from tse_onnx.streaming.depths import fusion
+from tse_onnx.streaming.execute.certificate import certify
+from tse_onnx.streaming.network.machines import MACHINES
+from tse_onnx.streaming.network.read import network_of
 
 FUSED = Machine(fusion=True)
 WEIGHTS = {"w": (4, 4, 3, 3), "v": (4, 4, 3, 3), "scale": (4,), "shift": (4,), "mean": (4,), "spread": (4,)}
@@ -91,8 +97,64 @@ def test_maps_that_are_made_twice_are_fused_alike():
         assert payoff.pays
 
 
-def test_the_run_has_a_stage_for_every_node(tmp_path):
+@pytest.mark.parametrize(("body", "apart"), [
+    # What reads the layer alone is part of it, by whatever way; what adds another tensor is not.
+    (f"a = {CONV3}(x, w)\ng = Sigmoid(a)\ny = Mul(a, g)", False),
+    (f"a = {CONV3}(x, w)\np = Mul(a, half)\nq = Erf(p)\nr = Add(q, one)\ny = Mul(a, r)", False),
+    (f"a = {CONV3}(x, w)\nb = Relu(a)\ny = Add(b, x)", True),
+    (f"a = {CONV3}(x, w)\nb = {CONV3}(x, v)\nc = Add(a, b)\ny = Relu(c)", True),
+])  # fmt: skip
+def test_joins_are_stages_of_their_own_where_the_machine_says_so(body, apart):
+    model = stream_model(body, (1, 4, 12, 6), WEIGHTS | {"half": np.float32([0.5]), "one": np.float32([1.0])})
+    fused, separate = (
+        {buffer.tensor for buffer in tse_onnx.dataflow(model, machine=machine).buffers}
+        for machine in (FUSED, Machine(fusion=True, joins="separate"))
+    )
+    kept = {name for node in model.graph.node if node.op_type == "Add" for name in node.input} if apart else set()
+    assert separate - {"one"} == fused | kept
+
+
+def certified(model, machine, axis=0):
+    network = network_of(model, axis=axis)
+    random = np.random.default_rng(0)
+    feed = {each.name: random.standard_normal(each.dims).astype(np.float32) for each in network.sources}
+    return certify(model, network, feed, machine=machine)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("joins", ["fused", "separate"])
+@settings(max_examples=30, derandomize=True, deadline=None, database=None, phases=[Phase.generate],
+          suppress_health_check=list(HealthCheck))  # fmt: skip
+@given(networks())
+def test_a_random_network_runs_with_stages_that_are_one(joins, model):
+    found = certified(model, Machine(fusion=True, joins=joins))
+    assert found.passed, [proof.text for proof in found.proofs if not proof.passed]
+
+
+def test_the_run_makes_a_row_of_all_that_is_one_stage():
+    body = f"a = {CONV3}(x, w)\nb = Relu(a)\ny = Add(b, x)"
+    model = stream_model(body, (1, 4, 12, 6), WEIGHTS)
+    found = certified(model, FUSED)
+    assert found.passed
+    assert found.firings == 12
+    assert found.bound_bytes == (3 + 1) * 4 * 6 * 4
+    assert [(each.tensor, each.rows) for each in found.deadlocks] == [("x", 2)]
+
+
+def test_stages_that_would_take_more_rows_than_one_fail_in_the_run(monkeypatch):
+    """A model that takes two convolutions for one stage has no row of the first but the one that is made."""
+    monkeypatch.setattr(fusion, "_FOLLOWERS", fusion._FOLLOWERS | {"Conv"})
+    monkeypatch.setattr(fusion, "_same", lambda link: True)
+    model = stream_model(f"a = {CONV3}(x, w)\ny = {CONV3}(a, v)", (1, 4, 12, 6), WEIGHTS)
+    with pytest.raises(KeyError):
+        certified(model, FUSED)
+
+
+def test_a_fused_machine_is_certified_with_one_store_for_its_readers(tmp_path):
     path = tmp_path / "digits.onnx"
     models.save("digits_se", path)
-    assert "--no-fusion" in refused(run("stream", path, "--machine", "cascade"))
-    assert b"Proved" in run("stream", path, "--machine", "cascade", "--no-fusion").stdout
+    told = run("stream", path, "--machine", "cascade").stdout
+    assert told.count(b"Proved") == 4
+    assert "--storage shared" in refused(run("stream", path, "--fusion", "--storage", "per-reader"))
+    recomputed = tse_onnx.convert(models.load("digits_se"), tiling=Recompute(), verify=False).model
+    assert certified(recomputed, MACHINES["cascade"]).passed

@@ -46,15 +46,17 @@ def test_nothing_said_is_the_ideal_machine(digits):
 def test_a_file_over_a_preset_and_options_over_the_file(digits, tmp_path):
     path = tmp_path / "board.toml"
     path.write_text('preset = "finn"\nbits = 4\ngrain = "row"\n[latencies]\n"/0/Conv" = 3\n"/other" = 2.5\n')
-    wanted = Machine("row", "per-reader", True, 4, latencies={"/0/Conv": 3, "/other": 2.5})
+    wanted = Machine(
+        "row", "per-reader", True, 4, latencies={"/0/Conv": 3, "/other": 2.5}, fusion=True, joins="separate"
+    )
     assert machine_of(path) == wanted
     assert figures(digits, "--machine", path)["machine"] == dataclasses.asdict(wanted)
     changed = figures(
         digits, "--machine", path, "--storage", "shared", "--no-power-of-two", "--back-to-back", "--replay", "shared",
-        "--latency", "2", "--latency", "/other=1",
+        "--no-fusion", "--latency", "2", "--latency", "/other=1",
     )["machine"]  # fmt: skip
     assert changed == dataclasses.asdict(
-        Machine("row", "shared", False, 4, True, 2.0, {"/0/Conv": 3, "/other": 1.0}, "shared")
+        Machine("row", "shared", False, 4, True, 2.0, {"/0/Conv": 3, "/other": 1.0}, "shared", joins="separate")
     )
 
 
@@ -72,6 +74,7 @@ def test_a_file_over_a_preset_and_options_over_the_file(digits, tmp_path):
     ("latency = nan", "latency is a number of row times, not nan"),
     ("latencies = 3", "latencies is a table of row times by node name, not 3"),
     ('[latencies]\nconv = "slow"', "latencies: that of 'conv' is a number of row times, not 'slow'"),
+    ('joins = "apart"', "joins is fused or separate, not 'apart'"),
     ('preset = "gpu"', "preset is ideal, hls4ml, finn, cascade, not 'gpu'"),
     ("grain = ", "is not TOML"),
 ])  # fmt: skip

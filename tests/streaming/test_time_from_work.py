@@ -127,18 +127,20 @@ def interval(net, each):
     return max(each[one.name] * (net.shape[one.inputs[0]][1] if one.absorbs else one.rows) for one in net.layers)
 
 
-def play(net, each, room):
-    """Play the events out; whether nothing ever had to wait for room. A layer works on one row at a time, and lets go
-    of rows when it is done; what is let go of makes room for what comes at that moment."""
+def play(net, each, room, images=1):
+    """Play the events out, image behind image; whether nothing ever had to wait for room. A layer works on one row at a
+    time, and lets go of rows when it is done; what is let go of makes room for what comes at that moment."""
     apart = Fraction(interval(net, each), net.height)
+    rows_of = {name: shape[1] for name, shape in net.shape.items()}
     last = {}  # (tensor, row): the layers that need it, with the row of theirs after which they no longer do
     for layer in net.layers:
         for row in range(layer.rows):
             for source, rows in layer.needs(row):
                 for one in rows:
                     last.setdefault((source, one), {})[layer.name] = row
-    there, held = set(), {name: set() for name in net.shape}
-    made, took, busy = ({layer.name: 0 for layer in net.layers} for _ in range(3))
+    # Rows are counted on over the images.
+    there, held, awaited = set(), {name: set() for name in net.shape}, {}
+    made, took = ({layer.name: 0 for layer in net.layers} for _ in range(2))
     doing = {}  # layer: (when it is done, the row it makes or None, rows to let go of)
     given, now = 0, Fraction(0)
 
@@ -146,14 +148,14 @@ def play(net, each, room):
         there.add((tensor, row))
         if len(held[tensor]) >= room.get(tensor, ROOM):
             return False
-        held[tensor].add(row)
-        if (tensor, row) not in last:  # nobody waits: it leaves at once
-            held[tensor].discard(row)
+        if (tensor, row % rows_of[tensor]) in last:
+            held[tensor].add(row)
+            awaited[tensor, row] = set(last[tensor, row % rows_of[tensor]])
         return True
 
     def drop(tensor, row, layer):
-        last[tensor, row].pop(layer)
-        if not last[tensor, row]:
+        awaited[tensor, row].discard(layer)
+        if not awaited[tensor, row]:
             held[tensor].discard(row)
 
     while True:
@@ -165,31 +167,34 @@ def play(net, each, room):
             row = doing.pop(name)[1]
             if row is not None and not put(name, row):
                 return False
-        if given < net.height and given * apart == now:
+        if given < images * net.height and given * apart == now:
             if not put("x", given):
                 return False
             given += 1
         for layer in net.layers:
-            if layer.name in doing or made[layer.name] == layer.rows:
+            if layer.name in doing or made[layer.name] == images * layer.rows:
                 continue
-            row = made[layer.name]
+            image, row = divmod(made[layer.name], layer.rows)
             if layer.absorbs:
                 taken = took[layer.name]
                 if (layer.inputs[0], taken) in there:
                     took[layer.name] += 1
                     full = took[layer.name] % layer.absorbs == 0
+                    makes = made[layer.name] if full else None
                     made[layer.name] += full
-                    doing[layer.name] = (now + each[layer.name], row if full else None, [(layer.inputs[0], taken)])
-            elif all((source, one) in there for source, rows in layer.needs(row) for one in rows):
+                    doing[layer.name] = (now + each[layer.name], makes, [(layer.inputs[0], taken)])
+                continue
+            wanted = [(source, image * rows_of[source] + one) for source, rows in layer.needs(row) for one in rows]
+            if there.issuperset(wanted):
+                gone = [(source, image * rows_of[source] + one) for source in set(layer.inputs)
+                        for one in range(rows_of[source]) if last.get((source, one), {}).get(layer.name) == row]  # fmt: skip
+                doing[layer.name] = (now + each[layer.name], made[layer.name], gone)
                 made[layer.name] += 1
-                gone = [(source, one) for source in set(layer.inputs) for one in range(net.shape[source][1])
-                        if last.get((source, one), {}).get(layer.name) == row]  # fmt: skip
-                doing[layer.name] = (now + each[layer.name], row, gone)
         ahead = [until for until, _, _ in doing.values()]
-        if given < net.height:
+        if given < images * net.height:
             ahead.append(given * apart)
         if not ahead:
-            return all(made[layer.name] == layer.rows for layer in net.layers)
+            return all(made[layer.name] == images * layer.rows for layer in net.layers)
         now = min(ahead)
 
 
@@ -240,19 +245,20 @@ RATES = {"one rate": (16, {}), "a slow excite": (64, {"r": 1}), "a slow layer": 
          "slow taking": (64, {"d": 1}), "fast": (4096, {})}  # fmt: skip
 
 
+@pytest.mark.parametrize("images", [1, pytest.param(5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("name", NETS)
-def test_depths_never_stall_and_one_row_less_does(name, rate):
+def test_depths_never_stall_and_one_row_less_does(name, rate, images):
     net = NETS[name]()
     rate, rates = RATES[rate]
     rates = {layer: each for layer, each in rates.items() if layer in {one.name for one in net.layers}}
     each = cycles(net, rate, rates)
-    found = tse_onnx.dataflow(net.model(), machine=Machine(macs_per_cycle=rate, rates=rates))
+    found = tse_onnx.dataflow(net.model(), machine=Machine(macs_per_cycle=rate, rates=rates, back_to_back=images > 1))
     assert found.time.interval == interval(net, each)
     room = {buffer.tensor: buffer.no_stall.rows for buffer in found.buffers}
-    assert play(net, each, room)
+    assert play(net, each, room, images)
     for buffer in found.buffers:
-        assert not play(net, each, room | {buffer.tensor: room[buffer.tensor] - 1}), buffer.tensor
+        assert not play(net, each, room | {buffer.tensor: room[buffer.tensor] - 1}, images), buffer.tensor
 
 
 def test_an_excite_takes_what_its_numbers_take():

@@ -10,7 +10,7 @@ from itertools import accumulate
 from tse_onnx.passes.graph.operators import operator
 from tse_onnx.streaming.depths.fusion import fused
 from tse_onnx.streaming.depths.pipeline import Link, Pipeline, Store
-from tse_onnx.streaming.network.machine import PER_READER, PIXEL, ROW, Machine
+from tse_onnx.streaming.network.machine import FUSED, PER_READER, PIXEL, ROW, Machine
 from tse_onnx.streaming.network.needs.rows import Need, everything
 from tse_onnx.streaming.network.network import Network, Stage, Tensor
 from tse_onnx.streaming.network.replay import sharing_of
@@ -26,7 +26,7 @@ def tokens_of(tensor: Tensor, grain: str) -> int:
 def pipeline_of(network: Network, machine: Machine) -> Pipeline:
     """The pipeline of a network on a machine."""
     pipeline = _Builder(network, machine).build()
-    return fused(network, pipeline) if machine.fusion else pipeline
+    return fused(network, pipeline, joins=machine.joins == FUSED) if machine.fusion else pipeline
 
 
 class _Builder:

@@ -12,13 +12,14 @@ from tse_onnx.streaming.network.network import Network, Stage
 _FOLLOWERS = frozenset({*ONE_OPERAND, *SPREAD_OPERANDS, *QUANTISERS, "BatchNormalization"})
 
 
-def fused(network: Network, pipeline: Pipeline) -> Pipeline:
+def fused(network: Network, pipeline: Pipeline, *, joins: bool = True) -> Pipeline:
     """The pipeline with each layer and what follows it as one stage, which is the last of them.
 
     A tensor is made and used in one step where everything that reads it is an elementwise operator of the same stage
     and takes token i for token i. A stage has one layer that is not elementwise at most, and nothing that absorbs or
-    accumulates rows.
+    accumulates rows. Without `joins` an operator is of no stage that does not make all that it reads.
     """
+    origin = [0] * len(pipeline.reads) if joins else _origins(network, pipeline)
     end = list(range(len(pipeline.reads)))  # the last stage of the one that each belongs to
     layers = [0 if _follows(network, pipeline, stage) else 1 for stage in end]
     inside: set[int] = set()  # stores that are none any more
@@ -30,12 +31,26 @@ def fused(network: Network, pipeline: Pipeline) -> Pipeline:
         (last,) = ends
         if network.tensors[pipeline.stores[pipeline.writes[stage][0]].tensor].leaves:
             continue
-        follow = all(_follows(network, pipeline, reader) and _same(link) for reader, link in links)
+        follow = all(
+            _follows(network, pipeline, reader) and _same(link) and origin[reader] == origin[stage]
+            for reader, link in links
+        )
         if follow and layers[last] + layers[stage] <= 1:
             end[stage] = last
             layers[last] += layers[stage]
             inside.update(pipeline.writes[stage])
     return _joined(pipeline, end, inside)
+
+
+def _origins(network: Network, pipeline: Pipeline) -> list[int]:
+    """For each stage the one from which all comes that it makes, by way of elementwise operators alone."""
+    found: list[int] = []
+    for stage, reads in enumerate(pipeline.reads):
+        makers = {pipeline.makers[store] for store, _ in reads}
+        above = {found[maker] if maker >= 0 else maker for maker in makers}
+        mine = len(above) == 1 and min(above) >= 0 and _follows(network, pipeline, stage)
+        found.append(above.pop() if mine else stage)
+    return found
 
 
 def _network_stage(network: Network, pipeline: Pipeline, stage: int) -> Stage:

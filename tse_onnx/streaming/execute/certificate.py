@@ -18,6 +18,7 @@ from tse_onnx.streaming.depths.building import pipeline_of
 from tse_onnx.streaming.depths.least import least
 from tse_onnx.streaming.depths.simulate import simulate
 from tse_onnx.streaming.execute.equality import Comparison, Equality, portions, tolerance_of
+from tse_onnx.streaming.execute.fused import Fused, grouped
 from tse_onnx.streaming.execute.kernels.kernel import Absorber, Kernel, Site
 from tse_onnx.streaming.execute.kernels.table import absorber_of, kernel_of
 from tse_onnx.streaming.execute.numbers import row_bytes
@@ -31,7 +32,6 @@ from tse_onnx.streaming.network.machine import PER_READER, ROW, Machine
 from tse_onnx.streaming.network.needs.axis import ROWS, TOKENS
 from tse_onnx.streaming.network.network import Network, Stage
 from tse_onnx.streaming.network.read import inlined
-from tse_onnx.streaming.network.replay import sharing_of
 
 Progress = Callable[[str, int, int], None]
 _OFTEN = 0.1
@@ -124,8 +124,8 @@ def certify(
     tolerance = tolerance_of(network) if tolerance is None else tolerance
     if machine.grain != ROW:
         raise ModelError("the executor stores rows: certify without the pixel raster")
-    if machine.fusion:
-        raise ModelError("the executor has a stage for every node: certify without fusion")
+    if machine.fusion and machine.storage == PER_READER:
+        raise ModelError("the executor has one store for what a stage reads: certify with shared storage")
 
     told = -math.inf
 
@@ -138,6 +138,7 @@ def certify(
 
     streamer = streamer_of(model, network, machine, folder)
     peaks, least = predicted(network, machine)
+    network = grouped(network, machine).network  # of what is stored
     whole, errors, seconds = inlined(model), dict[str, float](), 0.0
     runs = list[Streamed]()
     for names in portions(network) or [()]:
@@ -198,8 +199,21 @@ def streamer_of(
         site = Site(known, network, list(model.opset_import), {**weights, **shape} if shape else weights)
         absorbers.append(absorber_of(site) if stage.absorbs else None)
         kernels.append(None if stage.absorbs else kernel_of(site))
-    private = machine.storage == PER_READER
-    return Streamer(network, kernels, absorbers, private=private, sharing=sharing_of(network, machine))
+    private, groups = machine.storage == PER_READER, grouped(network, machine)
+    return Streamer(
+        groups.network,
+        [_joined(network, kernels, group) for group in groups.members],
+        [absorbers[group[-1]] for group in groups.members],
+        private=private, sharing=groups.sharing,
+    )  # fmt: skip
+
+
+def _joined(network: Network, kernels: Sequence[Kernel | None], group: Sequence[int]) -> Kernel | None:
+    """The kernel of stages that are one."""
+    if len(group) == 1:
+        return kernels[group[0]]
+    made = ((network.stages[number].output, kernels[number]) for number in group)
+    return Fused({name: kernel for name, kernel in made if kernel is not None})
 
 
 def _refuse_chance(stage: Stage, constants: Constants) -> None:

@@ -12,6 +12,7 @@ from tse_onnx.errors import UsageError
 ROW, PIXEL = "row", "pixel"
 SHARED, PER_READER = "shared", "per-reader"
 SEPARATE = "separate"
+FUSED = "fused"
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Machine:
     * `resize`: with the grain `pixel`, a resize starts a row when the pixels that it needs are there (`pixel`), or when
       all of its input's rows that it needs are (`row`).
     * `fusion`: a layer and the elementwise operators behind it, normalisation and activation, are one stage, which
-      keeps no row between them.
+      keeps no row between them. `joins`: with fusion, one that reads something else as well, as an addition does, is
+      part of that stage too (`fused`), or a stage of its own (`separate`).
     * `power_of_two`: depths are rounded up to powers of two.
     * `bits`: bits of an element; None takes the tensor's own type.
     * `back_to_back`: images follow each other without a gap, so that a tensor may hold rows of two of them. It is the
@@ -53,6 +55,7 @@ class Machine:
     elements_per_cycle: float | None = None
     rates: Mapping[str, float] = field(default_factory=dict)
     memory: int | None = None
+    joins: str = FUSED
 
     def __post_init__(self) -> None:
         for name, known in _CHOICES.items():
@@ -89,6 +92,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "storage": (SHARED, PER_READER),
     "replay": (SHARED, SEPARATE),
     "resize": (ROW, PIXEL),
+    "joins": (FUSED, SEPARATE),
 }
 _MOST_BITS = 1024
 _MOST_BYTES = 1 << 62

@@ -15,15 +15,16 @@ from typing import Union
 
 from tse_onnx.errors import UsageError
 from tse_onnx.files.toml import named_or_read, need_keys, parse_toml
-from tse_onnx.streaming.network.machine import PER_READER, PIXEL, ROW, SHARED, Machine
+from tse_onnx.streaming.network.machine import PER_READER, PIXEL, ROW, SEPARATE, SHARED, Machine
 
 IDEAL = "ideal"
 MACHINES = {
     IDEAL: Machine(),
     # A stream of pixels for each reader; its resize reads a row before it writes one.
     "hls4ml": Machine(PIXEL, PER_READER, resize=ROW),
-    # The same, with FIFOs of the vendor's generator, which have powers of two.
-    "finn": Machine(PIXEL, PER_READER, power_of_two=True),
+    # The same, with FIFOs of the vendor's generator, which have powers of two. Its products take the activation behind
+    # them in as thresholds; what joins streams is a layer of its own.
+    "finn": Machine(PIXEL, PER_READER, power_of_two=True, fusion=True, joins=SEPARATE),
     # Groups of layers one after the other on one engine, their rows in one memory.
     "cascade": Machine(ROW, SHARED, replay=SHARED, fusion=True),
 }
@@ -62,6 +63,8 @@ def _value(value: object) -> str:
         if isinstance(value, bool)
         else "given"
         if isinstance(value, dict)
+        else f"{value:g}"
+        if isinstance(value, float)
         else str(value)
     )
 
