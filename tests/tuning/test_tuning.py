@@ -24,6 +24,7 @@ from tests.command import refused
 from tests.command import tse_onnx as command
 from tests.graphs import network, plain_model, se_weights, text_model
 from tests.running import session
+from tests.streams import stream_model
 from tse_onnx import Frozen, Machine, Menu, Plan, Recompute, Tiling
 from tse_onnx.data.choice import Data
 from tse_onnx.errors import CheckFailed, DataError, ModelError, UsageError
@@ -430,6 +431,44 @@ def test_an_axis_turns_what_a_plan_leaves_open(noise, tmp_path):
     assert "along axis 0: tune it anew for axis 1" in line
 
 
+CHAINED = """
+    a = Conv(x, w)
+    d1 = GlobalAveragePool(a) p1 = Conv(d1, r1) q1 = Relu(p1) s1 = Conv(q1, e1) g1 = Sigmoid(s1) b = Mul(a, g1)
+    d2 = GlobalAveragePool(b) p2 = Conv(d2, r2) q2 = Relu(p2) s2 = Conv(q2, e2) g2 = Sigmoid(s2) c = Mul(b, g2)
+    f = Add(c, a)
+    y = Conv(f, o)
+"""
+
+
+@pytest.mark.slow
+def test_savings_that_do_not_add_up(tmp_path):
+    """Two blocks below one skip connection, which waits for both: the first saves nothing before the second does. Of
+    all nine combinations the smallest is found, and what lies between is reached."""
+    excites = {"r1": (2, 8, 1, 1), "e1": (8, 2, 1, 1), "r2": (2, 8, 1, 1), "e2": (8, 2, 1, 1)}
+    model = stream_model(CHAINED, (1, 3, 16, 4), {"w": (8, 3, 1, 1), "o": (4, 8, 1, 1), **excites})
+    for number, node in enumerate(model.graph.node):
+        node.name = f"node{number}"
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(8, 3, 16, 4)).astype(np.float32))
+    first, second = (block.name for block in tse_onnx.find_blocks(model) if block.refusal is None)
+    tiles = (None, Tiling(2), Tiling(6))
+    held = {}
+    for one, other in itertools.product(tiles, tiles):
+        plan = tse_onnx.Plan(None, {first: one, second: other})
+        held[one, other] = tse_onnx.dataflow(tse_onnx.convert(model, plan=plan, verify=False).model).totals["min"].bytes
+    before = held[None, None]
+    assert held[Tiling(2), None] > before
+    assert held[Tiling(2), Tiling(2)] < held[None, Tiling(2)] == min(held[None, tile] for tile in tiles)
+    asked = {"menu": Menu((2, 6), (TILE,)), "freeze": "never", "loss": "noise", "cache": tmp_path, "points": 0}
+    for wanted in sorted(held.values()):
+        found = tse_onnx.tune(model, tmp_path / "x.npy", budget=wanted, trials=5, **asked)
+        assert found.chosen.bytes <= wanted
+        assert found.least == min(held.values())
+        assert found.chosen.bytes == held[found.chosen.of(first), found.chosen.of(second)]
+    assert tse_onnx.tune(model, tmp_path / "x.npy", max_loss=9, **asked).chosen.bytes == min(held.values())
+    with pytest.raises(CheckFailed, match="no plan needs as little"):
+        tse_onnx.tune(model, tmp_path / "x.npy", budget=min(held.values()) - 1, **asked)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("figure", ["gate", "asap", "min"])
 def test_the_plan_is_within_the_budget_and_as_good_as_it_says(figure, noise, tmp_path):
@@ -810,6 +849,7 @@ WANTED = ("--reduce", "50%")
         (("--data", "d.npy", "--held-out", "100%", *WANTED), "a fraction between 0 and 1"),
         (("--data", "d.npy", "--rows", "0", *WANTED), "is no list of whole numbers"),
         (("--data", "d.npy", "--squeeze", "tyle", *WANTED), "among tile, running, calibrated and recompute"),
+        (("--data", "d.npy", "--squeeze", "tile,previous", *WANTED), "samples on their own have no frame before"),
         (("--data", "d.npy", "--max-macs", "-1", *WANTED), "--max-macs"),
         (("--data", "d.npy", "--loss", "top1", *WANTED), "--loss top1 needs labels"),
         (("--data", "d.npy", "--plot", "p.gif", *WANTED), "a plot is an .svg or a .png"),

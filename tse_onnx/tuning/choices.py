@@ -11,6 +11,7 @@ from tse_onnx.errors import UsageError
 from tse_onnx.passes.blocks.block import Block, Convertible
 from tse_onnx.passes.blocks.choice import Choice, Site
 from tse_onnx.passes.blocks.choices import identity
+from tse_onnx.passes.blocks.previous import PREVIOUS
 from tse_onnx.passes.blocks.recompute import RECOMPUTE, Recompute
 from tse_onnx.passes.blocks.tiling import CALIBRATED, OLDEST_OPSET, RUNNING, TILE, Running, Tiling
 from tse_onnx.passes.reasons import Refusal
@@ -42,6 +43,11 @@ class Menu:
         for what, numbers in (("rows", self.rows), ("steps", self.steps)):
             if not numbers or min(numbers) < 1:
                 raise UsageError(f"the {what} to try are one or more whole numbers from 1 on")
+        if PREVIOUS in self.squeezes:
+            raise UsageError(
+                f"{PREVIOUS} takes the gates of the frame before, and samples on their own have no frame before: "
+                f"tse-onnx plan --squeeze {PREVIOUS} writes a plan of it, evaluate --frames judges that on videos"
+            )
         if not self.squeezes or not set(self.squeezes) <= set(SQUEEZES):
             raise UsageError(f"the squeezes to try are among {', '.join(SQUEEZES[:-1])} and {SQUEEZES[-1]}")
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 
 from tse_onnx.conversion.verdict import GATE
 from tse_onnx.errors import CheckFailed
@@ -14,9 +17,17 @@ from tse_onnx.tuning.choosing import Candidate, Menus, least_loss, most, most_sa
 from tse_onnx.tuning.refining import Selection, refined
 from tse_onnx.tuning.result import CandidateLoss, Point, Sensitivity
 
+Savings = Mapping[Candidate, int]
+"""What each candidate saves, where savings are added up."""
+
 
 class Selections:
-    """Selections of candidates, the bytes and losses that they have, and the best of them."""
+    """Selections of candidates, the bytes and losses that they have, and the best of them.
+
+    Candidates are chosen by sums of what they save alone. Where several blocks lie between two tensors that carry
+    everything, one may save nothing before the others do: then by sums of what they save beside the smallest choices
+    of all others, too. What is chosen is counted as a whole.
+    """
 
     def __init__(self, bench: Bench, found: Sensitivity, trials: int, max_macs: int | None = None) -> None:
         """`max_macs` is how many multiply-accumulates may be computed twice."""
@@ -26,7 +37,29 @@ class Selections:
             [_candidate(entry.block.name, one) for one in entry.candidates if self._affordable(one)]
             for entry in found.blocks
         ]
-        self.least = self.bytes(self._top())
+        self._sums: list[Savings] = [{one: one.saved for menu in self.menus for one in menu}]
+        self._smallest = self._found_smallest()
+        self.least = self.bytes(self._smallest)
+
+    def _found_smallest(self) -> Selection:
+        """What buffers least, as far as it is found where savings do not add up: from what saves most by the sums or at
+        the scales, block after block."""
+        scales = self._bench.figure(self.axis, GATE)
+        held = {one: -scales.of(combined([(one.block, one.choice)])) for menu in self.menus for one in menu}
+        starts = [self._top(by) for by in (*self._sums, held)]
+        selection = min(starts, key=self.bytes)
+        if all(self._sum(start) == self.bytes(start) for start in starts):
+            return selection
+        for number, menu in enumerate(self.menus):
+            others = [_with(selection, number, one) for one in menu]
+            selection = min([selection, *filter(self._within_macs, others)], key=self.bytes)
+        least = self.bytes(selection)
+        saved: dict[Candidate, int] = {}
+        for number, menu in enumerate(self.menus):
+            share = 0 if number else self._found.before - least
+            saved |= {one: share + least - self.bytes(_with(selection, number, one)) for one in menu}
+        self._sums.append(saved)
+        return selection
 
     def bytes(self, selection: Selection) -> int:
         """What a selection buffers, counted as a whole."""
@@ -50,19 +83,22 @@ class Selections:
         start = self._fitting(budget)
         if start is None:
             raise CheckFailed(self._too_little(budget))
-        # What savings that do not add up are off by: the sum says at once of most neighbours that they are too large.
+        # What the sum is off by: it says at once of most neighbours that they are too large.
         off = self._sum(start) - self.bytes(start)
 
         def allowed(selection: Selection) -> bool:
-            within = self._max_macs is None or sum(one.macs for one in selection) <= self._max_macs
-            return within and self._sum(selection) - off <= budget and self.bytes(selection) <= budget
+            fits = self._sum(selection) - off <= budget and self._within_macs(selection)
+            return fits and self.bytes(selection) <= budget
 
         found, _ = refined(start, self.menus, allowed, self.loss, self._trials)
         return self._thrifty(found, budget)
 
     def _sum(self, selection: Selection) -> int:
         """What a selection would buffer if savings added up."""
-        return self._found.before - sum(one.saved for one in selection)
+        return self._found.before - sum(self._sums[-1][one] for one in selection)
+
+    def _within_macs(self, selection: Selection) -> bool:
+        return self._max_macs is None or sum(one.macs for one in selection) <= self._max_macs
 
     def _too_little(self, budget: int) -> str:
         """What is reached instead, and by which figure more would be."""
@@ -91,9 +127,11 @@ class Selections:
         best = tuple(menu[0] for menu in self.menus)
         bound, low, high = max_loss, 0.0, math.inf
         for _ in range(max(self._trials, 1)):
-            selection = most_saved(self.menus, bound, self._max_macs)
-            if selection is None:
+            solve = partial(most_saved, loss=bound, macs=self._max_macs)
+            selections = [found for by in self._sums if (found := _solved(solve, self.menus, by)) is not None]
+            if not selections:
                 break
+            selection = min(selections, key=self.bytes)
             loss = self.loss(selection)
             if loss <= max_loss:
                 low = bound
@@ -103,36 +141,47 @@ class Selections:
                 high = bound
             # What adds up to more than is measured, or to less, moves the bound on the sum.
             bound = (low + high) / 2 if math.isfinite(high) else bound * 1.5
-            if bound <= 0 or (math.isfinite(high) and high - low < 0.02 * high) or selection == best == self._top():
+            if (
+                bound <= 0
+                or (math.isfinite(high) and high - low < 0.02 * high)
+                or selection == best == self._top(self._sums[-1])
+            ):
                 break
         return best
 
-    def _top(self) -> Selection:
-        """What saves most."""
-        top = tuple(max(menu, key=lambda one: (one.saved, -one.loss, -one.macs)) for menu in self.menus)
-        if self._max_macs is None or sum(one.macs for one in top) <= self._max_macs:
+    def _top(self, by: Savings) -> Selection:
+        """What saves most by the sums."""
+        top = tuple(max(menu, key=lambda one: (by[one], -one.loss, -one.macs)) for menu in self.menus)
+        if self._within_macs(top):
             return top
-        return most_saved(self.menus, math.inf, self._max_macs) or tuple(menu[0] for menu in self.menus)
+        solve = partial(most_saved, loss=math.inf, macs=self._max_macs)
+        return _solved(solve, self.menus, by) or tuple(menu[0] for menu in self.menus)
 
     def _affordable(self, one: CandidateLoss) -> bool:
         return self._max_macs is None or _twice(one) <= self._max_macs
 
     def _fitting(self, budget: int, menus: Menus | None = None) -> Selection | None:
-        """The smallest sum of losses within a budget. Where savings do not add up, more is asked for until they do."""
+        """The smallest sum of losses within a budget."""
         menus = self.menus if menus is None else menus
+        found = [one for by in self._sums if (one := self._by_sums(budget, menus, by)) is not None]
+        if found:
+            return min(found, key=lambda made: (sum(one.loss for one in made), sum(one.macs for one in made)))
+        return self._smallest if menus is self.menus and self.least <= budget else None
+
+    def _by_sums(self, budget: int, menus: Menus, by: Savings) -> Selection | None:
+        """The same by what candidates save. Where that does not add up, more is asked for until it does."""
         before, saving = self._found.before, self._found.before - budget
         for _ in range(12):
-            selection = least_loss(menus, max(saving, 0), self._max_macs)
+            selection = _solved(partial(least_loss, saved=max(saving, 0), macs=self._max_macs), menus, by)
             if selection is None:
                 break
             excess = self.bytes(selection) - budget
             if excess <= 0:
                 return selection
             saving = max(saving, before - budget) + excess
-            if saving > most(menus):
+            if saving > most(_seen(menus, by)):
                 break
-        top = self._top()
-        return top if menus is self.menus and self.bytes(top) <= budget else None
+        return None
 
     def curve(self, points: int) -> list[Point]:
         """Points of the Pareto curve: the smallest sums of losses for budgets between everything and the least."""
@@ -153,6 +202,22 @@ class Selections:
                     return None
             selection.append(same[0] if same else menu[0])
         return tuple(selection) if any(candidate.choice is not None for candidate in selection) else None
+
+
+def _seen(menus: Menus, by: Savings) -> Menus:
+    """The menus, whose candidates save what is said of them."""
+    return [[replace(one, saved=by[one]) for one in menu] for menu in menus]
+
+
+def _solved(solve: Callable[[Menus], Selection | None], menus: Menus, by: Savings) -> Selection | None:
+    """What is chosen from menus whose candidates save what is said of them."""
+    found = solve(_seen(menus, by))
+    own = {(one.block, one.choice): one for menu in menus for one in menu}
+    return found and tuple(own[one.block, one.choice] for one in found)
+
+
+def _with(selection: Selection, number: int, one: Candidate) -> Selection:
+    return (*selection[:number], one, *selection[number + 1 :])
 
 
 def _candidate(block: str, one: CandidateLoss) -> Candidate:
