@@ -13,7 +13,7 @@ from tse_onnx.cli.data_options import data_options
 from tse_onnx.cli.display import Display, display_options
 from tse_onnx.cli.groups import group
 from tse_onnx.cli.interruption import keeping
-from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, model_argument, threads_option
+from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, model_argument, say_note, threads_option
 from tse_onnx.cli.output import is_stdout
 from tse_onnx.cli.plan_output import plan_output_option, put_found_plan
 from tse_onnx.cli.progress import stages_bar
@@ -56,6 +56,12 @@ _OPTIONS = (
         "--step", callback=values.numbers, default="1", show_default=True, metavar="S[,S...]",
         help="Rows that share a gate in a running squeeze, to try.",
     ),
+    click.option("--divisors", is_flag=True, help="Tiles of the divisors of a map's rows that are nearest to --rows."),
+    click.option(
+        "--target", metavar="NAME|FILE",
+        help="Offer only what is within the limits of this compiler or device in some form: a name that tse-onnx "
+        "targets lists, or a .toml file. The plan says whom it is for.",
+    ),
     click.option(
         "--freeze", type=click.Choice(["constant", "any", "never"]), default="constant", show_default=True,
         help="Which gates may become constants: those that hardly move on the data, any, or none.",
@@ -87,8 +93,8 @@ _OPTIONS = (
 
 
 def _measuring(
-    rows: tuple[int, ...], squeeze: tuple[str, ...], step: tuple[int, ...], cache: Path | None, no_cache: bool,
-    **said: Any,
+    rows: tuple[int, ...], squeeze: tuple[str, ...], step: tuple[int, ...], divisors: bool, cache: Path | None,
+    no_cache: bool, **said: Any,
 ) -> Mapping[str, Options]:  # fmt: skip
     """The options of sensitivity as `Options`."""
     if cache is not None and no_cache:
@@ -96,7 +102,7 @@ def _measuring(
 
     from tse_onnx.tuning.choices import Menu
 
-    options: Any = said | {"menu": Menu(rows, squeeze, step), "cache": False if no_cache else cache or True}
+    options: Any = said | {"menu": Menu(rows, squeeze, step, divisors), "cache": False if no_cache else cache or True}
     return {"options": options}
 
 
@@ -131,6 +137,7 @@ def sensitivity(model: Path, data: Data, options: Options, machine: Machine, dis
     view = SensitivityView(found)
     display.write(view)
     display.show(view)
+    say_note(found.target)
 
 
 @click.command()
@@ -216,6 +223,7 @@ def tune(
     display.write(TuneView(found))
     outcome = put_found_plan(output, found.plan, source, options["input_shapes"], options["kinds"])
     display.show(TuneView(found, outcome), err=is_stdout(output))
+    say_note(found.sensitivity.target)
 
 
 def _measured(options: Options) -> str | None:

@@ -107,7 +107,18 @@ def _print_sensitivity(page: Page, found: Sensitivity) -> None:
         say(page, "gates:")
         page.print(Table(("block", "moves by", "frozen"), frozen, right=(1, 2)))
     say(page, "")
+    _print_outside(page, found)
     say(page, f"Buffers: {size(found.before)} before ({_counted(found)}).")
+
+
+def _print_outside(page: Page, found: Sensitivity) -> None:
+    """What a target takes in no form, in a line for each block, with the first reason."""
+    for entry in found.blocks:
+        if entry.outside:
+            (choice, why), count = entry.outside[0], len(entry.outside)
+            offered = count + len(entry.candidates) - 1
+            name = printable(entry.block.name)
+            say(page, f"Not offered: {name}: {count} of {offered} choices, as {printable(choice.words)}: {why}")
 
 
 def _print_recomputes(page: Page, found: Sensitivity) -> None:
@@ -149,6 +160,7 @@ def _print_tuning(page: Page, found: TuneResult) -> None:
         losses = [f"{sensitivity.loss} {loss_text(one.measured or 0.0)} by {_ALONG[axis]}" for axis, one in found.tried]
         say(page, f"Maps stream by {_ALONG[found.axis]}: {', '.join(losses)}.")
     say(page, f"Together they cost {measured}, where {predicted} was predicted ({sensitivity.samples}).")
+    _print_outside(page, sensitivity)
     _print_curve(page, found)
     _print_verdict(page, found)
     least = f"{size(found.least)} of {size(sensitivity.before)}, {100 * found.most:.1f} % less"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -31,6 +31,7 @@ from tse_onnx.tuning.result import BlockSensitivity, CandidateLoss, Sensitivity
 from tse_onnx.tuning.settings import ANY, NEVER, Settings
 from tse_onnx.tuning.statistics import Gate
 from tse_onnx.tuning.store import Store, default_folder, identity, model_identity
+from tse_onnx.tuning.within import Outside, outside_of
 from tse_onnx.tuning.work import Measured, only, weight
 from tse_onnx.version import VERSION
 
@@ -94,6 +95,7 @@ class Bench:
     def sensitivity(self, axis: int) -> Sensitivity:
         """What every choice for every block costs alone, where maps stream along a spatial axis."""
         network, opset, figure = self.network, self.network.source.opset, self.figure(axis)
+        target = self.settings.within
         try:
             before = figure.of(())
         except ModelError as error:
@@ -108,6 +110,12 @@ class Bench:
             twice = menu.recomputes(block, network.sites[block.name])
             gates: list[Choice | None] = [fact.gate.frozen] if fact.gate is not None and frozen else []
             offered.append((block, why, [*tilings, *twice, *gates]))
+        outside: Mapping[str, Outside] = {}
+        if target is not None:
+            with phase(_log, f"fitting choices to {target.name}"):
+                outside = outside_of(network, {block.name: own for block, _, own in offered}, target)
+            left = {name: {choice for choice, _ in those} for name, those in outside.items()}
+            offered = [(block, why, [one for one in own if one not in left[block.name]]) for block, why, own in offered]
         self.measure((only(one, block.name) for block, _, own in offered for one in own), "measuring blocks")
         found = []
         for number, (block, why, own) in enumerate(offered):
@@ -117,11 +125,12 @@ class Bench:
                 losses, held = self.losses(only(choice, block.name)), figure.of(only(choice, block.name))
                 macs = network.macs_added(only(choice, block.name))
                 candidates.append(CandidateLoss(choice, held, before - held, mean(losses), _error(losses), macs))
-            found.append(BlockSensitivity(block, facts.get(block.name, Facts(None, None)).gate, why, tuple(candidates)))
+            gate = facts.get(block.name, Facts(None, None)).gate
+            found.append(BlockSensitivity(block, gate, why, tuple(candidates), outside.get(block.name, ())))
         settings = self.settings
         return Sensitivity(
             network.source.title, self.batches.samples.text, self.loss_name, settings.figure, settings.hardware,
-            before, network.macs, tuple(found), axis,
+            before, network.macs, tuple(found), axis, target,
         )  # fmt: skip
 
     def verdict(self, combination: Combination, axis: int, scores: Sequence[Score], samples: str) -> Verdict:

@@ -13,7 +13,7 @@ from tse_onnx.passes.blocks.choice import Choice, Site
 from tse_onnx.passes.blocks.choices import identity
 from tse_onnx.passes.blocks.previous import PREVIOUS
 from tse_onnx.passes.blocks.recompute import RECOMPUTE, Recompute
-from tse_onnx.passes.blocks.tiling import CALIBRATED, OLDEST_OPSET, RUNNING, TILE, Running, Tiling
+from tse_onnx.passes.blocks.tiling import CALIBRATED, OLDEST_OPSET, RUNNING, TILE, Running, Tiling, nearest_divisor
 from tse_onnx.passes.reasons import Refusal
 from tse_onnx.tuning.statistics import Means
 
@@ -32,12 +32,14 @@ class Menu:
     """What is offered to every block, beside a frozen gate.
 
     `rows` are the rows of a tile; `squeezes` are among `tile`, `running`, `calibrated`, a running squeeze that knows
-    what to expect, and `recompute`; `steps` are the rows that a running squeeze goes on by.
+    what to expect, and `recompute`; `steps` are the rows that a running squeeze goes on by. With `divisors` tiles have
+    the divisor of the map's rows that is nearest to each number.
     """
 
     rows: Sequence[int] = ROWS
     squeezes: Sequence[str] = SQUEEZES
     steps: Sequence[int] = (1,)
+    divisors: bool = False
 
     def __post_init__(self) -> None:
         for what, numbers in (("rows", self.rows), ("steps", self.steps)):
@@ -73,7 +75,8 @@ class Menu:
 
     def _of(self, rows: int, extents: tuple[int, ...], means: Means | None, axis: int) -> Iterable[Tiling]:
         if TILE in self.squeezes:
-            yield Tiling(rows, axis=axis)
+            near = nearest_divisor(extents[axis], min(rows, extents[axis])) if self.divisors else rows
+            yield Tiling(near, axis=axis)
         for step in self.steps if rows < extents[axis] else ():
             plain = Tiling(rows, squeeze=RUNNING, step=min(step, rows), axis=axis)
             if RUNNING in self.squeezes:

@@ -144,8 +144,12 @@ class Network:
 
     def changed(self, combination: Combination) -> ModelProto:
         """The model with these choices made."""
-        made = self._prepared(dict(combination), self.analysis)
+        made = self.prepared(dict(combination))
         return rewrite(made, style_of("resize", "matmul"), owned=False)[0]
+
+    def prepared(self, choices: Mapping[str, Choice | None]) -> Preparation:
+        """A conversion with these choices, by block name, decided."""
+        return self._prepared(choices, self.analysis)
 
     def _prepared(self, choices: Mapping[str, Choice | None], analysis: Analysis) -> Preparation:
         plan = Plan(None, choices)

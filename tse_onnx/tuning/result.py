@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tse_onnx.conversion.verdict import Verdict
 from tse_onnx.decision.plan import Plan
@@ -13,6 +14,10 @@ from tse_onnx.runtime.scores import Score
 from tse_onnx.streaming.network.machine import Machine
 from tse_onnx.tuning.choices import Combination
 from tse_onnx.tuning.statistics import Gate
+
+if TYPE_CHECKING:
+    from tse_onnx.passes.targets.target import Target
+    from tse_onnx.tuning.within import Outside
 
 
 @dataclass(frozen=True)
@@ -36,13 +41,15 @@ class BlockSensitivity:
     """What one block bears: `candidates` begin with the global mean, which saves and costs nothing.
 
     `gate` says how its gate moves on the data; None where a run of the model does not show it. `why` tells why the gate
-    is, or is not, among the candidates as a constant.
+    is, or is not, among the candidates as a constant. `outside` are choices that the target takes in no form, each with
+    the reason: they are no candidates.
     """
 
     block: Block
     gate: Gate | None
     why: str
     candidates: tuple[CandidateLoss, ...]
+    outside: Outside = ()
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,8 @@ class Sensitivity:
     """What every block of a model bears, on `samples`; `loss` and `figure` are the names of what was measured.
 
     `before` are the bytes by the figure with every global mean in place, counted on `machine`, `macs` the network's
-    multiply-accumulates, `axis` the spatial axis that maps stream along.
+    multiply-accumulates, `axis` the spatial axis that maps stream along. With a `target` only what is within its limits
+    was offered.
     """
 
     model: str
@@ -62,6 +70,7 @@ class Sensitivity:
     macs: int
     blocks: tuple[BlockSensitivity, ...]
     axis: int = 0
+    target: Target | None = None
 
 
 @dataclass(frozen=True)

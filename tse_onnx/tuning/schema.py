@@ -69,6 +69,9 @@ def sensitivity_csv(found: Sensitivity) -> str:
 
 
 def _sensitivity(found: Sensitivity) -> Json:
+    said: Json = {} if found.target is None else {"target": found.target.name}
+    if found.target is not None and found.target.note:
+        said["target_note"] = found.target.note
     return {
         "model": found.model,
         "samples": found.samples,
@@ -80,6 +83,7 @@ def _sensitivity(found: Sensitivity) -> Json:
         "bytes_before": found.before,
         "macs": found.macs,
         "axis": found.axis,
+        **said,
         "blocks": [
             {
                 "name": entry.block.name,
@@ -99,6 +103,11 @@ def _sensitivity(found: Sensitivity) -> Json:
                     for one in entry.candidates
                 ],
             }
+            | (
+                {}
+                if found.target is None
+                else {"outside": [_choice(one) | {"reason": why} for one, why in entry.outside]}
+            )
             for entry in found.blocks
         ],
     }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tse_onnx.conversion.plan_for import spelled
 from tse_onnx.data.choice import Data, PathLike
 from tse_onnx.data.samples import Samples
 from tse_onnx.decision.analysis import input_types
@@ -22,7 +23,7 @@ from tse_onnx.passes.blocks.frozen import Frozen
 from tse_onnx.tuning.bench import bench_of
 from tse_onnx.tuning.judging import judged
 from tse_onnx.tuning.network import Network
-from tse_onnx.tuning.result import Point, Sensitivity, TuneResult, front
+from tse_onnx.tuning.result import BlockSensitivity, Point, Sensitivity, TuneResult, front
 from tse_onnx.tuning.selections import Selections
 from tse_onnx.tuning.settings import AXES, BOTH, Options, Settings
 
@@ -100,8 +101,8 @@ def tune(
         verdicts = tuple(judged(bench, selections, chosen, allowed, to_judge))
         verdict = bench.verdict(chosen.combination, found.axis, verdicts[0].scores, to_judge.text)
     return TuneResult(
-        _plan(chosen, found, max_macs), chosen, found, curve, verdicts, to_judge.text, verdict, allowed, max_loss,
-        max_macs, selections.least, tuple((one.found.axis, one.point) for one in tried),
+        _plan(chosen, found, max_macs, settings), chosen, found, curve, verdicts, to_judge.text, verdict, allowed,
+        max_loss, max_macs, selections.least, tuple((one.found.axis, one.point) for one in tried),
     )  # fmt: skip
 
 
@@ -167,7 +168,7 @@ def halves(samples: Samples, held_out: float, seed: int) -> tuple[Samples, Sampl
     return to_choose, to_judge
 
 
-def _plan(chosen: Point, found: Sensitivity, max_macs: float | None) -> Plan:
+def _plan(chosen: Point, found: Sensitivity, max_macs: float | None, settings: Settings) -> Plan:
     """The plan of a point, with a note wherever a block is frozen or kept."""
     choices: dict[str, Choice | None] = {}
     notes = {}
@@ -176,5 +177,11 @@ def _plan(chosen: Point, found: Sensitivity, max_macs: float | None) -> Plan:
         if isinstance(choice, Frozen):
             notes[entry.block.name] = f"{entry.why} ({found.samples})"
         elif choice is None:
-            notes[entry.block.name] = "kept: the budget has room for it"
-    return Plan(None, choices, notes, max_macs)
+            notes[entry.block.name] = _kept(entry)
+    return Plan(None, choices, notes, max_macs, None if settings.target is None else spelled(settings.target))
+
+
+def _kept(entry: BlockSensitivity) -> str:
+    if entry.outside and len(entry.candidates) == 1:
+        return f"kept: {entry.outside[0][1]}"
+    return "kept: the budget has room for it"

@@ -11,8 +11,10 @@ from tse_onnx.data.choice import PathLike
 from tse_onnx.decision.analysis import InputShapes
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.search.match import DEFAULT_KINDS
+from tse_onnx.passes.targets.target import Target
 from tse_onnx.streaming.network.machine import Machine
 from tse_onnx.streaming.network.machines import MachineLike, machine_of
+from tse_onnx.targets.target_file import TargetLike, target_of
 from tse_onnx.tuning.choices import Menu
 from tse_onnx.tuning.losses import AUTO, Loss
 
@@ -43,6 +45,7 @@ class Options(TypedDict, total=False):
     * `axis`: whether maps stream by `rows` or by `columns`; `both` are tried by `tune`, which takes the better one;
     * `menu`: which tilings are offered; `freeze`: which gates are offered as constants: `constant` those that move by
       no more than the fraction `still` of their size, `any`, or `never`;
+    * `target`: a compiler or device, by name, as a TOML file or as a `Target`: what it takes in no form is not offered;
     * `threads`: those of onnxruntime; `memory`: about how many bytes may be held where the network is cut;
     * `cache`: the folder in which measurements are kept (True: the user's folder for caches; False: nowhere). Those of
       a function are not kept;
@@ -60,6 +63,7 @@ class Options(TypedDict, total=False):
     menu: Menu
     freeze: str
     still: float
+    target: TargetLike | None
     threads: int
     memory: int
     cache: PathLike | bool
@@ -70,7 +74,8 @@ class Options(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Settings:
-    """The same with its defaults, checked; `hardware` is what `machine` means. Raises `UsageError`."""
+    """The same with its defaults, checked; `hardware` is what `machine` means, `within` what `target` does. Raises
+    `UsageError`."""
 
     input_shapes: InputShapes | None = None
     kinds: Collection[str] = DEFAULT_KINDS
@@ -81,6 +86,7 @@ class Settings:
     menu: Menu = field(default_factory=Menu)
     freeze: str = CONSTANT
     still: float = 0.01
+    target: TargetLike | None = None
     threads: int = 0
     memory: int = MEMORY
     cache: PathLike | bool = True
@@ -88,6 +94,7 @@ class Settings:
     scheduler: str | None = None
     progress: Progress | None = None
     hardware: Machine = field(init=False)
+    within: Target | None = field(init=False)
 
     def __post_init__(self) -> None:
         if self.axis not in AXES:
@@ -97,6 +104,7 @@ class Settings:
         if self.workers is not None and self.scheduler is not None:
             raise UsageError("workers are started here, or a scheduler has them; not both")
         object.__setattr__(self, "hardware", machine_of(self.machine))
+        object.__setattr__(self, "within", None if self.target is None else target_of(self.target))
         for name, least in (("workers", 1), ("memory", 1), ("threads", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
