@@ -66,8 +66,9 @@ def _cycles(network: Network, machine: Machine, stage: Stage, tokens: int) -> in
 
 
 def _dims(network: Network, name: str) -> Shape:
-    tensor = network.tensors.get(name)
-    return tensor.dims if tensor is not None else network.constants.kind(name)[0]
+    if (tensor := network.tensors.get(name)) is not None:
+        return tensor.dims
+    return network.constants.kind(name)[0] if name in network.constants.names else ()
 
 
 def _window(weight: int) -> Callable[[Network, Stage], int]:
