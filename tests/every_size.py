@@ -26,9 +26,15 @@ from onnx import TensorProto, helper
 import tse_onnx
 from tests.running import newest_opset
 from tse_onnx import Plan, Tiling
+from tse_onnx.passes import lowering
+from tse_onnx.passes.blocks.tiling import Running, Tile
+from tse_onnx.passes.lowering import SPREADS
 
 LARGEST, OLDEST = 40, 10
-UPSAMPLES, MEANS = ("resize", "gather", "expand"), ("matmul", "cumsum")
+UPSAMPLES, MEANS = (tuple(way.name for way in ways) for ways in (SPREADS, lowering.MEANS))
+# What means are computed by where a squeeze is running; of what is for tiles alone they get their own.
+RUNNING = tuple(way.name for way in lowering.MEANS if Running in way.needs.covers)
+TILED = tuple(way.name for way in lowering.MEANS if Tile in way.needs.covers)
 
 
 @dataclass(frozen=True)
@@ -62,15 +68,15 @@ def jobs(seed: int) -> list[Job]:
     draw = random.Random(seed)
     extents, opsets = range(1, LARGEST + 1), range(OLDEST, newest_opset() + 1)
     every = tiles(extents)
-    others = [Job(h, w, every, up, "matmul", opset)
-              for h in extents for w in extents for up in UPSAMPLES for opset in opsets]  # fmt: skip
+    others = [Job(h, w, every, up, means, opset)
+              for h in extents for w in extents for up in UPSAMPLES for means in TILED for opset in opsets]  # fmt: skip
     groups = {h: running(h) for h in extents}
     made = [Job(h, draw.randint(1, LARGEST), groups[h], up, means, opset)
-            for h in extents for up in UPSAMPLES for means in MEANS for opset in opsets
-            if means == "matmul" or opset >= 11]  # fmt: skip
+            for h in extents for up in UPSAMPLES for means in RUNNING for opset in opsets
+            if means != "cumsum" or opset >= 11]  # fmt: skip
     draw.shuffle(others)
     draw.shuffle(made)
-    # In turn, as long as there are both: a running squeeze is one job in twenty.
+    # In turn, as long as there are both: of a running squeeze there are few jobs.
     turns = [job for pair in zip(made, others, strict=False) for job in pair]
     return turns + others[len(made) :]
 

@@ -8,9 +8,13 @@ from tse_onnx.passes.blocks.tiling import OpenStrips
 from tse_onnx.passes.edit.splice import Edit
 from tse_onnx.passes.graph.scope import Scope
 from tse_onnx.passes.lowering import freeze, previous, recompute, tiles  # noqa: F401 - each registers what it lowers
-from tse_onnx.passes.lowering.style import Means, Style, Upsample, lowering
+from tse_onnx.passes.lowering.spread import SPREADS, Spread
+from tse_onnx.passes.lowering.squeeze import MEANS, Means
+from tse_onnx.passes.lowering.style import Style, lowering
+from tse_onnx.passes.lowering.tiles import pairs
+from tse_onnx.passes.lowering.way import Case, Needs, Way
 
-__all__ = ["Means", "Style", "Upsample", "lower"]
+__all__ = ["MEANS", "SPREADS", "Case", "Means", "Needs", "Spread", "Style", "Way", "lower", "pairs"]
 
 _DEFAULT = Style()
 

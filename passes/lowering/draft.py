@@ -13,10 +13,11 @@ from onnx import NodeProto, TensorProto, ValueInfoProto
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
 from tse_onnx.passes.blocks.block import Anatomy
+from tse_onnx.passes.blocks.tiling import Tile
 from tse_onnx.passes.edit.splice import Edit, Relaid
 from tse_onnx.passes.graph.index import element_count, holds_numbers
 from tse_onnx.passes.graph.scope import Scope
-from tse_onnx.passes.graph.types import Dim, TensorType, value_info
+from tse_onnx.passes.graph.types import Dim, TensorType, Types, value_info
 from tse_onnx.passes.names import fresh
 
 
@@ -32,11 +33,12 @@ class Draft:
         self._value_types: dict[str, ValueInfoProto | None] = {}
         self._weights: dict[str, Relaid] = {}
         self._made: list[NodeProto] = []
+        self._views: dict[str, str] = {}
 
     @property
     def double(self) -> bool:
         """Whether the block is in double precision, for which onnxruntime lacks convolutions, pools and Resize."""
-        return self.types[self.anatomy.squeeze.input].dtype == TensorProto.DOUBLE
+        return is_double(self.anatomy, self.types)
 
     def edit(self) -> Edit:
         """What was gathered."""
@@ -88,6 +90,10 @@ class Draft:
         proto.output.append(result)
         return proto
 
+    def fresh(self, role: str) -> str:
+        """A name that is not taken."""
+        return fresh(f"{self.name}/{role}", self.taken)
+
     def constant(self, role: str, values: np.ndarray) -> str:
         """Add a constant; its value's name."""
         # A Constant node stands in any graph, function or IR version; an initializer does not.
@@ -118,6 +124,23 @@ class Draft:
             for what, numbers in (("starts", starts), ("ends", ends), ("axes", axes))
         ]
         return self.value("Slice", role, [value, *listed])
+
+    def parts(self, role: str, value: str, axis: int, lengths: Sequence[int]) -> list[str]:
+        """A value cut along an axis."""
+        if self.opset < 13:
+            made = self.node("Split", role, [value], axis=axis, split=list(lengths))
+        else:
+            made = self.node("Split", role, [value, self.integers(f"{role}_lengths", lengths)], axis=axis)
+        made.output.extend(self.fresh(f"{role}_output") for _ in lengths[1:])
+        self.add(made)
+        return list(made.output)
+
+    def tiles_as_rows(self, value: str, cover: Tile) -> str:
+        """A map [N, C, H, …] with the rows of each tile side by side, [N, C, tiles, rows of a tile · …]."""
+        if value not in self._views:
+            shape = self.integers("tile_rows_shape", [0, 0, cover.count, -1])
+            self._views[value] = self.value("Reshape", "tile_rows", [value, shape])
+        return self._views[value]
 
     def transposed(self, role: str, value: str, axes: str, wanted: str) -> str:
         """A value whose axes are called `axes`, with its axes as `wanted`."""
@@ -167,6 +190,11 @@ class Draft:
         batch = held.axes.find("N")
         first: Dim = stated.dims[batch] if 0 <= batch < len(stated.dims) else held.batch
         self._value_types[value] = value_info(value, TensorType(stated.dtype, (first, held.channels, *grid)))
+
+
+def is_double(anatomy: Anatomy, types: Types) -> bool:
+    """Whether a block is in double precision."""
+    return types[anatomy.squeeze.input].dtype == TensorProto.DOUBLE
 
 
 # A model has many blocks of few sizes, so most nodes differ from one made before in their names alone.

@@ -1,41 +1,87 @@
-"""The gates of all tiles, [N, C, tiles, 1], spread over the rows and columns that they scale."""
+"""The gates of all tiles, [N, C, tiles, 1], spread over what they scale, in the ways that `SPREADS` lists; and the
+scale."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from onnx import NodeProto
+import onnx
+from onnx import NodeProto, TensorProto
 
-from tse_onnx.passes.blocks.tiling import Cover, OpenStrips, Running, Tile, Window
+from tse_onnx.passes.blocks.tiling import OpenStrips, Running, Tile, Window
+from tse_onnx.passes.graph.layout import SPATIAL
 from tse_onnx.passes.lowering.draft import Draft
-from tse_onnx.passes.lowering.style import Upsample
+from tse_onnx.passes.lowering.squeeze import Grid
+from tse_onnx.passes.lowering.way import Needs, Way
+
+_NUMPY = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE})
 
 
-def spread(draft: Draft, gate: str, cover: Cover | OpenStrips, upsample: Upsample) -> str:
-    """Add the nodes that spread `gate`; an axis with a single descriptor is left to broadcast by itself."""
-    if isinstance(cover, Window):
-        return gate
+def _left(draft: Draft, scale: int, cover: Window, grid: Grid) -> None:
+    """A single gate broadcasts over its map by itself."""
+    scaled(draft, draft.current(draft.anatomy.gate), scale)
+
+
+def _resize(draft: Draft, scale: int, cover: Tile | Running | OpenStrips, grid: Grid) -> None:
     if isinstance(cover, OpenStrips):
-        return _open(draft, gate, cover, upsample)
-    if upsample is Upsample.GATHER or draft.double:
-        return _gathered(draft, gate, cover)
-    spatial = len(cover.extents)
-    if isinstance(cover, Running):
-        factors = tuple(cover.step if axis == cover.axis else 1 for axis in range(spatial))
-        extents = tuple(extent if axis == cover.axis else 1 for axis, extent in enumerate(cover.extents))
+        scaled(draft, _open(draft, draft.current(draft.anatomy.gate), cover), scale)
     else:
-        factors = tuple(size if many > 1 else 1 for size, many in zip(cover.sizes, cover.grid, strict=True))
-        extents = tuple(extent if many > 1 else 1 for extent, many in zip(cover.extents, cover.grid, strict=True))
-    reach = tuple(many * factor for many, factor in zip(cover.grid, factors, strict=True))
-    wide = gate
-    if any(factor > 1 for factor in factors):
-        wide = (_resized if upsample is Upsample.RESIZE else _expanded)(draft, gate, factors, cover.grid)
-        draft.state(wide, draft.anatomy.gate, reach)
-    return _fitted(draft, wide, reach, extents)
+        _repeated(draft, scale, cover, grid, _resized)
 
 
-def _resized(draft: Draft, gate: str, factors: Sequence[int], grid: Sequence[int]) -> str:
+def _full(draft: Draft, scale: int, cover: Tile | Running, grid: Grid) -> None:
+    """As large as the map: what multiplies two maps of one layout and size is fast where it would not be otherwise."""
+    _repeated(draft, scale, cover, grid, _resized, full=True)
+
+
+def _expand(draft: Draft, scale: int, cover: Tile | Running, grid: Grid) -> None:
+    _repeated(draft, scale, cover, grid, _expanded)
+
+
+def _repeated(
+    draft: Draft, scale: int, cover: Tile | Running, grid: Grid, repeat: Callable[..., str], full: bool = False
+) -> None:
+    """Each gate as often as its tile is long, then cropped or filled; an axis with a single one broadcasts by itself,
+    unless the gate is to be as large as the map in `full`."""
+    reach, extents, factors = _spans(cover, grid, full)
+    gate = draft.current(draft.anatomy.gate)
+    if full and reach != extents:  # along the axes that are cut first, while there is little to crop
+        narrow_reach, narrow_extents, narrow = _spans(cover, grid, False)
+        gate = _wide(draft, gate, narrow, grid, narrow_reach, repeat)
+        gate = _fitted(draft, gate, narrow_reach, narrow_extents)
+        grid, reach = narrow_extents, extents
+        factors = tuple(extent // have for extent, have in zip(extents, narrow_extents, strict=True))
+    gate = _wide(draft, gate, factors, grid, reach, repeat)
+    scaled(draft, _fitted(draft, gate, reach, extents), scale)
+
+
+def _wide(
+    draft: Draft, gate: str, factors: tuple[int, ...], grid: Grid, reach: tuple[int, ...], repeat: Callable[..., str]
+) -> str:
+    if all(factor == 1 for factor in factors):
+        return gate
+    gate = repeat(draft, gate, factors, grid)
+    draft.state(gate, draft.anatomy.gate, reach)
+    return gate
+
+
+def _spans(cover: Tile | Running, grid: Grid, full: bool) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """How far the gates reach along each axis, how far they have to, and how often each is repeated."""
+    factors, extents = [], []
+    for axis, (many, extent) in enumerate(zip(grid, cover.extents, strict=True)):
+        if many == 1 and not (isinstance(cover, Running) and axis == cover.axis):
+            factors.append(extent if full else 1)
+            extents.append(extent if full else 1)
+        else:
+            size = cover.step if isinstance(cover, Running) else cover.sizes[axis]
+            factors.append(1 if many == extent else size)
+            extents.append(extent)
+    reach = tuple((many or 0) * factor for many, factor in zip(grid, factors, strict=True))
+    return reach, tuple(extents), tuple(factors)
+
+
+def _resized(draft: Draft, gate: str, factors: Sequence[int], grid: Grid) -> str:
     scales = draft.constant("upsample_scales", np.array([1, 1, *factors], np.float32))
     if draft.opset == 9:
         return draft.value("Upsample", "gate_upsample", [gate, scales], mode="nearest")
@@ -53,10 +99,10 @@ def _resized(draft: Draft, gate: str, factors: Sequence[int], grid: Sequence[int
     )
 
 
-def _expanded(draft: Draft, gate: str, factors: Sequence[int], grid: Sequence[int]) -> str:
+def _expanded(draft: Draft, gate: str, factors: Sequence[int], grid: Grid) -> str:
     """[…, tiles] to […, tiles, 1], repeated to […, tiles, factor], and flattened again."""
     apart, repeated, together = [0, 0], [1, 1], [0, 0]
-    for many, factor in zip(grid, factors, strict=True):
+    for many, factor in zip((many or 0 for many in grid), factors, strict=True):
         apart += [many] if factor == 1 else [many, 1]
         repeated += [1] if factor == 1 else [1, factor]
         together.append(many * factor)
@@ -65,19 +111,46 @@ def _expanded(draft: Draft, gate: str, factors: Sequence[int], grid: Sequence[in
     return draft.value("Reshape", "gate_together", [value, draft.integers("gate_together_shape", together)])
 
 
-def _gathered(draft: Draft, gate: str, cover: Tile | Running) -> str:
+def _gather(draft: Draft, scale: int, cover: Tile | Running, grid: Grid) -> None:
     """Each row takes the gate that a constant index names."""
-    reach = list(cover.grid)
+    gate, reach = draft.current(draft.anatomy.gate), list(grid)
     for axis, extent in enumerate(cover.extents):
-        if cover.grid[axis] == 1:
+        many = grid[axis] or 0
+        if many in (1, extent):
             continue
         size = cover.step if isinstance(cover, Running) else cover.sizes[axis]
-        index = np.minimum(np.arange(extent) // size, cover.grid[axis] - 1)
+        index = np.minimum(np.arange(extent) // size, many - 1)
         listed = draft.integers("gate_index", [int(place) for place in index])
         gate = draft.value("Gather", "gate_upsample", [gate, listed], axis=2 + axis)
         reach[axis] = extent
         draft.state(gate, draft.anatomy.gate, tuple(reach))
-    return gate
+    scaled(draft, gate, scale)
+
+
+def _ones(draft: Draft, scale: int, cover: Tile | Running, grid: Grid) -> None:
+    """As large as the map without a Resize, of which some tools lose sight of an open batch."""
+    gate, dtype = draft.current(draft.anatomy.gate), draft.types[draft.anatomy.map].dtype
+    if len(grid) > 1 and dtype in _NUMPY:
+        kind = onnx.helper.tensor_dtype_to_np_dtype(dtype)
+        ones = draft.constant("gate_ones", np.ones((1, cover.extents[1]), kind))
+        gate = draft.value("MatMul", "gate_upsample", [gate, ones])
+        draft.state(gate, draft.anatomy.gate, cover.extents)
+    scaled(draft, gate, scale)
+
+
+def _view(draft: Draft, scale: int, cover: Tile, grid: Grid) -> None:
+    """Nothing is spread: the rows of a tile are laid side by side, scaled by one gate, and laid back."""
+    gate = draft.current(draft.anatomy.gate)
+    if len(grid) == 1:
+        gate = draft.value("Reshape", "gate_column", [gate, draft.integers("gate_column_shape", [0, 0, -1, 1])])
+    view = draft.tiles_as_rows(draft.anatomy.map, cover)
+    made = _with_operands(draft, scale, quantised_again(draft, gate), view)
+    result = made.output[0]
+    made.output[0] = draft.fresh("scaled_rows")
+    draft.add(made)
+    shape = draft.integers("map_shape", [0, 0, *cover.extents])
+    draft.add(draft.node("Reshape", "scaled_map", [made.output[0], shape], result))
+    draft.put(scale)
 
 
 def _fitted(draft: Draft, gate: str, reach: Sequence[int], extents: Sequence[int]) -> str:
@@ -98,7 +171,7 @@ def _fitted(draft: Draft, gate: str, reach: Sequence[int], extents: Sequence[int
     return gate
 
 
-def _open(draft: Draft, gate: str, cover: OpenStrips, upsample: Upsample) -> str:
+def _open(draft: Draft, gate: str, cover: OpenStrips) -> str:
     """For a map whose size is known only when the model runs: spread by the scale, and crop to the map's own size."""
     anatomy = draft.anatomy
     factors = [cover.rows if axis == cover.axis else 1 for axis in range(cover.rank)]
@@ -125,12 +198,71 @@ def quantised_again(draft: Draft, gate: str) -> str:
     return draft.value("DequantizeLinear", "gate_dequantize", [quantised, *parameters])
 
 
+def scaled(draft: Draft, gate: str, position: int) -> None:
+    """Put the scale at a position again, with `gate`, which has its channels first, in place of the block's own."""
+    gate = quantised_again(draft, gate)
+    spatial = SPATIAL[: len(draft.anatomy.squeeze.spatial)]
+    rescaled(draft, draft.transposed("gate_layout", gate, "NC" + spatial, draft.anatomy.map_axes), position)
+
+
 def rescaled(draft: Draft, gate: str, position: int) -> None:
     """Put the scale at a position again, with `gate` in place of the block's own."""
+    draft.add(_with_operands(draft, position, gate, draft.anatomy.map))
+    draft.put(position)
+
+
+def _with_operands(draft: Draft, position: int, gate: str, scaled_map: str) -> NodeProto:
     scale = NodeProto()
     scale.CopyFrom(draft.index.nodes[position])
+    operands = {draft.anatomy.gate: gate, draft.anatomy.map: scaled_map}
     for slot, name in enumerate(scale.input):
-        if name == draft.anatomy.gate:
-            scale.input[slot] = gate
-    draft.add(scale)
-    draft.put(position)
+        scale.input[slot] = operands.get(name, name)
+    return scale
+
+
+Spread = Way[Callable[..., None]]
+
+BROADCAST: Spread = Way("broadcast", "one gate, which broadcasts over its map", (), _left, Needs(double=True))
+"""The one way where there is one gate."""
+
+_SPREAD = (Tile, Running)
+
+SPREADS: tuple[Spread, ...] = (
+    Way(
+        "resize",
+        "a nearest Resize by whole numbers along the axes that are cut",
+        ("Resize", "Upsample", "Slice", "Concat", "Shape"),
+        _resize,
+        Needs((Tile, Running, OpenStrips)),
+    ),
+    Way("gather", "the gate of each row by a constant index", ("Gather",), _gather, Needs(_SPREAD, double=True)),
+    Way(
+        "expand",
+        "each gate repeated by broadcasting",
+        ("Reshape", "Expand", "Slice", "Concat"),
+        _expand,
+        Needs(_SPREAD),
+    ),
+    Way(
+        "full",
+        "a nearest Resize by whole numbers to the size of the map",
+        ("Resize", "Upsample", "Slice", "Concat"),
+        _full,
+        Needs(_SPREAD, first=True),
+    ),
+    Way(
+        "view",
+        "the rows of a tile side by side, scaled by one gate, and laid back",
+        ("Reshape",),
+        _view,
+        Needs((Tile,), divides=True, rows=True, first=True, per_tile=True, double=True),
+    ),
+    Way(
+        "ones",
+        "the gate of each row times a row of ones",
+        ("MatMul",),
+        _ones,
+        Needs(_SPREAD, rows=True, first=True, per_row=True, double=True),
+    ),
+)
+"""Every way to spread the gates, the one that is taken first where nothing is said."""

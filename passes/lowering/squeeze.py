@@ -1,169 +1,408 @@
-"""The means: one per tile, as [N, C, tiles, 1]."""
+"""The means: one per tile, as [N, C, tiles, 1], in the ways that `MEANS` lists."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto
 
-from tse_onnx.passes.blocks.block import Anatomy
-from tse_onnx.passes.blocks.tiling import Cover, OpenStrips, Running, Tile, Window
+from tse_onnx.passes.blocks.tiling import OpenStrips, Running, Tile, Window
 from tse_onnx.passes.graph.layout import SPATIAL
 from tse_onnx.passes.lowering.draft import Draft
-from tse_onnx.passes.lowering.style import Means
+from tse_onnx.passes.lowering.way import Needs, Way, factors
 
 _HALF = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16})
 
+Grid = Sequence["int | None"]
+"""How many descriptors there are along each spatial axis; None where that is not known."""
 
-def squeeze(draft: Draft, anatomy: Anatomy, cover: Cover | OpenStrips, means: Means) -> None:
-    """Add the nodes that compute the means, the last one under the name that the global mean had."""
-    source = anatomy.squeeze.input
+
+# Pools.
+
+
+def _pool(draft: Draft, cover: Tile | Window) -> Grid:
+    """The tile is kernel and stride; padding, which does not count, completes the last one."""
+    source, tile = _strip(draft, cover)
+    source, extents, sizes = _whole_rows_of_the_last_axes(draft, source, tile)
+    pads = [-extent % size for extent, size in zip(extents, sizes, strict=True)]
+    _average_pool(draft, source, sizes, pads=[0] * len(sizes) + pads)
+    return cover.grid
+
+
+def _ceil(draft: Draft, cover: Tile | Window) -> Grid:
+    """The tile is kernel and stride; the last one reaches beyond the map, where nothing counts."""
+    source, tile = _strip(draft, cover)
+    source, _, sizes = _whole_rows_of_the_last_axes(draft, source, tile)
+    _average_pool(draft, source, sizes, **_ceil_mode(tile))
+    return cover.grid
+
+
+def _rows(draft: Draft, cover: Tile | Window | OpenStrips) -> Grid:
+    """The mean of each row, then a pool of so many; a last one that is cut short is left to ceil_mode."""
     if isinstance(cover, OpenStrips):
-        _open_strips(draft, anatomy, cover, source)
-    elif isinstance(cover, Running):
-        _running(draft, anatomy, cover, source, means)
-    elif isinstance(cover, Window):
-        axis = anatomy.squeeze.spatial[cover.axis]
-        strip = draft.sliced("squeeze_strip", source, [axis], [cover.start], [cover.start + cover.rows])
-        _pool(draft, anatomy, Tile(cover.sizes, cover.axis, cover.sizes), strip)
+        source, ceil_mode = draft.anatomy.squeeze.input, {"ceil_mode": 1}
+        whole = [axis for axis in range(cover.rank) if axis != cover.axis]
+        sizes = [cover.rows if axis == cover.axis else 1 for axis in range(cover.rank)]
     else:
-        _pool(draft, anatomy, cover, source)
-
-
-def _pool(draft: Draft, anatomy: Anatomy, tile: Tile, source: str) -> None:
-    if draft.double:
-        _averaged(draft, anatomy, tile, source)
-    else:
-        _average_pool(draft, anatomy, tile, source)
-
-
-def _averaged(draft: Draft, anatomy: Anatomy, tile: Tile, source: str) -> None:
-    """In double precision, for which onnxruntime has no AveragePool: along each axis a product with weights."""
-    whole = [axis for axis, many in enumerate(tile.grid) if many == 1]
-    value = _channels_first(draft, anatomy, _row_means(draft, anatomy, source, whole))
-    cut = [axis for axis in range(len(tile.grid)) if axis not in whole]
-    rank = 2 + len(tile.grid)
-    for axis in cut:
-        extent, size = tile.extents[axis], tile.sizes[axis]
-        inside = np.arange(extent) // size == np.arange(tile.grid[axis])[:, None]
-        weights = draft.constant("tile_weights", np.ascontiguousarray((inside / inside.sum(1, keepdims=True)).T))
-        last = [other for other in range(rank) if other != 2 + axis] + [2 + axis]
-        value = draft.value("Transpose", "tile_axis_last", [value], perm=last)
-        value = draft.value("MatMul", "tile_means", [value, weights])
-        value = draft.value("Transpose", "tile_axis_back", [value], perm=[last.index(other) for other in range(rank)])
-    draft.add(draft.node("Identity", "tiled_squeeze", [value], anatomy.squeeze.output))
-
-
-def _average_pool(draft: Draft, anatomy: Anatomy, tile: Tile, source: str) -> None:
-    """An AveragePool with the tile as kernel and stride; padding, which does not count, completes the last tile."""
-    extents, sizes = tile.extents, tile.sizes
-    if anatomy.input_axes[1] != "C":
-        # Channels last: the mean over whole rows first, so that only one column has to change its layout.
+        source, tile = _strip(draft, cover)
         whole = [axis for axis, many in enumerate(tile.grid) if many == 1]
-        source = _channels_first(draft, anatomy, _row_means(draft, anatomy, source, whole))
-        extents = tuple(1 if axis in whole else extent for axis, extent in enumerate(extents))
-        sizes = tuple(1 if axis in whole else size for axis, size in enumerate(sizes))
+        sizes = [1 if axis in whole else size for axis, size in enumerate(tile.sizes)]
+        ceil_mode = _ceil_mode(tile)
+    means = _channels_first(draft, _row_means(draft, source, whole))
+    _average_pool(draft, means, sizes, **ceil_mode)
+    return cover.grid
+
+
+def _ceil_mode(tile: Tile) -> dict[str, int]:
+    ragged = any(extent % size for extent, size in zip(tile.extents, tile.sizes, strict=True))
+    return {"ceil_mode": 1} if ragged else {}
+
+
+def _pools(draft: Draft, cover: Tile | Window) -> Grid:
+    """A mean of means: a chain of pools, none of them larger than 8 in any direction."""
+    source, tile = _strip(draft, cover)
+    source, _, sizes = _whole_rows_of_the_last_axes(draft, source, tile)
+    chains = [factors(size) for size in sizes]
+    steps = max(map(len, chains))
+    for step in range(steps):
+        size = [chain[step] if step < len(chain) else 1 for chain in chains]
+        if step == steps - 1:
+            _average_pool(draft, source, size)
+        else:
+            source = draft.value("AveragePool", "tile_part", [source], kernel_shape=size, strides=size)
+    return cover.grid
+
+
+def _average_pool(draft: Draft, source: str, sizes: Sequence[int], **attributes: Any) -> None:
     draft.add(
         draft.node(
             "AveragePool",
             "tiled_squeeze",
             [source],
-            anatomy.squeeze.output,
+            draft.anatomy.squeeze.output,
             kernel_shape=list(sizes),
             strides=list(sizes),
-            pads=[0] * len(sizes) + [-extent % size for extent, size in zip(extents, sizes, strict=True)],
+            **attributes,
             count_include_pad=0,
         )
     )
 
 
-def _open_strips(draft: Draft, anatomy: Anatomy, cover: OpenStrips, source: str) -> None:
-    """The same for a map of unknown size: whole rows first, then strips of them; ceil_mode cuts the last one short."""
-    others = [axis for axis in range(cover.rank) if axis != cover.axis]
-    rows = _channels_first(draft, anatomy, _row_means(draft, anatomy, source, others))
-    sizes = [cover.rows if axis == cover.axis else 1 for axis in range(cover.rank)]
-    draft.add(
-        draft.node(
-            "AveragePool",
-            "tiled_squeeze",
-            [rows],
-            anatomy.squeeze.output,
-            kernel_shape=sizes,
-            strides=sizes,
-            ceil_mode=1,
-            count_include_pad=0,
-        )
-    )
+def _whole_rows_of_the_last_axes(draft: Draft, source: str, tile: Tile) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
+    """The map with its channels first, the extents that it has by then, and the tile's sizes on these."""
+    if draft.anatomy.input_axes[1] == "C":
+        return source, tile.extents, tile.sizes
+    # The mean over whole rows first, so that only one column has to change its layout.
+    whole = [axis for axis, many in enumerate(tile.grid) if many == 1]
+    source = _channels_first(draft, _row_means(draft, source, whole))
+    extents = tuple(1 if axis in whole else extent for axis, extent in enumerate(tile.extents))
+    sizes = tuple(1 if axis in whole else size for axis, size in enumerate(tile.sizes))
+    return source, extents, sizes
 
 
-def _running(draft: Draft, anatomy: Anatomy, cover: Running, source: str, means: Means) -> None:
-    """The mean of each row, then the mean of all rows seen so far.
+# Views and parts of the map.
+
+
+def _view(draft: Draft, cover: Tile) -> Grid:
+    """The rows of a tile laid side by side, [N, C, tiles, k · W], and the mean of each such row."""
+    view, rank = draft.tiles_as_rows(draft.anatomy.squeeze.input, cover), len(cover.extents)
+    output = draft.anatomy.squeeze.output
+    if draft.opset >= 18:
+        inputs = [view, draft.integers("tiled_squeeze_axes", [3])]
+        draft.add(draft.node("ReduceMean", "tiled_squeeze", inputs, output, keepdims=rank - 1))
+    else:
+        draft.add(draft.node("ReduceMean", "tiled_squeeze", [view], output, axes=[3], keepdims=rank - 1))
+    return cover.grid
+
+
+def _split(draft: Draft, cover: Tile) -> Grid:
+    """Each tile for itself: the parts of the map, the mean of each, and these side by side."""
+    axis = next((axis for axis, many in enumerate(cover.grid) if many > 1), cover.axis)
+    spatial = draft.anatomy.squeeze.spatial
+    extent, size = cover.extents[axis], cover.sizes[axis]
+    lengths = [min(size, extent - start) for start in range(0, extent, size)]
+    parts = draft.parts("tile", draft.anatomy.squeeze.input, spatial[axis], lengths)
+    means = [_channels_first(draft, draft.reduced("ReduceMean", "tile_mean", part, spatial)) for part in parts]
+    draft.add(draft.node("Concat", "tiled_squeeze", means, draft.anatomy.squeeze.output, axis=2 + axis))
+    return cover.grid
+
+
+# Products.
+
+
+def _averaged(draft: Draft, cover: Tile | Window) -> Grid:
+    """Along each axis that is cut a product with weights."""
+    source, tile = _strip(draft, cover)
+    whole = [axis for axis, many in enumerate(tile.grid) if many == 1]
+    value = _channels_first(draft, _row_means(draft, source, whole))
+    value, kind, narrow = _wide(draft, value)
+    cut = [axis for axis in range(len(tile.grid)) if axis not in whole]
+    rank = 2 + len(tile.grid)
+    for axis in cut:
+        weights = _weights(tile.extents[axis], _parts(tile.extents[axis], tile.sizes[axis])).astype(kind)
+        table = draft.constant("tile_weights", np.ascontiguousarray(weights.T))
+        last = [other for other in range(rank) if other != 2 + axis] + [2 + axis]
+        value = draft.value("Transpose", "tile_axis_last", [value], perm=last)
+        value = draft.value("MatMul", "tile_means", [value, table])
+        value = draft.value("Transpose", "tile_axis_back", [value], perm=[last.index(other) for other in range(rank)])
+    _finished(draft, "tiled_squeeze", "Identity", [value], narrow)
+    return tile.grid
+
+
+def _matmul(draft: Draft, cover: Tile | Window | Running) -> Grid:
+    """Each mean is a row of a constant matrix times the column of row means."""
+    if not isinstance(cover, Running):
+        return _averaged(draft, cover)
+    return _of_rows(draft, cover, _by_matmul, range(cover.count))
+
+
+def _cumsum(draft: Draft, cover: Running) -> Grid:
+    """Sums of all rows so far, those that end a descriptor's rows, each divided by their number."""
+    return _of_rows(draft, cover, _by_cumsum, range(cover.count))
+
+
+def _gemm(draft: Draft, cover: Tile | Running) -> Grid:
+    """One product of the row means of all channels with a constant matrix, which has a column for each row of the map:
+    the descriptor of the group that the row is in."""
+    return _of_rows(draft, cover, _by_gemm, _groups(cover))
+
+
+Product = Callable[[Draft, "Tile | Running", str, np.dtype, "Sequence[int]"], "tuple[str, list[str]]"]
+"""Makes descriptors, which are named by their numbers, of the row means: the last operator of it and its inputs."""
+
+
+def _of_rows(draft: Draft, cover: Tile | Running, by: Product, wanted: Sequence[int]) -> Grid:
+    """The mean of each row, then what is wanted of these.
 
     Half precision is left for that step: the sum of a map's rows would lose what a single row adds.
     """
-    others = [axis for axis in range(len(cover.extents)) if axis != cover.axis]
-    rows = _channels_first(draft, anatomy, _row_means(draft, anatomy, source, others))
-    dtype = draft.types[anatomy.squeeze.input].dtype
-    half = dtype in _HALF
-    if half:
-        rows = draft.value("Cast", "row_means_wide", [rows], to=TensorProto.FLOAT)
-        dtype = TensorProto.FLOAT
-    kind = onnx.helper.tensor_dtype_to_np_dtype(dtype)
-    by = _by_matmul if means is Means.MATMUL else _by_cumsum
-    last, inputs = by(draft, cover, rows, kind)
-    if cover.calibration is not None:
-        shape = (1, cover.calibration.channels, *cover.grid)
-        offsets = np.array(cover.calibration.offsets, kind).T.reshape(shape)
+    axis, role = _cut_axis(cover), "running_squeeze" if isinstance(cover, Running) else "tiled_squeeze"
+    others = [other for other in range(len(cover.extents)) if other != axis]
+    rows = _channels_first(draft, _row_means(draft, draft.anatomy.squeeze.input, others))
+    rows, kind, narrow = _wide(draft, rows)
+    last, inputs = by(draft, cover, rows, kind, wanted)
+    grid = _along(axis, len(cover.extents), len(wanted))
+    if isinstance(cover, Running) and cover.calibration is not None:
+        offsets = np.array(cover.calibration.offsets, kind)[list(wanted)].T
+        table = np.ascontiguousarray(offsets.reshape(1, cover.calibration.channels, *grid))
         means_seen = draft.value(last, "rows_seen", inputs)
-        last, inputs = "Add", [means_seen, draft.constant("calibration", np.ascontiguousarray(offsets))]
-    if half:
-        wide = draft.value(last, "running_squeeze_wide", inputs)
-        narrow = draft.types[anatomy.squeeze.input].dtype
-        draft.add(draft.node("Cast", "running_squeeze", [wide], anatomy.squeeze.output, to=narrow))
-    else:
-        draft.add(draft.node(last, "running_squeeze", inputs, anatomy.squeeze.output))
+        last, inputs = "Add", [means_seen, draft.constant("calibration", table)]
+    _finished(draft, role, last, inputs, narrow)
+    return grid
 
 
-def _by_matmul(draft: Draft, cover: Running, rows: str, kind: np.dtype) -> tuple[str, list[str]]:
-    """Each mean is a row of a constant matrix times the column of row means."""
-    height, seen = cover.extents[cover.axis], np.array(cover.seen)[:, None]
-    weights = (np.where(np.arange(height) < seen, _slopes(cover)[:, None] / seen, 0.0)).astype(kind)
-    rank = len(cover.extents)
-    if cover.axis == rank - 1:
+def _by_matmul(
+    draft: Draft, cover: Tile | Running, rows: str, kind: np.dtype, wanted: Sequence[int]
+) -> tuple[str, list[str]]:
+    axis, rank = _cut_axis(cover), len(cover.extents)
+    weights = _matrix(cover)[list(wanted)].astype(kind)
+    if axis == rank - 1:
         return "MatMul", [rows, draft.constant("running_weights", np.ascontiguousarray(weights.T))]
-    if cover.axis == rank - 2:
+    if axis == rank - 2:
         return "MatMul", [draft.constant("running_weights", weights), rows]
     # Three spatial axes, the first one streamed: the column lies along it once the others, of extent one, are left out.
-    flat = draft.value("Reshape", "row_column", [rows, draft.integers("row_column_shape", [0, 0, height, 1])])
+    column_shape = draft.integers("row_column_shape", [0, 0, cover.extents[axis], 1])
+    flat = draft.value("Reshape", "row_column", [rows, column_shape])
     column = draft.value("MatMul", "running_column", [draft.constant("running_weights", weights), flat])
-    return "Reshape", [column, draft.integers("running_shape", [0, 0, *cover.grid])]
+    return "Reshape", [column, draft.integers("running_shape", [0, 0, *_along(axis, rank, len(wanted))])]
 
 
-def _by_cumsum(draft: Draft, cover: Running, rows: str, kind: np.dtype) -> tuple[str, list[str]]:
-    """Sums of all rows so far, those that end a descriptor's rows, each divided by their number."""
+def _by_gemm(
+    draft: Draft, cover: Tile | Running, rows: str, kind: np.dtype, wanted: Sequence[int]
+) -> tuple[str, list[str]]:
+    axis, rank = _cut_axis(cover), len(cover.extents)
+    weights = draft.constant("row_weights", np.ascontiguousarray(_matrix(cover)[list(wanted)].T.astype(kind)))
+    if rank == 1:
+        return "MatMul", [rows, weights]
+    line = draft.value("Reshape", "row_line", [rows, draft.integers("row_line_shape", [0, 0, cover.extents[axis]])])
+    means = draft.value("MatMul", "line_means", [line, weights])
+    return "Reshape", [means, draft.integers("line_shape", [0, 0, *_along(axis, rank, len(wanted))])]
+
+
+def _by_cumsum(
+    draft: Draft, cover: Tile | Running, rows: str, kind: np.dtype, wanted: Sequence[int]
+) -> tuple[str, list[str]]:
+    assert isinstance(cover, Running)
     axis = 2 + cover.axis
     sums = draft.value("CumSum", "row_sums", [rows, draft.constant("row_axis", np.array(axis, np.int64))])
-    picked = draft.value(
-        "Gather", "seen_sums", [sums, draft.integers("seen_rows", [n - 1 for n in cover.seen])], axis=axis
-    )
+    seen = [cover.seen[number] for number in wanted]
+    picked = draft.value("Gather", "seen_sums", [sums, draft.integers("seen_rows", [n - 1 for n in seen])], axis=axis)
     shape = [1] * (2 + len(cover.extents))
     shape[axis] = cover.count
     if cover.calibration is not None:
-        factors = (_slopes(cover) / np.array(cover.seen)).astype(kind).reshape(shape)
-        return "Mul", [picked, draft.constant("seen_factors", factors)]
+        table = (_slopes(cover) / np.array(cover.seen)).astype(kind).reshape(shape)
+        return "Mul", [picked, draft.constant("seen_factors", table)]
     return "Div", [picked, draft.constant("seen_counts", np.array(cover.seen, kind).reshape(shape))]
+
+
+def _wide(draft: Draft, value: str) -> tuple[str, np.dtype, int | None]:
+    """Row means in a type to add them up in, that type, and the one to go back to, if it is another."""
+    dtype = draft.types[draft.anatomy.squeeze.input].dtype
+    if dtype in _HALF:
+        wide = draft.value("Cast", "row_means_wide", [value], to=TensorProto.FLOAT)
+        return wide, np.dtype(np.float32), dtype
+    return value, onnx.helper.tensor_dtype_to_np_dtype(dtype), None
+
+
+def _finished(draft: Draft, role: str, operator: str, inputs: Sequence[str], narrow: int | None) -> None:
+    """The node that makes the means, under the name that the global mean had."""
+    output = draft.anatomy.squeeze.output
+    if narrow is None:
+        draft.add(draft.node(operator, role, inputs, output))
+        return
+    wide = draft.value(operator, f"{role}_wide", inputs)
+    draft.add(draft.node("Cast", role, [wide], output, to=narrow))
+
+
+def _cut_axis(cover: Tile | Running) -> int:
+    """The axis that the map is cut along."""
+    if isinstance(cover, Running):
+        return cover.axis
+    return next((axis for axis, many in enumerate(cover.grid) if many > 1), cover.axis)
+
+
+def _along(axis: int, rank: int, count: int) -> tuple[int, ...]:
+    return tuple(count if other == axis else 1 for other in range(rank))
+
+
+def _parts(extent: int, size: int) -> list[range]:
+    return [range(start, min(start + size, extent)) for start in range(0, extent, size)]
+
+
+def _weights(extent: int, parts: Sequence[range]) -> np.ndarray:
+    """A row for each part: one over its length where the part is, 0 elsewhere."""
+    return np.array([[(place in part) / len(part) for place in range(extent)] for part in parts])
+
+
+def _matrix(cover: Tile | Running) -> np.ndarray:
+    """Descriptors from row means: a row for each descriptor."""
+    axis = _cut_axis(cover)
+    extent = cover.extents[axis]
+    if isinstance(cover, Tile):
+        return _weights(extent, _parts(extent, cover.sizes[axis]))
+    seen = np.array(cover.seen)[:, None]
+    return np.where(np.arange(extent) < seen, _slopes(cover)[:, None] / seen, 0.0)
+
+
+def _groups(cover: Tile | Running) -> list[int]:
+    """The number of the descriptor of each row."""
+    axis = _cut_axis(cover)
+    size = cover.step if isinstance(cover, Running) else cover.sizes[axis]
+    return [min(row // size, cover.grid[axis] - 1) for row in range(cover.extents[axis])]
 
 
 def _slopes(cover: Running) -> np.ndarray:
     return np.array(cover.calibration.slopes if cover.calibration else (1.0,) * cover.count)
 
 
-def _row_means(draft: Draft, anatomy: Anatomy, source: str, axes: list[int]) -> str:
+# What they share.
+
+
+def _strip(draft: Draft, cover: Tile | Window) -> tuple[str, Tile]:
+    """The part of the map that is cut, and how it is."""
+    squeeze = draft.anatomy.squeeze
+    if isinstance(cover, Tile):
+        return squeeze.input, cover
+    axis = squeeze.spatial[cover.axis]
+    strip = draft.sliced("squeeze_strip", squeeze.input, [axis], [cover.start], [cover.start + cover.rows])
+    return strip, Tile(cover.sizes, cover.axis, cover.sizes)
+
+
+def _row_means(draft: Draft, source: str, axes: list[int]) -> str:
     if not axes:
         return source
-    return draft.reduced("ReduceMean", "row_means", source, [anatomy.squeeze.spatial[axis] for axis in axes])
+    return draft.reduced("ReduceMean", "row_means", source, [draft.anatomy.squeeze.spatial[axis] for axis in axes])
 
 
-def _channels_first(draft: Draft, anatomy: Anatomy, value: str) -> str:
-    spatial = SPATIAL[: len(anatomy.squeeze.spatial)]
-    return draft.transposed("squeeze_layout", value, anatomy.input_axes, "NC" + spatial)
+def _channels_first(draft: Draft, value: str) -> str:
+    spatial = SPATIAL[: len(draft.anatomy.squeeze.spatial)]
+    return draft.transposed("squeeze_layout", value, draft.anatomy.input_axes, "NC" + spatial)
+
+
+Means = Way[Callable[..., Grid]]
+
+_STRIPS = (Tile, Window)
+_MEANS = (Tile, Running)
+
+MEANS: tuple[Means, ...] = (
+    Way(
+        "pads",
+        "one pool; pads that do not count where a tile is cut short",
+        ("Slice", "AveragePool", "ReduceMean", "Transpose"),
+        _pool,
+        Needs(_STRIPS),
+        window="k × W",
+    ),
+    Way(
+        "matmul",
+        "the mean of each row, times a constant matrix with a row for each descriptor",
+        ("Slice", "ReduceMean", "Transpose", "MatMul", "Identity", "Cast", "Reshape", "Add"),
+        _matmul,
+        Needs((Tile, Window, Running), most_numbers=2**20, double=True),
+    ),
+    Way(
+        "cumsum",
+        "the sums of all rows so far, divided by their number",
+        ("ReduceMean", "Transpose", "CumSum", "Gather", "Div", "Mul", "Cast", "Add"),
+        _cumsum,
+        Needs((Running,), opset=11, double=True),
+    ),
+    Way(
+        "rows",
+        "the mean of each row, then a pool; ceil_mode where a tile is cut short",
+        ("Slice", "ReduceMean", "Transpose", "AveragePool"),
+        _rows,
+        Needs((Tile, Window, OpenStrips), opset=10),
+        window="k × 1",
+    ),
+    Way(
+        "pool",
+        "one pool",
+        ("Slice", "AveragePool", "ReduceMean", "Transpose"),
+        _pool,
+        Needs(_STRIPS, divides=True),
+        window="k × W",
+    ),
+    Way(
+        "ceil",
+        "one pool; ceil_mode where a tile is cut short",
+        ("Slice", "AveragePool", "ReduceMean", "Transpose"),
+        _ceil,
+        Needs(_STRIPS, opset=10),
+        window="k × W",
+    ),
+    Way(
+        "view",
+        "the rows of a tile side by side, and the mean of each such row",
+        ("Reshape", "ReduceMean"),
+        _view,
+        Needs((Tile,), divides=True, rows=True, first=True, double=True),
+    ),
+    Way(
+        "gemm",
+        "the mean of each row, times one constant matrix for all channels, with a column for each row of the map",
+        ("ReduceMean", "Transpose", "Reshape", "MatMul", "Cast", "Add"),
+        _gemm,
+        Needs(_MEANS, one_axis=True, most_rows=512, double=True),
+        each_row=True,
+    ),
+    Way(
+        "pools",
+        "a chain of small pools",
+        ("Slice", "AveragePool", "ReduceMean", "Transpose"),
+        _pools,
+        Needs(_STRIPS, divides=True, small=True),
+        window="at most 8 × 8",
+    ),
+    Way(
+        "split",
+        "the mean of each tile for itself",
+        ("Split", "ReduceMean", "Transpose", "Concat"),
+        _split,
+        Needs((Tile,), one_axis=True, double=True),
+    ),
+)
+"""Every way to compute the means, the one that is taken first where nothing is said."""

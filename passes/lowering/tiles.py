@@ -7,17 +7,20 @@ weights. The gates are spread over what they scale.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 from tse_onnx.passes.blocks.block import Convertible
-from tse_onnx.passes.blocks.tiling import Cover, Cut, OpenStrips
+from tse_onnx.passes.blocks.tiling import Cover, Cut, OpenStrips, Window
 from tse_onnx.passes.edit.prune import prune
 from tse_onnx.passes.edit.splice import Edit
-from tse_onnx.passes.graph.layout import SPATIAL
 from tse_onnx.passes.graph.scope import Scope
-from tse_onnx.passes.lowering.draft import Draft
+from tse_onnx.passes.lowering.draft import Draft, is_double
 from tse_onnx.passes.lowering.excite import excite
-from tse_onnx.passes.lowering.spread import quantised_again, rescaled, spread
-from tse_onnx.passes.lowering.squeeze import squeeze
+from tse_onnx.passes.lowering.spread import BROADCAST, SPREADS, Spread
+from tse_onnx.passes.lowering.squeeze import MEANS, Means
 from tse_onnx.passes.lowering.style import Style, lowering
+from tse_onnx.passes.lowering.way import Case, fitting
 
 
 @lowering.register(Cut)
@@ -25,15 +28,36 @@ from tse_onnx.passes.lowering.style import Style, lowering
 def tile(cover: Cover | OpenStrips, block: Convertible, scope: Scope, taken: set[str], style: Style) -> Edit:
     """The edit that tiles `block`."""
     anatomy, draft = block.anatomy, Draft(block.name, block.anatomy, scope, taken)
-    squeeze(draft, anatomy, cover, style.means)
-    draft.state(anatomy.squeeze.output, anatomy.squeeze.output, cover.grid)
+    mean, spread = next(pairs(cover, block, scope, style))
+    grid = mean.write(draft, cover)
+    draft.state(anatomy.squeeze.output, anatomy.squeeze.output, grid)
     for position in anatomy.squeeze.nodes[:-1]:
         draft.drop(position)
     draft.put(anatomy.squeeze.nodes[-1])
     for step in anatomy.steps:
-        excite(draft, step, cover.grid)
-    gate = spread(draft, draft.current(anatomy.gate), cover, style.upsample)
-    gate = quantised_again(draft, gate)
-    gate = draft.transposed("gate_layout", gate, "NC" + SPATIAL[: len(cover.grid)], anatomy.map_axes)
-    rescaled(draft, gate, block.scale.position)
+        excite(draft, step, grid)
+    spread.write(draft, block.scale.position, cover, grid)
     return prune(draft.edit(), scope.index)
+
+
+def pairs(cover: Cover | OpenStrips, block: Convertible, scope: Scope, style: Style) -> Iterator[tuple[Means, Spread]]:
+    """Every way to write the means and the spread of a block, the best first; what `style` names, where it is among
+    them, in all of them."""
+    case = _case(cover, block, scope)
+    for mean in fitting(MEANS, case, style.means):
+        spreads = (BROADCAST,) if isinstance(cover, Window) else SPREADS
+        for spread in fitting(spreads, replace(case, each_row=mean.each_row), style.upsample):
+            yield mean, spread
+
+
+def _case(cover: Cover | OpenStrips, block: Convertible, scope: Scope) -> Case:
+    anatomy = block.anatomy
+    makers = [scope.index.producer(value) for value in (anatomy.gate, anatomy.map)]
+    return Case(
+        cover,
+        scope.opset,
+        first=anatomy.input_axes[1] == anatomy.map_axes[1] == "C",
+        double=is_double(anatomy, scope.types),
+        batch=block.shape is not None and block.shape[0] is not None,
+        quantised=any(maker is not None and scope.index.nodes[maker].op_type == "DequantizeLinear" for maker in makers),
+    )

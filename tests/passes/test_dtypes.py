@@ -71,8 +71,8 @@ def test_a_wrong_tile_in_bfloat16_is_noticed(monkeypatch):
     lowering = sys.modules["tse_onnx.passes.lowering.squeeze"]
     honest = lowering._average_pool
 
-    def shifted(draft, anatomy, tile, source):
-        honest(draft, anatomy, tile, source)
+    def shifted(draft, *given, **attributes):
+        honest(draft, *given, **attributes)
         pool = draft._made[-1]
         next(a for a in pool.attribute if a.name == "pads").ints[:] = [1, 0, 0, 0]
 

@@ -31,11 +31,12 @@ JOBS = st.builds(
     means=st.sampled_from(MEANS),
     opset=st.integers(OLDEST + 1, newest_opset()),
 )
+WAYS = [(means, upsample) for means in MEANS for upsample in UPSAMPLES]
 
 
 @pytest.mark.slow
 @given(job=JOBS)
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=240, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 def test_any_size(job):
     assert every_size.wrong(job) == []
 
@@ -44,6 +45,25 @@ def test_any_size(job):
 def test_the_oldest_opset(upsample):
     tilings = every_size.tiles((1, 3, 7)) + every_size.running(9)
     assert every_size.wrong(Job(13, 11, tilings, upsample, "matmul", OLDEST)) == []
+
+
+@pytest.mark.parametrize(("means", "upsample"), WAYS)
+def test_every_way_on_tiles_that_divide_and_that_do_not(means, upsample):
+    tilings = (*every_size.tiles((3, 5)), Tiling(4, squeeze="running", step=3), Tiling(3, squeeze="running"))
+    for opset in (OLDEST + 1, 13, newest_opset()):
+        assert every_size.wrong(Job(12, 10, tilings, upsample, means, opset)) == []
+
+
+@pytest.mark.long
+def test_every_way_on_every_number_of_rows():
+    for height in range(1, LARGEST + 1):
+        tilings = every_size.tiles(range(1, LARGEST + 1)) + every_size.running(height)
+        for number, (means, upsample) in enumerate(WAYS):
+            opset = OLDEST + 1 + (number + height) % (newest_opset() - OLDEST)
+            assert (
+                every_size.wrong(Job(height, 1 + (7 * height + number) % LARGEST, tilings, upsample, means, opset))
+                == []
+            )
 
 
 def test_every_size_is_among_the_jobs():

@@ -11,7 +11,8 @@ from onnx import ModelProto
 import tse_onnx
 from tests.runtimes.networks import DIVIDING, HEIGHT, RAGGED, WIDTH, Setting
 from tse_onnx import Frozen, Plan, Previous, Recompute, Tiling
-from tse_onnx.passes.lowering import Means, Upsample
+from tse_onnx.passes.blocks.tiling import Running, Tile
+from tse_onnx.passes.lowering import MEANS, SPREADS
 
 Plans = Callable[[ModelProto, int], Plan]
 
@@ -58,8 +59,9 @@ def _frozen(model: ModelProto, rows: int) -> Plan:
     })  # fmt: skip
 
 
-_UPSAMPLES = [form.value for form in Upsample]
-_MEANS = [form.value for form in Means]
+_UPSAMPLES = [way.name for way in SPREADS]
+_TILED = [way.name for way in MEANS if Tile in way.needs.covers]
+_RUNNING = [way.name for way in MEANS if Running in way.needs.covers]
 
 TILINGS: Mapping[str, tuple[Plans, bool]] = {
     "strips": (_strips, True),
@@ -74,7 +76,8 @@ TILINGS: Mapping[str, tuple[Plans, bool]] = {
 FORMS: tuple[Form, ...] = (
     *(Form(f"strips, {upper}", _strips, {"upsample": upper}) for upper in _UPSAMPLES),
     *(Form(f"patches, {upper}", _patches, {"upsample": upper}) for upper in _UPSAMPLES),
-    *(Form(f"running, {middle}", _running, {"means": middle}) for middle in _MEANS),
+    *(Form(f"strips, means by {middle}", _strips, {"means": middle}) for middle in _TILED),
+    *(Form(f"running, means by {middle}", _running, {"means": middle}) for middle in _RUNNING),
     *(Form(f"running, {upper}", _running, {"upsample": upper}) for upper in _UPSAMPLES[1:]),
     Form("recompute", _recompute, cuts=False),
     Form("frozen", _frozen, cuts=False),

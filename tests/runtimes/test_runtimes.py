@@ -108,11 +108,11 @@ def test_what_ignores_the_tiles_would_be_seen(setting):
 
 
 def test_every_way_to_write_a_block_is_tried():
-    from tse_onnx.passes.lowering import Means, Upsample
+    from tse_onnx.passes.lowering import MEANS, SPREADS
 
     options = [dict(form.options) for form in FORMS]
-    assert {words["upsample"] for words in options if "upsample" in words} == {form.value for form in Upsample}
-    assert {words["means"] for words in options if "means" in words} == {form.value for form in Means}
+    assert {words["upsample"] for words in options if "upsample" in words} == {way.name for way in SPREADS}
+    assert {words["means"] for words in options if "means" in words} == {way.name for way in MEANS}
     assert len({form.name for form in FORMS}) == len(FORMS)
     assert {form.name for form in chosen_for("ncnn")} == {form.name.partition(",")[0] for form in FORMS}
 

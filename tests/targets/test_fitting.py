@@ -70,7 +70,7 @@ def test_each_block_by_itself(digits):
     areas = [7 * width for width in (32, 16, 16, 8)]
     for most in (300, 224, 223, 112, 111, 56, 55):
         target = Target("t", "a target", (Limit(("AveragePool",), "window_area", "a page", "1.0", most=most),))
-        result = tse_onnx.convert(digits, rows=7, target=target, verify=False)
+        result = tse_onnx.convert(digits, rows=7, means="pads", target=target, verify=False)
         blocks = [one for one in result.blocks if one.block.name.endswith("body.6")]
         assert [one.status for one in blocks] == ["converted" if area <= most else "refused" for area in areas]
         kept = [one.block.name for one in blocks if one.status == "refused"]
@@ -82,8 +82,15 @@ def test_each_block_by_itself(digits):
         assert result.report.buffering.totals.before == 69120  # all four, as without a target
 
 
+def test_tiles_that_are_cut_short_have_ways_without_pads(digits):
+    made = tse_onnx.convert(digits, rows=7, target="rknn", verify=False)
+    assert made.report.buffering.totals.converted == 4
+    assert tse_onnx.check(made.model, "rknn").passed
+    assert not tse_onnx.check(tse_onnx.convert(digits, rows=7, means="pads", verify=False).model, "rknn").passed
+
+
 def test_what_is_forced_is_not_chosen(digits):
-    result = tse_onnx.convert(digits, rows=8, target="tflite-edgetpu", upsample="resize", verify=False)
+    result = tse_onnx.convert(digits, rows=8, target="tflite-edgetpu", upsample="resize", means="pads", verify=False)
     assert result.report.buffering.totals.converted == 0
     assert result.serialized() == digits.read_bytes()
     assert bytes_of(digits, rows=8, target="ncnn", upsample="resize") == bytes_of(digits, rows=8)
@@ -116,16 +123,28 @@ def test_a_way_that_the_opset_has_not_got():
 
 def test_a_size_that_is_not_known_is_refused(digits):
     target = Target("t", "a target", (Limit(("AveragePool",), "batch", "a page", "1.0", most=1),))
-    refusal = tse_onnx.convert(digits, rows=8, target=target, verify=False).blocks[0].refusal
+    refusal = tse_onnx.convert(digits, rows=8, means="pads", target=target, verify=False).blocks[0].refusal
     assert refusal is not None
     assert "would have not known" not in refusal.text
     assert "is not known" in refusal.text
-    bound = tse_onnx.convert(digits, rows=8, target=target, input_shapes={"": (1, 1, 32, 32)}, verify=False)
+    shapes = {"": (1, 1, 32, 32)}
+    bound = tse_onnx.convert(digits, rows=8, means="pads", target=target, input_shapes=shapes, verify=False)
     assert bound.report.buffering.totals.converted == 3
 
 
 def test_the_command(digits, tmp_path):
-    words = ("convert", digits, tmp_path / "out.onnx", "--rows", "7", "--target", "rknn", "--no-verify")
+    words = (
+        "convert",
+        digits,
+        tmp_path / "out.onnx",
+        "--rows",
+        "7",
+        "--means",
+        "pads",
+        "--target",
+        "rknn",
+        "--no-verify",
+    )
     told = validated(run(*words, "--format", "json").stdout, "report")
     assert [one["reason_code"] for one in told["blocks"]] == ["target"] * 4 + ["head"]
     done = run("convert", digits, tmp_path / "out.onnx", "--rows", "8", "--target", "tflite-edgetpu")

@@ -56,7 +56,11 @@ def test_a_plan_names_its_target_and_converts_for_it(digits, tmp_path):
 
 
 def test_what_does_not_fit_is_kept_with_the_limit_as_note(digits):
-    made = tse_onnx.plan_for(digits, Plan(Tiling(7)), "rknn", selection=Selection(rows=(("/3/body/body.6", 8),)))
+    pads = Limit(("AveragePool",), "uncounted_pads", "a page", "1.0", most=0)
+    overhang = Limit(("AveragePool",), "overhang", "a page", "1.0", most=0)
+    others = own("ReduceMean", "Split").limits
+    target = tse_onnx.Target("board", "a board", (pads, overhang, *others))
+    made = tse_onnx.plan_for(digits, Plan(Tiling(7)), target, selection=Selection(rows=(("/3/body/body.6", 8),)))
     assert made.choices["/3/body/body.6"] == Tiling(8)
     left = {name for name, choice in made.choices.items() if choice is None}
     assert left == {"/4/body/body.6", "/5/body/body.6", "/6/body/body.6"}

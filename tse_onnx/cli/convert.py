@@ -30,17 +30,23 @@ if TYPE_CHECKING:
     from tse_onnx.verification.checks import Checks
 
 
+# The names of `passes.lowering.SPREADS` and `MEANS`, which would take onnx to import.
+SPREADS = ("resize", "gather", "expand", "full", "view", "ones")
+MEANS = ("pads", "matmul", "cumsum", "rows", "pool", "ceil", "view", "gemm", "pools", "split")
+
 _STYLE = (
     click.option(
         "--upsample",
-        type=click.Choice(["resize", "gather", "expand"]),
-        help="How gates are spread over their tiles, for compilers that do not know all three.  [default: resize, or "
-        "what fits --target]",
+        type=click.Choice(SPREADS),
+        metavar="NAME",
+        help=f"How gates are spread over their tiles, where that can be: {', '.join(SPREADS)}.  [default: what fits "
+        "best, and --target]",
     ),
     click.option(
         "--means",
-        type=click.Choice(["matmul", "cumsum"]),
-        help="How the means of a running squeeze are computed.  [default: matmul, or what fits --target]",
+        type=click.Choice(MEANS),
+        metavar="NAME",
+        help=f"How means are computed, where that can be: {', '.join(MEANS)}.  [default: what fits best, and --target]",
     ),
     click.option(
         "--target",
@@ -62,7 +68,7 @@ def _style(upsample: str | None, means: str | None, target: str | None) -> Mappi
 
         return fitting_of(asked, upsample, means)
 
-    return {"style": style_of(upsample or "resize", means or "matmul"), "fitting": fitting}
+    return {"style": style_of(upsample, means), "fitting": fitting}
 
 
 _style_options = group(_STYLE, _style)

@@ -133,7 +133,7 @@ class Draft:
 
     @cached_property
     def _rewritten(self) -> tuple[ModelProto, tuple[Change, ...]]:
-        return rewrite(self.made, style_of("resize", "matmul"), owned=False, styles=self.styles)
+        return rewrite(self.made, style_of(), owned=False, styles=self.styles)
 
     def converted(self) -> ModelProto:
         """The model that it would come to, unverified."""
@@ -264,7 +264,7 @@ def convert(
         out,
         plan=chosen,
         selection=selection,
-        style=style_of(upsample or "resize", means or "matmul"),
+        style=style_of(upsample, means),
         fitting=_fitting(target or chosen.target, upsample, means),
         checks=Checks(verify, certify, data, preprocess, seed, threads, max_drift, tolerance, time_limit),
         retile=retile,

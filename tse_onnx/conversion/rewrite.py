@@ -26,15 +26,23 @@ if TYPE_CHECKING:
 _CUMSUM = 11  # the opset from which on there is a CumSum
 
 
-def style_of(upsample: str, means: str) -> Style:
-    """How gates are spread and running means computed, by name. Raises `UsageError` for a name that there is not."""
-    from tse_onnx.passes.lowering import Means, Style, Upsample
+class Unwritable(UsageError):
+    """A block would need an operator that onnx does not take where the block stands."""
 
-    try:
-        return Style(Upsample(upsample), Means(means))
-    except ValueError:
-        choices = [", ".join(form.value for form in kind) for kind in (Upsample, Means)]
-        raise UsageError(f"gates are spread by {choices[0]}, running means made by {choices[1]}") from None
+    def __init__(self, text: str, block: str, operator: str) -> None:
+        super().__init__(text)
+        self.block, self.operator = block, operator
+
+
+def style_of(upsample: str | None = None, means: str | None = None) -> Style:
+    """How gates are spread and means computed, by name where it is not to be the best way that there is. Raises
+    `UsageError` for a name that there is not."""
+    from tse_onnx.passes.lowering import MEANS, SPREADS, Style
+    from tse_onnx.passes.lowering.way import need_name
+
+    need_name(SPREADS, upsample or "", "gates are spread")
+    need_name(MEANS, means or "", "means are computed")
+    return Style(upsample or "", means or "")
 
 
 def rewrite(
@@ -76,13 +84,13 @@ def rewrite(
 
 
 def _check_means(style: Style, form: object, opset: int) -> None:
-    if style.means.value == "cumsum" and isinstance(form, Running) and opset < _CUMSUM:
+    if style.means == "cumsum" and isinstance(form, Running) and opset < _CUMSUM:
         raise UsageError(
             f"running means by cumsum need opset {_CUMSUM}; the model uses opset {opset}: leave out --means cumsum"
         )
 
 
-def _check_operators(edit: Edit, scope: Scope, model: ModelProto) -> None:
+def _check_operators(edit: Edit, block: str, scope: Scope, model: ModelProto) -> None:
     """onnx takes a function of another opset than the model's only with operators that are the same in both."""
     own = opset_of(model.opset_import)
     if scope.opset in (own, 0) or not own:
@@ -93,10 +101,11 @@ def _check_operators(edit: Edit, scope: Scope, model: ModelProto) -> None:
     added = dict.fromkeys(node.op_type for nodes in edit.nodes.values() for node in nodes)
     if changed := _changed(added, own, scope.opset):
         way_out = "try another --upsample, or " if changed[0] == "Resize" else ""
-        raise UsageError(
+        text = (
             f"{scope.title} uses opset {scope.opset}, the model opset {own}, and onnx takes no operator there that is "
             f"not the same in both, as {changed[0]} is not: {way_out}convert all of the model to one opset"
         )
+        raise Unwritable(text, block, changed[0])
 
 
 def _changed(operators: Iterable[str], *opsets: int) -> list[str]:
@@ -145,9 +154,9 @@ def _edits(
         if decision is None:
             continue
         own = replace(styles.get(block.name, style), shared=shared)
-        _check_means(own, decision.written, part.scope.opset)
+        _check_means(style, decision.written, part.scope.opset)
         edit = lower(block, decision.written, part.scope, taken, own)
-        _check_operators(edit, part.scope, model)
+        _check_operators(edit, block.name, part.scope, model)
         edits.append(recorder.recorded(edit, block, decision.choice, inputs))
         inputs.clear()
     return tuple(edits)

@@ -116,7 +116,7 @@ def verify(
     if plan is None:
         plan, selection, kinds = marks_of(other, source), EVERYTHING, KINDS
     made = carry_out(
-        source, None, plan=plan, selection=selection, style=style_of("resize", "matmul"), checks=checks, retile=False,
+        source, None, plan=plan, selection=selection, style=style_of(), checks=checks, retile=False,
         input_shapes=subject.bound(), dynamic=False, kinds=kinds, expect=None, report=None,
         machine=None,
     )  # fmt: skip

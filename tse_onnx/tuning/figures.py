@@ -104,7 +104,7 @@ class StreamFigure:
         if combination not in self._known:
             analysis, plan = self._analysis, Plan(None, dict(combination))
             made = Preparation(analysis, analysis, decide(analysis.parts, plan, self._source.opset), plan)
-            changed, _ = rewrite(made, style_of("resize", "matmul"), owned=False)
+            changed, _ = rewrite(made, style_of(), owned=False)
             changed_network = network_of(changed, analysis.bound, axis=self._axis)
             self._known[combination] = total(changed_network, self._machine, self._name).bytes
         return self._known[combination]

@@ -145,7 +145,7 @@ class Network:
     def changed(self, combination: Combination) -> ModelProto:
         """The model with these choices made."""
         made = self.prepared(dict(combination))
-        return rewrite(made, style_of("resize", "matmul"), owned=False)[0]
+        return rewrite(made, style_of(), owned=False)[0]
 
     def prepared(self, choices: Mapping[str, Choice | None]) -> Preparation:
         """A conversion with these choices, by block name, decided."""

@@ -6,7 +6,7 @@ from onnx import printer
 from tests.cases import read
 from tests.cases.lowered import FILES, as_parsed, lowered
 from tse_onnx.passes.blocks.choices import SQUEEZES
-from tse_onnx.passes.lowering import Means, Upsample
+from tse_onnx.passes.lowering import MEANS, SPREADS
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -20,5 +20,5 @@ def test_every_form_has_a_file():
     fields = [field for file in FILES for field in read(file).fields]
     chosen = " ".join(value for name, value in fields if name == "choice")
     assert all(f'"squeeze": "{name}"' in chosen for name in SQUEEZES)
-    assert {value for name, value in fields if name == "upsample"} == {upsample.value for upsample in Upsample}
-    assert {value for name, value in fields if name == "means"} == {means.value for means in Means}
+    assert {value for name, value in fields if name == "upsample"} == {way.name for way in SPREADS}
+    assert {value for name, value in fields if name == "means"} == {way.name for way in MEANS}
