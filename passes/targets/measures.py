@@ -250,6 +250,21 @@ def _stated_scales(node: NodeProto, scope: Scope) -> np.ndarray | None:
     return scope.index.short_constant(node.input[slot])
 
 
+def _defaults(node: NodeProto, scope: Scope) -> Numbers:
+    """How many of what it reads are inputs of the model that have a default; until IR version 4 these are constants."""
+    index = scope.index
+    return (sum(name in index.inputs and name in index.initializers for name in node.input),) if scope.ir > 3 else ()
+
+
+def _constant(node: NodeProto, scope: Scope) -> Numbers:
+    return (int(bool(node.input) and scope.index.is_constant(node.input[0])),)
+
+
+def _constant_nodes(node: NodeProto, scope: Scope) -> Numbers:
+    made = (scope.index.producer(name) for name in node.input)
+    return (sum(place is not None and scope.index.nodes[place].op_type == "Constant" for place in made),)
+
+
 def _at(numbers: Numbers, axis: int) -> Number | None:
     return numbers[axis] if axis < len(numbers) else None
 
@@ -289,11 +304,16 @@ MEASURES: Mapping[str, Measure] = {
     "uncounted_pads": _uncounted_pads,
     "overhang": _overhang,
     "scale": _scale,
+    "defaults": _defaults,
+    "constant": _constant,
+    "constant_nodes": _constant_nodes,
 }
 """What a limit may be about; docs/targets.md says what each stands for."""
 
-# These look at a node's types alone, the others at its attributes as well.
-_OF_TYPES = frozenset({OPERATOR, "opset", "rank", "batch", "dimension", "width"})
+# These look at a node's operands and their types alone, the others at its attributes as well.
+_OF_TYPES = frozenset(
+    {OPERATOR, "opset", "rank", "batch", "dimension", "width", "defaults", "constant", "constant_nodes"}
+)
 
 
 def measured(measure: str, node: NodeProto, scope: Scope) -> Numbers:

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import helper, parser
+from onnx import TensorProto, helper, numpy_helper, parser
 
 import models
 import tse_onnx
@@ -74,6 +74,25 @@ def test_at_the_limit_and_one_over_it(node, shape, measure, at, text):
     model = one_node(node, shape)
     assert found(model, limit(measure, most=at)) == []
     assert found(model, limit(measure, most=at - 1)) == [(measure, text)]
+
+
+@pytest.mark.parametrize(("ir", "number"), [(3, 0), (8, 1)])
+def test_an_input_with_a_default_is_none_but_a_constant_in_old_files(ir, number):
+    gate = numpy_helper.from_array(np.ones((1, 4, 1, 1), np.float32), "g")
+    model = one_node("y = Mul(x, g)", (1, 4, 3, 2))
+    model.graph.initializer.append(gate)
+    model.ir_version = ir
+    assert found(model, limit("defaults", most=0)) == []
+    model.graph.input.append(helper.make_tensor_value_info("g", TensorProto.FLOAT, [1, 4, 1, 1]))
+    assert found(model, limit("defaults", most=0)) == ([("defaults", "1")] if number else [])
+
+
+def test_constants_and_what_makes_them():
+    text = "c = Constant<value = float[1] {1.0}>()\n d = Neg(c)\n e = Add(x, c)\n y = Mul(d, e)"
+    model = one_node(text, (1, 4, 3, 2))
+    (scope,) = scopes(model, {}, evaluate)
+    assert [list(measured("constant", node, scope)) for node in scope.index.nodes[1:]] == [[1], [0], [1]]
+    assert [list(measured("constant_nodes", node, scope)) for node in scope.index.nodes[1:]] == [[1], [1], [0]]
 
 
 def test_from_below_and_among():

@@ -115,14 +115,42 @@ _NCNN = Target(
     ),
 )
 
-_OPENCV_RUN = "run by OpenCV's dnn, compared with onnxruntime 1.32"
+
+_UNFED = f"{_WRONG}: what is fed is passed over"
+
+
+def _run(tool: str, version: str, operators: tuple[str, ...], measure: str, effect: str, most: Number | None) -> Limit:
+    """A limit that the runs of a tool have shown."""
+    return Limit(
+        operators,
+        measure,
+        f"python -m tests.runtimes {tool}, compared with onnxruntime 1.32",
+        version,
+        most=most,
+        effect=effect,
+    )
+
+
+def _default(tool: str, version: str, effect: str = "refused when it is fed") -> Limit:
+    """An input with a default is a constant to most tools; a gate of the frame before comes in by one."""
+    return _run(tool, version, ("Mul", "QuantizeLinear"), "defaults", f"taken for a constant, {effect}", 0)
+
+
+_OPENCV_4, _OPENCV_5 = "OpenCV 4.14.0", "OpenCV 5.0.0"
 _OPENCV = Target(
     "opencv4",
     "OpenCV 4, its dnn module",
     (
-        Limit(("AveragePool",), "uneven_pads", _OPENCV_RUN, "OpenCV 4.14.0", most=0, effect=f"may be {_WRONG}"),
+        Limit(
+            ("AveragePool",), "uneven_pads", "run by OpenCV's dnn, compared with onnxruntime 1.32", _OPENCV_4, most=0,
+            effect=f"may be {_WRONG}",
+        ),
+        _run("opencv-4", _OPENCV_4, ("Expand",), OPERATOR, "refused from rank 5 on", None),
+        _run("opencv-4", _OPENCV_4, ("Shape",), OPERATOR, "refused in a map of unknown size", None),
+        _default("opencv-4", _OPENCV_4),
     ),
 )  # fmt: skip
+_OPENCV5 = Target("opencv5", "OpenCV 5, its dnn module", (_default("opencv-5", _OPENCV_5),))
 
 _ORT_CPU = "https://github.com/microsoft/onnxruntime/pull/27375"
 _ORT_CUDA = "https://github.com/microsoft/onnxruntime/pull/29631"
@@ -239,14 +267,43 @@ _HAILO = Target(
     (),
     "no limit of it is public; its compiler tiles squeezes itself, which --alls tells it",
 )
-_MNN = Target("mnn", "MNN", (), "no limit of it was found that concerns what a conversion writes")
-_OPENVINO = Target("openvino", "OpenVINO", (), "no limit of it was found that concerns what a conversion writes")
+_OPENVINO_VERSION = "OpenVINO 2026.4.1"
+_OPENVINO = Target(
+    "openvino",
+    "OpenVINO, on a CPU",
+    (
+        _default("openvino", _OPENVINO_VERSION),
+        _run(
+            "openvino", _OPENVINO_VERSION, ("QuantizeLinear",), "constant",
+            "refused where a Mul reads it: frozen gates", 0,
+        ),
+    ),
+)  # fmt: skip
+_TRACT = Target("tract", "tract", (_default("tract", "tract 0.23.9", _UNFED),))
+_TVM = Target("tvm", "TVM, by Relax", (_default("tvm", "TVM 0.27.0"),))
+_IREE = Target("iree", "IREE, on a CPU", (_default("iree", "IREE 3.13.0"),))
+_MNN = Target("mnn", "MNN, on a CPU", (_default("mnn", "MNN 3.6.1", _UNFED),))
+_WEB = Target(
+    "onnxruntime-web", "onnxruntime-web, by WebAssembly", (_default("onnxruntime-web", "onnxruntime-web 1.30.0"),)
+)
+_QONNX = Target("qonnx", "qonnx, its executor", (_default("qonnx", "qonnx 1.0.0"),))
+_ONNX2TORCH_VERSION = "onnx2torch 1.5.15"
+_ONNX2TORCH = Target(
+    "onnx2torch",
+    "torch, by onnx2torch",
+    (
+        _run("onnx2torch", _ONNX2TORCH_VERSION, ("AveragePool",), "uneven_pads", "refused", 0),
+        _run("onnx2torch", _ONNX2TORCH_VERSION, ("CumSum",), OPERATOR, f"{_WRONG} where reverse is not written", None),
+        _run("onnx2torch", _ONNX2TORCH_VERSION, ("Conv",), "constant_nodes", "refused: no initializer", 0),
+        _default("onnx2torch", _ONNX2TORCH_VERSION),
+    ),
+)
 
 TARGETS: Mapping[str, Target] = {
     target.name: target
     for target in (
-        _ASCEND, _COREML, _ETHOS_U, _FINN, _HAILO, _HLS4ML, _MEDIATEK, _MNN, _NCNN, _CUDA, _ONNXRUNTIME, _OPENCV,
-        _OPENVINO, _RKNN, _TENSORRT, _EDGETPU,
+        _ASCEND, _COREML, _ETHOS_U, _FINN, _HAILO, _HLS4ML, _IREE, _MEDIATEK, _MNN, _NCNN, _ONNX2TORCH, _CUDA, _WEB,
+        _ONNXRUNTIME, _OPENCV, _OPENCV5, _OPENVINO, _QONNX, _RKNN, _TENSORRT, _EDGETPU, _TRACT, _TVM,
     )
 }  # fmt: skip
 """What `--target` knows by name."""

@@ -37,4 +37,4 @@ def load(model: Path) -> Loaded:
     return Loaded(run, len(network.graph))
 
 
-TOOLS = (Tool("hls4ml", "hls4ml 1.3.0", ("hls4ml==1.3.0", "qonnx==1.0.0"), load, settings=("float32",)),)
+TOOLS = (Tool("hls4ml", "hls4ml 1.3.0", ("hls4ml==1.3.0", "qonnx==1.0.0"), load, "hls4ml", settings=("float32",)),)

@@ -37,4 +37,8 @@ def load(model: Path) -> Loaded:
     return Loaded(run)
 
 
-TOOLS = (Tool("iree", "IREE 3.13.0", ("iree-base-compiler[onnx]==3.13.0", "iree-base-runtime==3.13.0", "numpy"), load),)
+TOOLS = (
+    Tool(
+        "iree", "IREE 3.13.0", ("iree-base-compiler[onnx]==3.13.0", "iree-base-runtime==3.13.0", "numpy"), load, "iree"
+    ),
+)

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from tests.runtimes.tool import Loaded, Tool
 
+# What `mnnconvert` starts, without the report over the network that it sends afterwards.
+_CONVERTER = "import sys, MNN, _tools; _tools.mnnconvert(sys.argv)"
+
 
 def load(model: Path) -> Loaded:
     import MNN
@@ -17,7 +20,7 @@ def load(model: Path) -> Loaded:
 
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder, "net.mnn")
-        command = [Path(sys.executable).with_name("mnnconvert"), "-f", "ONNX", "--modelFile", model]
+        command = [sys.executable, "-c", _CONVERTER, "-f", "ONNX", "--modelFile", model]
         done = subprocess.run(
             [*command, "--MNNModel", made, "--bizCode", "tse"], capture_output=True, text=True, check=False
         )
@@ -47,4 +50,4 @@ def _ends(model: Path) -> tuple[list[str], list[str]]:
     return [value.name for value in graph.input], [value.name for value in graph.output]
 
 
-TOOLS = (Tool("mnn", "MNN 3.6.1", ("MNN==3.6.1", "onnx", "numpy"), load, quick=True),)
+TOOLS = (Tool("mnn", "MNN 3.6.1", ("MNN==3.6.1", "onnx", "numpy"), load, "mnn", quick=True),)

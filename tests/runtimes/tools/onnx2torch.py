@@ -26,4 +26,13 @@ def load(model: Path) -> Loaded:
     return Loaded(run, count)
 
 
-TOOLS = (Tool("onnx2torch", "onnx2torch 1.5.15", ("onnx2torch==1.5.15", "torch==2.14.1"), load, quick=True),)
+TOOLS = (
+    Tool(
+        "onnx2torch",
+        "onnx2torch 1.5.15",
+        ("onnx2torch==1.5.15", "torch==2.14.1", "torchvision==0.29.1"),
+        load,
+        target="onnx2torch",
+        quick=True,
+    ),
+)

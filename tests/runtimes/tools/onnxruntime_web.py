@@ -36,7 +36,7 @@ def load(model: Path) -> Loaded:
 
 TOOLS = (
     Tool(
-        "onnxruntime-web", "onnxruntime-web 1.30.0", ("numpy",), load, target="onnxruntime",
+        "onnxruntime-web", "onnxruntime-web 1.30.0", ("numpy",), load, target="onnxruntime-web",
         packages=("onnxruntime-web@1.30.0",),
     ),
 )  # fmt: skip

@@ -24,5 +24,5 @@ def load(model: Path) -> Loaded:
 
 TOOLS = (
     Tool("opencv-4", "OpenCV 4.14.0", ("opencv-python-headless==4.14.0.94", "numpy"), load, "opencv4", quick=True),
-    Tool("opencv-5", "OpenCV 5.0.0", ("opencv-python-headless==5.0.0.93", "numpy"), load, quick=True),
+    Tool("opencv-5", "OpenCV 5.0.0", ("opencv-python-headless==5.0.0.93", "numpy"), load, "opencv5", quick=True),
 )

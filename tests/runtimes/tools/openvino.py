@@ -23,4 +23,4 @@ def load(model: Path) -> Loaded:
     return Loaded(run, count)
 
 
-TOOLS = (Tool("openvino", "OpenVINO 2026.4.1", ("openvino==2026.4.1", "numpy"), load, quick=True),)
+TOOLS = (Tool("openvino", "OpenVINO 2026.4.1", ("openvino==2026.4.1", "numpy"), load, "openvino", quick=True),)

@@ -22,4 +22,4 @@ def load(model: Path) -> Loaded:
     return Loaded(run, len(wrapped.graph.node))
 
 
-TOOLS = (Tool("qonnx", "qonnx 1.0.0", ("qonnx==1.0.0",), load),)
+TOOLS = (Tool("qonnx", "qonnx 1.0.0", ("qonnx==1.0.0",), load, "qonnx"),)

@@ -16,4 +16,4 @@ def load(model: Path) -> Loaded:
     return Loaded(lambda feeds: [value.to_numpy() for value in runnable.run([feeds[name] for name in names])])
 
 
-TOOLS = (Tool("tract", "tract 0.23.9", ("tract==0.23.9", "numpy"), load, quick=True),)
+TOOLS = (Tool("tract", "tract 0.23.9", ("tract==0.23.9", "numpy"), load, "tract", quick=True),)

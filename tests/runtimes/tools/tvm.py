@@ -26,4 +26,4 @@ def load(model: Path) -> Loaded:
     return Loaded(run)
 
 
-TOOLS = (Tool("tvm", "TVM 0.27.0", ("apache-tvm==0.27.0.post1", "onnx", "numpy"), load),)
+TOOLS = (Tool("tvm", "TVM 0.27.0", ("apache-tvm==0.27.0.post1", "onnx", "numpy"), load, "tvm"),)
