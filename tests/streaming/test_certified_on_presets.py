@@ -1,6 +1,6 @@
 """Every bundled network, and random ones, certified on the presets as far as a run can be one of them: it stores whole
-rows and has one store for what a stage reads, so `finn` and `hls4ml` are run by rows in a FIFO for each reader, without
-fusion; `cascade` as it is, its maps made twice by the same stages."""
+rows, so `finn` and `hls4ml` are run by rows in a FIFO for each reader; `cascade` as it is, its maps made twice by the
+same stages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tse_onnx.streaming.network.read import network_of
 
 RUN = {
     "ideal": MACHINES["ideal"],
-    "finn": replace(MACHINES["finn"], grain=ROW, fusion=False, joins="fused"),
+    "finn": replace(MACHINES["finn"], grain=ROW),
     "cascade": MACHINES["cascade"],
 }
 
@@ -68,9 +68,11 @@ def ending_in_a_wide_block(model):
 
 
 def test_they_are_three_machines():
-    """hls4ml by rows is finn by rows, whose powers of two are no matter of a run."""
+    """hls4ml by rows is finn by rows without fusion; powers of two are no matter of a run."""
     assert len(set(map(repr, RUN.values()))) == 3
-    assert replace(MACHINES["hls4ml"], grain=ROW, resize="pixel") == replace(RUN["finn"], power_of_two=False)
+    assert replace(MACHINES["hls4ml"], grain=ROW, resize="pixel") == replace(
+        RUN["finn"], power_of_two=False, fusion=False, joins="fused"
+    )
 
 
 @pytest.mark.slow

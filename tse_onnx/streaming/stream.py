@@ -23,7 +23,7 @@ from tse_onnx.streaming.depths.model import measured
 from tse_onnx.streaming.depths.occupancy import Occupancy, bounded, occupancy
 from tse_onnx.streaming.depths.payoff import weighed
 from tse_onnx.streaming.depths.result import Dataflow
-from tse_onnx.streaming.network.machine import PER_READER, ROW
+from tse_onnx.streaming.network.machine import ROW
 from tse_onnx.streaming.network.machines import MachineLike, machine_of
 from tse_onnx.streaming.network.network import Network
 from tse_onnx.streaming.network.read import network_of
@@ -83,10 +83,6 @@ def stream(
     machine = machine_of(machine)
     if execute and machine.grain != ROW:
         raise UsageError("the run stores rows, not pixels: add --no-run")
-    if execute and machine.fusion and machine.storage == PER_READER:
-        raise UsageError(
-            "the run has one store for what fused nodes read: add --no-run, --no-fusion or --storage shared"
-        )
     source = open_model(model)
     if execute:
         check_locations(source.model, source.folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tse_onnx.passes.graph.operators import operator
@@ -17,7 +18,8 @@ def fused(network: Network, pipeline: Pipeline, *, joins: bool = True) -> Pipeli
 
     A tensor is made and used in one step where everything that reads it is an elementwise operator of the same stage
     and takes token i for token i. A stage has one layer that is not elementwise at most, and nothing that absorbs or
-    accumulates rows. Without `joins` an operator is of no stage that does not make all that it reads.
+    accumulates rows. In a machine with a store for each reader, one that stages of it read is that of its first node.
+    Without `joins` an operator is of no stage that does not make all that it reads.
     """
     origin = [0] * len(pipeline.reads) if joins else _origins(network, pipeline)
     end = list(range(len(pipeline.reads)))  # the last stage of the one that each belongs to
@@ -39,7 +41,7 @@ def fused(network: Network, pipeline: Pipeline, *, joins: bool = True) -> Pipeli
             end[stage] = last
             layers[last] += layers[stage]
             inside.update(pipeline.writes[stage])
-    return _joined(pipeline, end, inside)
+    return _joined(network, pipeline, end, inside)
 
 
 def _origins(network: Network, pipeline: Pipeline) -> list[int]:
@@ -67,26 +69,49 @@ def _same(link: Link) -> bool:
     return link.need.ready == tokens and link.need.last_use == tokens
 
 
-def _joined(pipeline: Pipeline, end: list[int], inside: set[int]) -> Pipeline:
-    number = {store: new for new, store in enumerate(
-        store for store in range(len(pipeline.stores)) if store not in inside)}  # fmt: skip
+def _joined(network: Network, pipeline: Pipeline, end: list[int], inside: set[int]) -> Pipeline:
     members: dict[int, list[int]] = {}
     for stage, last in enumerate(end):
         members.setdefault(last, []).append(stage)
     lasts = sorted(members)
+    same = _one_for_each_reader(pipeline, [members[last] for last in lasts])
+    kept = [store for store in range(len(pipeline.stores)) if store not in inside and same.get(store, store) == store]
+    number = {store: new for new, store in enumerate(kept)}
+    number |= {store: number[first] for store, first in same.items() if store not in inside}
+    first = {member: network.stages[pipeline.stages[members[last][0]]].position for member, last in enumerate(end)}
+    stores = [pipeline.stores[store] for store in kept]
+    for new, store in enumerate(kept):
+        if stores[new].reader is not None and pipeline.links[store]:
+            stores[new] = replace(stores[new], reader=first[pipeline.links[store][0][0]])
     return replace(
         pipeline,
-        stores=tuple(pipeline.stores[store] for store in number),
+        stores=tuple(stores),
         reads=tuple(
             tuple((number[store], link) for stage in members[last] for store, link in pipeline.reads[stage]
                   if store in number)
             for last in lasts
         ),
-        writes=tuple(tuple(number[store] for store in pipeline.writes[last]) for last in lasts),
+        writes=tuple(_renamed(number, pipeline.writes[last]) for last in lasts),
         count=tuple(pipeline.count[last] for last in lasts),
         absorbs=tuple(pipeline.absorbs[last] for last in lasts),
-        sources=tuple((tuple(number[store] for store in group), count) for group, count in pipeline.sources),
+        sources=tuple((_renamed(number, group), count) for group, count in pipeline.sources),
         stages=tuple(pipeline.stages[last] for last in lasts),
         depth=tuple(pipeline.depth[last] for last in lasts),
         members=tuple(tuple(pipeline.stages[stage] for stage in members[last]) for last in lasts),
     )  # fmt: skip
+
+
+def _renamed(number: Mapping[int, int], stores: Sequence[int]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(number[store] for store in stores))
+
+
+def _one_for_each_reader(pipeline: Pipeline, groups: Sequence[Sequence[int]]) -> dict[int, int]:
+    """Where every reader has a store of its own, those of one tensor that stages of one group read are one: for each
+    the first of them."""
+    same: dict[int, int] = {}
+    for group in groups:
+        first: dict[str, int] = {}
+        for store in (store for stage in group for store, _ in pipeline.reads[stage]):
+            if pipeline.stores[store].reader is not None:
+                same[store] = first.setdefault(pipeline.stores[store].tensor, store)
+    return same

@@ -116,11 +116,13 @@ def _buffer(
     node = pipeline.stores[store].reader
     reading = [each for stage in pipeline.readers[tensor.name] for each in _reading(network, pipeline, stage, tensor)]
     readers = tuple(dict.fromkeys(stage.label for stage in reading))
-    reader = next((stage.label for stage in reading if stage.position == node), None)
+    mine = [each for stage in pipeline.readers[tensor.name] if _first(network, pipeline, stage).position == node
+            for each in _reading(network, pipeline, stage, tensor)]  # fmt: skip
+    reader = mine[0].label if mine else None
     maker = network.producer.get(tensor.name)
-    mine = gate is not None and (reader is None or reader == gate.scale)
+    waits = gate is not None and (reader is None or gate.scale in (stage.label for stage in mine))
     asap, least, calm = (held_of(tensor, machine, depth) for depth in found)
-    kind = GATE if mine else SKIP if found[1] > window else LINE if found[1] > 1 else STREAM
+    kind = GATE if waits else SKIP if found[1] > window else LINE if found[1] > 1 else STREAM
     return Buffer(
         tensor.name,
         reader,
@@ -132,7 +134,7 @@ def _buffer(
         tensor.row_elements,
         window,
         kind,
-        _gate_figure(tensor, machine, gate) if mine and gate is not None else None,
+        _gate_figure(tensor, machine, gate) if waits and gate is not None else None,
         asap,
         least,
         calm,
@@ -224,6 +226,11 @@ def _reading(network: Network, pipeline: Pipeline, stage: int, tensor: Tensor) -
     """The stages that are one with a reader of a tensor and read it; the last, where that reads a copy of it."""
     members = [network.stages[each] for each in pipeline.members[stage]]
     return [each for each in members if tensor.name in each.inputs] or members[-1:]
+
+
+def _first(network: Network, pipeline: Pipeline, stage: int) -> Stage:
+    """The first of the stages that are one, for which its stores are where every reader has its own."""
+    return network.stages[pipeline.members[stage][0]]
 
 
 def _built(network: Network, pipeline: Pipeline) -> list[Stage]:

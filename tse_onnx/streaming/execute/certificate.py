@@ -124,8 +124,6 @@ def certify(
     tolerance = tolerance_of(network) if tolerance is None else tolerance
     if machine.grain != ROW:
         raise ModelError("the executor stores rows: certify without the pixel raster")
-    if machine.fusion and machine.storage == PER_READER:
-        raise ModelError("the executor has one store for what a stage reads: certify with shared storage")
 
     told = -math.inf
 

@@ -44,13 +44,13 @@ def grouped(network: Network, machine: Machine) -> Grouped:
 
 
 def _stage(network: Network, group: Sequence[int]) -> Stage:
-    """A group as one stage; what it needs is known to its kernel alone."""
+    """A group as one stage, which reads for its first node; what it needs is known to its kernel alone."""
     *inside, last = (network.stages[number] for number in group)
     if not inside:
         return last
     made = {stage.output for stage in inside}
     reads = dict.fromkeys(name for stage in (*inside, last) for name in stage.inputs if name not in made)
-    return replace(last, inputs=tuple(reads), needs=(), column_needs=())
+    return replace(last, position=inside[0].position, inputs=tuple(reads), needs=(), column_needs=())
 
 
 def _with_stages(network: Network, stages: Sequence[Stage]) -> Network:
