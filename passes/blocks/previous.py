@@ -19,6 +19,7 @@ from tse_onnx.passes.reasons import Refusal, quoted
 if TYPE_CHECKING:
     from tse_onnx.passes.blocks.block import Block, Convertible, Tiled
     from tse_onnx.passes.graph.index import GraphIndex
+    from tse_onnx.passes.graph.scope import Scope
 
 PREVIOUS: Final = "previous"
 
@@ -88,6 +89,13 @@ class Previous(Choice):
                 f"the model is of IR version {site.scope.ir}, in which an input has no default for a first frame: "
                 f"write it as version {_DEFAULTS} or newer",
             )
+        if mixed := _mixed(block, site.scope):
+            return Refusal(
+                PREVIOUS,
+                f"the map of {quoted(block.name)} is a batch of {mixed[0]} where {quoted(mixed[1])}, an input, is one "
+                f"of {mixed[2]}: frames of one stream may lie side by side in it, and each needs the gates of the one "
+                "before: give it rows, or leave it out",
+            )
         if taken := next((name for name in ends if name in site.names), ""):
             return Refusal(PREVIOUS, f"the model has a value {quoted(taken)} already: rename it")
         if block.channels is not None and len(self.first) not in (1, block.channels):
@@ -115,6 +123,19 @@ class Previous(Choice):
         if dims is None or block.channels not in dims:
             return None
         return Carried(*ends, dims, len(dims) - 1 - dims[::-1].index(block.channels), self.first, kind.dtype)
+
+
+def _mixed(block: Convertible, scope: Scope) -> tuple[int, str, int] | None:
+    """The batch of the map, and an input with its own, where none has that of the map: it is then not a stream for each
+    sample that is fed."""
+    batch = (block.shape or (None,))[0]
+    sizes = {name: (scope.types[name].sizes or (None,))[0] for name in scope.index.inputs
+             if name not in scope.index.initializers}  # fmt: skip
+    given = {name: size for name, size in sizes.items() if size is not None}
+    if batch is None or not given or len(given) < len(sizes) or batch in given.values():
+        return None
+    name = next(iter(given))
+    return batch, name, given[name]
 
 
 def _gate(block: Convertible, index: GraphIndex) -> tuple[str, Descriptor]:

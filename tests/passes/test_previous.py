@@ -268,19 +268,27 @@ def _clash(name):
     return model
 
 
+def _clip():
+    """Clips of three frames, which become a batch: what clip t hands on is of other frames than those of clip t + 1."""
+    body = f"k = Reshape(x, frames)\nh = Relu(k)\n{BLOCK}\ny = Neg(s)"
+    weights = se_weights() | {"frames": np.array([6, 8, 16, 12])}
+    return text_model(body, weights, inputs="float[2, 3, 8, 16, 12] x", outputs="float[6, 8, 16, 12] y")
+
+
 @pytest.mark.parametrize(
     ("model", "why"),
     [
         (_in_a_body("if"), "stands in then_branch of If 's', and what is made there for the next frame cannot leave"),
         (_in_a_body("function"), "stands in function 'block'"),
         (se_model(ir=3, opset=8), "the model is of IR version 3, in which an input has no default"),
+        (_clip(), "the map of 'd' is a batch of 6 where 'x', an input, is one of 2: frames of one stream may lie side"),
         (_clash("block0_squeeze.gate_in"), "the model has a value 'block0_squeeze.gate_in' already"),
         (_clash("block0_squeeze.gate_out"), "the model has a value 'block0_squeeze.gate_out' already"),
         (text_model(BLOCK.replace("e = ", "n = ").replace("Sigmoid(e)", "Sigmoid(e)").replace(
             "g = ", "sizes = Constant<value = int64[4] {1, 8, 16, 12}>()\ne = Expand(n, sizes)\ng = ").replace(
             "(h)", "(x)").replace("(h,", "(x,") + "\ny = Neg(s)", se_weights()), "is not the last before the scale"),
     ],
-    ids=["if", "function", "ir", "in", "out", "spread"],
+    ids=["if", "function", "ir", "clip", "in", "out", "spread"],
 )  # fmt: skip
 def test_refused_with_a_reason(model, why, tmp_path):
     path, out = tmp_path / "model.onnx", tmp_path / "out.onnx"
