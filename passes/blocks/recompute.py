@@ -73,6 +73,11 @@ class Recompute(Choice):
         whole = whole_map(block)
         if whole is None:
             return Refusal("shape", f"the size of {quoted(block.input)} cannot be inferred")
+        if self.held is not None and self.held not in site.names:
+            raise UsageError(
+                f"the plan holds {quoted(self.held)} in place of the map of {quoted(block.name)}; the model has no "
+                "value of that name"
+            )
         up = site.upstream(block)
         types, found, least = site.scope.types, list[Recomputed](), whole
         for one in up.values:

@@ -27,6 +27,9 @@ SQUEEZES = {
     MIDDLE: "the whole map is scaled by the gate of its middle rows' mean",
 }
 
+# What a spatial axis counts that is streamed, and what one across it does.
+_WORDS = (("row", "column"), ("column", "row"), ("slice", "row"))
+
 Region = tuple[slice, ...]
 
 OLDEST_OPSET = 9
@@ -118,13 +121,14 @@ class Tiling(Choice):
             raise UsageError(f"maps have up to three spatial axes, 0 to 2; {self.axis} is none of them")
 
     def __str__(self) -> str:
-        rows = "all rows" if self.rows is None else f"{self.rows} row{'s' * (self.rows != 1)}"
+        along, across = _WORDS[self.axis]
+        rows = f"all {along}s" if self.rows is None else f"{self.rows} {along}{'s' * (self.rows != 1)}"
         if self.squeeze == RUNNING:
             calibrated = "calibrated " if self.calibration else ""
             return f"a {calibrated}running squeeze of {rows}, step {self.step}"
         if self.squeeze in (UPPER, MIDDLE):
             return f"the {self.squeeze} {rows}"
-        cols = "" if self.cols is None else f" and {self.cols} column{'s' * (self.cols != 1)}"
+        cols = "" if self.cols is None else f" and {self.cols} {across}{'s' * (self.cols != 1)}"
         return f"tiles of {rows}{cols}{' or the nearest divisor' if self.divisors else ''}"
 
     @property

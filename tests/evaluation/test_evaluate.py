@@ -84,6 +84,16 @@ def _json(folder, *arguments, code=0):
     return validated(done.stdout, "evaluate")
 
 
+def test_one_of_the_models_may_come_from_standard_input(folder):
+    words = ("--data", "x.npz", "--format", "json")
+    wanted = _json(folder, "net.onnx", "tiled.onnx", "--data", "x.npz")
+    done = command("evaluate", "net.onnx", "-", *words, cwd=folder, stdin=(folder / "tiled.onnx").read_bytes())
+    assert validated(done.stdout, "evaluate")["models"][0]["outputs"] == wanted["models"][0]["outputs"]
+    for words in (("-", "-"), ("net.onnx", "-", "-")):
+        done = command("evaluate", *words, "--data", "x.npz", cwd=folder)
+        assert "one of the models comes from standard input" in refused(done)
+
+
 @pytest.mark.parametrize("batch", [[], ["--batch", "1"], ["--batch", "21"]])
 def test_a_converted_model_is_as_far_from_the_original_as_numpy_says(folder, data, batch):
     found = _json(folder, "net.onnx", "tiled.onnx", "net.onnx", "--data", "x.npz", *batch)

@@ -1,6 +1,8 @@
 """A converted model that lies on disk is proved, or not, whatever other tools have made of it."""
 
 import json
+import time
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -211,3 +213,22 @@ def test_the_numbers_are_those_of_the_data(folder):
     assert found["outputs"][0]["sqnr_db"] == pytest.approx(
         10 * np.log10((outputs[0] ** 2).sum() / (noise**2).sum()), abs=0.1
     )
+
+
+def test_the_time_limit_covers_the_comparison_as_well(folder, monkeypatch):
+    from tse_onnx.evaluation import verify as module
+
+    line = refused(tse_onnx("verify", "net.onnx", "tiled.onnx", "--time-limit", "1e-9", cwd=folder), 1)
+    assert "time limit" in line
+    assert tse_onnx("verify", "net.onnx", "tiled.onnx", "--time-limit", "1000", cwd=folder).returncode == 0
+    # A conversion that is done in time, and a comparison that is not.
+    made = module.carry_out
+
+    def slow(*given, **said):
+        found = made(*given, **{**said, "checks": replace(said["checks"], time_limit=None)})
+        time.sleep(0.02)
+        return found
+
+    monkeypatch.setattr(module, "carry_out", slow)
+    with pytest.raises(library.CheckFailed, match="time limit"):
+        library.verify(folder / "net.onnx", folder / "tiled.onnx", time_limit=0.02)

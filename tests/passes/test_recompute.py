@@ -450,6 +450,7 @@ def test_the_command_line_and_the_plan_file(tmp_path):
         (["--squeeze", "recompute", "--patch", "3"], "--squeeze recompute takes no --patch"),
         (["--squeeze", "recompute", "--axis", "1"], "--squeeze recompute takes no --axis"),
         (["--squeeze", "recompute", "--max-macs", "-1"], "--max-macs"),
+        (["--rows", "3", "--max-macs", "5"], "no block is to be recomputed: add --squeeze recompute"),
     ],
 )
 def test_bad_options(options, complaint, tmp_path):
@@ -458,6 +459,26 @@ def test_bad_options(options, complaint, tmp_path):
     done = command("report", path, *options)
     assert done.returncode == 2
     assert complaint in done.stderr.decode()
+
+
+def test_what_is_to_be_held_is_in_the_model(tmp_path):
+    path, plan = tmp_path / "model.onnx", tmp_path / "plan.toml"
+    path.write_bytes(narrow().SerializeToString())
+    plan.write_text(Plan(None, {"d": Recompute("nope")}).dumps())
+    for words in (("convert", path, tmp_path / "out.onnx"), ("report", path)):
+        line = refused(command(*words, "--plan", plan))
+        assert "the plan holds 'nope' in place of the map of 'd'; the model has no value of that name" in line
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_a_limit_of_what_is_recomputed_goes_with_a_plan_that_recomputes(tmp_path):
+    path, plan = tmp_path / "model.onnx", tmp_path / "plan.toml"
+    path.write_bytes(narrow().SerializeToString())
+    plan.write_text(Plan(None, {"d": Recompute()}).dumps())
+    assert command("report", path, "--plan", plan, "--max-macs", "5").returncode == 0
+    plan.write_text(Plan(None, {"d": None}, max_macs=5).dumps())  # as tune writes where tiles are better
+    assert command("report", path, "--plan", plan).returncode == 0
+    assert "no block is to be recomputed" in refused(command("report", path, "--plan", plan, "--max-macs", "6"))
 
 
 @pytest.mark.parametrize(
@@ -480,7 +501,7 @@ def test_bad_plans(text, complaint):
 
 @pytest.mark.parametrize(
     ("held", "why"),
-    [("nowhere", "'nowhere' is not what all of 'h' is made from"), ("u", "'u' is no narrower than 'h'")],
+    [("y", "'y' is not what all of 'h' is made from"), ("u", "'u' is no narrower than 'h'")],
 )
 def test_a_value_that_cannot_be_held(held, why):
     decision = tse_onnx.convert(narrow(), plan=Plan(None, {"d": Recompute(held)}), verify=False).blocks[0]

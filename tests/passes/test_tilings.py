@@ -158,3 +158,16 @@ def test_dynamic_conversion_wants_a_size_to_verify_at():
         tse_onnx.convert(model, rows=4, dynamic=True)
     result = tse_onnx.convert(model, rows=4, dynamic=True, verify=False)
     assert result.report.buffering.totals.converted == 1
+
+
+def test_the_words_of_a_tiling_are_those_of_its_axis():
+    words = {
+        Tiling(7): "tiles of 7 rows",
+        Tiling(1, 2): "tiles of 1 row and 2 columns",
+        Tiling(7, axis=1): "tiles of 7 columns",
+        Tiling(None, 1, axis=1): "tiles of all columns and 1 row",
+        Tiling(3, squeeze="running", axis=1): "a running squeeze of 3 columns, step 1",
+        Tiling(4, squeeze="upper", axis=1): "the upper 4 columns",
+        Tiling(2, axis=2): "tiles of 2 slices",
+    }
+    assert {tiling: str(tiling) for tiling in words} == words

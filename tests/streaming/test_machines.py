@@ -45,18 +45,18 @@ def test_nothing_said_is_the_ideal_machine(digits):
 
 def test_a_file_over_a_preset_and_options_over_the_file(digits, tmp_path):
     path = tmp_path / "board.toml"
-    path.write_text('preset = "finn"\nbits = 4\ngrain = "row"\n[latencies]\n"/0/Conv" = 3\n"/other" = 2.5\n')
+    path.write_text('preset = "finn"\nbits = 4\ngrain = "row"\n[latencies]\n"/0/Conv" = 3\n"/2/Mul" = 2.5\n')
     wanted = Machine(
-        "row", "per-reader", True, 4, latencies={"/0/Conv": 3, "/other": 2.5}, fusion=True, joins="separate"
+        "row", "per-reader", True, 4, latencies={"/0/Conv": 3, "/2/Mul": 2.5}, fusion=True, joins="separate"
     )
     assert machine_of(path) == wanted
     assert figures(digits, "--machine", path)["machine"] == dataclasses.asdict(wanted)
     changed = figures(
         digits, "--machine", path, "--storage", "shared", "--no-power-of-two", "--back-to-back", "--replay", "shared",
-        "--no-fusion", "--latency", "2", "--latency", "/other=1",
+        "--no-fusion", "--latency", "2", "--latency", "/2/Mul=1",
     )["machine"]  # fmt: skip
     assert changed == dataclasses.asdict(
-        Machine("row", "shared", False, 4, True, 2.0, {"/0/Conv": 3, "/other": 1.0}, "shared", joins="separate")
+        Machine("row", "shared", False, 4, True, 2.0, {"/0/Conv": 3, "/2/Mul": 1.0}, "shared", joins="separate")
     )
 
 
@@ -84,6 +84,32 @@ def test_a_bad_file_is_one_line_with_the_key(digits, tmp_path, text, said):
     line = refused(run("stream", digits, "--no-run", "--machine", path))
     assert str(path) in line
     assert said in line
+
+
+@pytest.mark.parametrize(("option", "table"), [("--latency", "latencies"), ("--macs-per-cycle", "rates")])
+@pytest.mark.parametrize("command", ["stream", "report"])
+def test_a_node_that_there_is_not_is_named_with_the_nearest(digits, tmp_path, command, option, table):
+    said = f"{table}: no stage of the network is called '/0/Cnv'; did you mean /0/Conv?"
+    base = ("--macs-per-cycle", "2") if table == "rates" else ()
+    words = (command, digits, *(["--no-run"] if command == "stream" else []))
+    assert said in refused(run(*words, *base, option, "/0/Cnv=3"))
+    path = tmp_path / "board.toml"
+    path.write_text(("macs_per_cycle = 2\n" if base else "") + f'[{table}]\n"/0/Cnv" = 3\n')
+    assert said in refused(run(*words, "--machine", path))
+    assert said in refused(run("stream", digits, "--export", "json", "--machine", path))
+
+
+def test_a_latency_of_a_node_that_a_conversion_makes_or_takes_away(digits):
+    """Both networks are named together: what one of them has is no mistake."""
+    result = tse_onnx.convert(digits, rows=3, verify=False)
+    before = {node.name for node in onnx.load(digits).graph.node}
+    after = {node.name for node in result.model.graph.node}
+    made = sorted(after - before)[0]
+    for name in (made, sorted(before - after)[0]):
+        done = run("report", digits, "--rows", "3", "--latency", f"{name}=3", "--format", "json")
+        assert done.returncode == 0, done.stderr
+    with pytest.raises(UsageError, match="no stage of the network is called"):
+        tse_onnx.dataflow(digits, machine=Machine(latencies={made: 3.0}))
 
 
 @pytest.mark.parametrize(("name", "said"), [

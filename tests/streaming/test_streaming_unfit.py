@@ -10,12 +10,15 @@ from onnx import helper
 import tse_onnx
 from tests.command import tse_onnx as command
 from tests.streams import stream_model
-from tse_onnx import ModelError
+from tse_onnx import Machine, ModelError
+from tse_onnx.streaming.depths import model as model_figures
+from tse_onnx.streaming.depths import total as total_figures
 from tse_onnx.streaming.network import read
 from tse_onnx.streaming.network.needs.axis import ROWS, Axis
 from tse_onnx.streaming.network.needs.table import flow_of
 from tse_onnx.streaming.network.needs.unfit import Unfit
 from tse_onnx.streaming.network.needs.view import Operand, View
+from tse_onnx.streaming.network.read import network_of
 
 MAP = Operand("x", (1, 4, 8, 8), Axis(2, 8), streams=True)
 FLAT = Operand("x", (1, 4), None, streams=True)
@@ -98,3 +101,17 @@ def test_a_fault_inside_a_rule_is_a_fault_of_the_program(fault, monkeypatch, tmp
     with pytest.raises(fault):
         tse_onnx.dataflow(path)
     assert command("stream", path, "--no-run").returncode == 70
+
+
+@pytest.mark.parametrize("figures", ["measured", "total"])
+def test_a_fault_of_the_figures_is_no_fault_of_the_model(monkeypatch, figures):
+    def broken(*given):
+        raise IndexError("of the program")
+
+    for where in (model_figures, total_figures):
+        monkeypatch.setattr(where, "simulate", broken)
+    network = network_of(stream_model("y = Relu(x)", (1, 2, 6, 4)))
+    counted = {"measured": lambda: model_figures.measured(network, Machine(), ""),
+               "total": lambda: total_figures.total(network, Machine(), "asap")}  # fmt: skip
+    with pytest.raises(IndexError):
+        counted[figures]()

@@ -57,7 +57,7 @@ _bound_options = group(_BOUNDS, lambda **bounds: {"bounds": bounds})
 
 @click.command()
 @click.argument("original", type=click.Path(path_type=Path, allow_dash=True))
-@click.argument("converted", type=click.Path(path_type=Path), nargs=-1)
+@click.argument("converted", type=click.Path(path_type=Path, allow_dash=True), nargs=-1)
 @data_options
 @input_shape_option
 @threads_option
@@ -121,6 +121,8 @@ def evaluate(
     if converted and (tiling := given(ctx, (*OPTION_NAMES, "kinds"))):
         raise click.UsageError(f"{tiling[0]} says how to convert the original; there are converted models already")
 
+    if [str(path) for path in (original, *converted)].count("-") > 1:
+        raise click.UsageError("one of the models comes from standard input; name files for the others")
     if settle and not frames:
         raise click.UsageError("--settle goes with --frames")
     if frames:
@@ -130,7 +132,7 @@ def evaluate(
     from tse_onnx.files.source import open_model
 
     source = open_model(given_model(original))
-    others = [open_model(path) for path in converted]
+    others = [open_model(given_model(path)) for path in converted]
     how = None if others else plan
     with progress_bar("comparing") as progress:
         found = run(

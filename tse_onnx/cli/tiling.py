@@ -140,7 +140,18 @@ def _chosen(
         plan = plan if axis is None else plan.along(axis)
     if max_macs is not None:
         plan = replace(plan, max_macs=max_macs)
+        if not click.get_current_context().params.get("exact"):  # which recomputes by itself
+            _need_recomputed(plan)
     return {"plan": plan, "selection": Selection(tuple(named), tuple(stages), include, exclude, first, min_height)}
+
+
+def _need_recomputed(plan: Plan) -> None:
+    from tse_onnx.passes.blocks.recompute import Recompute
+
+    if not any(isinstance(choice, Recompute) for choice in (plan.default, *plan.choices.values())):
+        raise click.UsageError(
+            "--max-macs bounds what recomputed blocks take, and no block is to be recomputed: add --squeeze recompute"
+        )
 
 
 tiling_options = group(_OPTIONS, _chosen)

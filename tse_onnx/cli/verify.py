@@ -11,7 +11,7 @@ import click
 from tse_onnx.cli.checks_options import samples_options
 from tse_onnx.cli.display import Display, display_options
 from tse_onnx.cli.groups import given
-from tse_onnx.cli.options import given_model, input_shape_option, kinds_option
+from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, time_limit_option
 from tse_onnx.cli.progress import progress_bar
 from tse_onnx.cli.tiling import OPTION_NAMES, tiling_options
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.argument("converted", type=click.Path(path_type=Path, allow_dash=True))
 @input_shape_option
 @samples_options
+@time_limit_option
 @click.option(
     "--min-sqnr", type=float, metavar="X",
     help="Fail where a value is less than X decibels from the conversion's.  [default: 80, or 40 in half precision]",
@@ -40,6 +41,7 @@ def verify(
     converted: Path,
     input_shapes: InputShapes,
     samples: Mapping[str, Any],
+    time_limit: float | None,
     min_sqnr: float | None,
     plan: Plan,
     selection: Selection,
@@ -68,7 +70,8 @@ def verify(
     with progress_bar("comparing") as progress:
         proof = proved(
             given_model(original), given_model(converted), plan=plan if said else None, selection=selection,
-            kinds=kinds, input_shapes=input_shapes, min_sqnr=min_sqnr, progress=progress, **samples,
+            kinds=kinds, input_shapes=input_shapes, time_limit=time_limit, min_sqnr=min_sqnr, progress=progress,
+            **samples,
         )  # fmt: skip
     display.show(VerifyView(proof))
     proof.require()

@@ -20,6 +20,7 @@ from tse_onnx.files.source import Source
 from tse_onnx.passes.edit.feedback import fed_back
 from tse_onnx.passes.graph.types import Dim, TensorType, tensor_type
 from tse_onnx.passes.reasons import quoted
+from tse_onnx.runtime.deadline import Deadline
 from tse_onnx.runtime.scores import Meter, Score, looks_like_classes
 from tse_onnx.runtime.session import Session
 from tse_onnx.runtime.widen import widened, widened_feed
@@ -46,9 +47,11 @@ class Contender:
 class Runner:
     """A session that takes the feeds of the model as it was, whatever onnxruntime lacks."""
 
-    def __init__(self, contender: Contender, threads: int, extra: Sequence[str] = ()) -> None:
+    def __init__(
+        self, contender: Contender, threads: int, extra: Sequence[str] = (), deadline: Deadline | None = None
+    ) -> None:
         model = widened(contender.model)
-        self._session = Session(model, contender.folder, extra, threads, contender.title, way_out="")
+        self._session = Session(model, contender.folder, extra, threads, contender.title, deadline=deadline, way_out="")
         self.outputs = self._session.outputs
 
     def run(self, feed: Feed, names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -31,6 +31,7 @@ from tse_onnx.files.source import ModelLike
 from tse_onnx.passes.blocks.block import KINDS
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.search.match import DEFAULT_KINDS
+from tse_onnx.runtime.deadline import Deadline
 from tse_onnx.runtime.scores import Meter, Score
 from tse_onnx.timing import phase
 from tse_onnx.verification.checks import Checks
@@ -96,6 +97,7 @@ def verify(
     preprocess: Preprocessing = "unit",
     seed: int = 0,
     threads: int = 0,
+    time_limit: float | None = None,
     min_sqnr: float | None = None,
     progress: Progress | None = None,
 ) -> Proof:
@@ -104,13 +106,15 @@ def verify(
     What the converted model remembers says how it was made; where that is lost, `plan` with `selection` and `kinds`
     does. Both run on `data`, prepared as `preprocess` says, or on noise drawn from `seed`. `min_sqnr` is the
     signal-to-noise ratio in decibels that every value has to reach: 80, or 40 where there is half precision.
+    `time_limit` bounds the seconds that the verification and the comparison may take together.
 
     Raises `ModelError` for models that do not belong together or do not run, `DataError`, `UsageError`, and
-    `CheckFailed` where not even the new conversion passes. What differs is in the result.
+    `CheckFailed` where not even the new conversion passes, or the time is over. What differs is in the result.
     """
     if min_sqnr is not None and math.isnan(min_sqnr):
         raise UsageError("a bound is a number of decibels")
-    checks = Checks(data=data, preprocess=preprocess, seed=seed, threads=threads)
+    checks = Checks(data=data, preprocess=preprocess, seed=seed, threads=threads, time_limit=time_limit)
+    deadline = Deadline(time_limit)
     subject = Subject.of(original, [converted], None, EVERYTHING, input_shapes or {}, KINDS)
     source, (other,) = subject.source, subject.others
     if plan is None:
@@ -124,7 +128,7 @@ def verify(
     reference = Contender("the conversion", made.model, source.folder)
     inner = _inner(made, other.model)
     samples = checks.samples(subject.types)
-    runners = [Runner(one, threads, tuple(inner.values())) for one in (reference, Contender.of(other))]
+    runners = [Runner(one, threads, tuple(inner.values()), deadline) for one in (reference, Contender.of(other))]
     outputs = [value.name for value in made.model.graph.output]
     meter = Meter([*outputs, *inner.values()])
     with phase(_log, f"comparing with the conversion on {samples.count} samples"):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, Union
 
 from tse_onnx.errors import UsageError
-from tse_onnx.passes.reasons import quoted
+from tse_onnx.passes.reasons import printable, quoted
 
 Known = TypeVar("Known")
 
@@ -29,9 +29,8 @@ def named_or_read(
         return known[value]
     path = Path(value)
     if path.suffix.lower() != ".toml":
-        near = difflib.get_close_matches(str(value), known, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(wrong.format(", ".join(known), quoted(str(value))) + hint)
+        hint = did_you_mean(str(value), known)
+        raise UsageError(wrong.format(", ".join(known), quoted(str(value))) + (f"; {hint}" if hint else ""))
     return parse(read_toml(path, what), str(path))
 
 
@@ -65,6 +64,11 @@ def need_keys(table: Mapping[str, Any], keys: Iterable[str], where: str) -> None
     keys = tuple(keys)
     for key in table:
         if key not in keys:
-            near = difflib.get_close_matches(key, keys, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(keys)}"
+            hint = did_you_mean(key, keys) or f"there are {', '.join(keys)}"
             raise UsageError(f"{where}: there is no key {quoted(key)}; {hint}")
+
+
+def did_you_mean(value: str, known: Iterable[str]) -> str:
+    """A question after the nearest of the names that are known; "" where none is near."""
+    near = difflib.get_close_matches(value, list(known), 1)
+    return f"did you mean {printable(near[0])}?" if near else ""

@@ -17,7 +17,7 @@ from tse_onnx.streaming.depths.payoff import weighed
 from tse_onnx.streaming.depths.result import Dataflow, Sums
 from tse_onnx.streaming.depths.total import total
 from tse_onnx.streaming.network.machine import Machine
-from tse_onnx.streaming.network.machines import MachineLike, machine_of
+from tse_onnx.streaming.network.machines import MachineLike, machine_of, need_stages
 from tse_onnx.streaming.network.network import Network
 from tse_onnx.streaming.network.read import network_of
 
@@ -25,7 +25,7 @@ from tse_onnx.streaming.network.read import network_of
 @dataclass(frozen=True)
 class Comparison:
     """What a network holds on a machine before and after a conversion, where maps stream along a spatial `axis`. It is
-    counted when it is asked for, and raises `ModelError` where rows do not fit together."""
+    counted when it is asked for."""
 
     title: str
     machine: Machine
@@ -82,4 +82,6 @@ def compare(
         network_of(source.model, bound, types=types, axis=axis),
         network_of(converted, bound, trusted=trusted, axis=axis),
     )
-    return Comparison(source.title, machine_of(machine), networks, axis)
+    chosen = machine_of(machine)
+    need_stages(chosen, *networks)
+    return Comparison(source.title, chosen, networks, axis)

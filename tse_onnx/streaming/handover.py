@@ -20,7 +20,7 @@ from tse_onnx.streaming.depths.pipeline import Link, Pipeline
 from tse_onnx.streaming.depths.result import Dataflow
 from tse_onnx.streaming.depths.simulate import simulate
 from tse_onnx.streaming.network.machine import Machine
-from tse_onnx.streaming.network.machines import MACHINES, MachineLike, machine_of
+from tse_onnx.streaming.network.machines import MACHINES, MachineLike, machine_of, need_stages
 from tse_onnx.streaming.network.needs.rows import Need
 from tse_onnx.streaming.network.network import Network, Stage, Tensor
 from tse_onnx.streaming.network.read import network_of
@@ -46,9 +46,11 @@ def handed_over(
     network = network_of(source.model, bind(source, input_shapes or {}), axis=axis)
     if form == HLS4ML:
         return hls4ml_depths(network)
+    chosen = machine_of(machine)
+    need_stages(chosen, network)
     if form == FINN:
-        return finn_folding(network, machine_of(machine))
-    return edges(measured(network, machine_of(machine), source.title))
+        return finn_folding(network, chosen)
+    return edges(measured(network, chosen, source.title))
 
 
 def edges(dataflow: Dataflow) -> list[dict[str, Any]]:

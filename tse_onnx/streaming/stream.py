@@ -24,7 +24,7 @@ from tse_onnx.streaming.depths.occupancy import Occupancy, bounded, occupancy
 from tse_onnx.streaming.depths.payoff import weighed
 from tse_onnx.streaming.depths.result import Dataflow
 from tse_onnx.streaming.network.machine import ROW
-from tse_onnx.streaming.network.machines import MachineLike, machine_of
+from tse_onnx.streaming.network.machines import MachineLike, machine_of, need_stages
 from tse_onnx.streaming.network.network import Network
 from tse_onnx.streaming.network.read import network_of
 
@@ -87,6 +87,7 @@ def stream(
     if execute:
         check_locations(source.model, source.folder)
     network = network_of(source.model, bind(source, input_shapes or {}), max_rows, axis=axis)
+    need_stages(machine, network)
     rows = sum(tensor.row_count for tensor in network.tensors.values())
     if execute and rows > max_rows:
         raise UsageError(

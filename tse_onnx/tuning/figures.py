@@ -95,6 +95,11 @@ class StreamFigure:
             self._source, input_shapes, frozenset(block.kind for block in network.blocks) or {"se"}
         )
         self._known: dict[Combination, int] = {}
+        if machine.latencies or machine.rates:
+            from tse_onnx.streaming.network.machines import need_stages
+            from tse_onnx.streaming.network.read import network_of
+
+            need_stages(machine, network_of(self._source.model, self._analysis.bound, axis=axis))
 
     def of(self, combination: Combination) -> int:
         """What the whole network holds."""

@@ -10,7 +10,7 @@ from tse_onnx.passes.graph.types import Dim
 from tse_onnx.streaming.depths.model import measured
 from tse_onnx.streaming.depths.payoff import weighed
 from tse_onnx.streaming.depths.result import Dataflow
-from tse_onnx.streaming.network.machines import MachineLike, machine_of
+from tse_onnx.streaming.network.machines import MachineLike, machine_of, need_stages
 from tse_onnx.streaming.network.read import network_of
 
 
@@ -30,8 +30,11 @@ def dataflow(
 
     The figures, their definitions and the operators that are known are in docs/dataflow.md.
 
-    Raises `ModelError` where a size is not known, a map is empty or the graph has loops, `UsageError` for a bad option.
+    Raises `ModelError` where a size is not known, a map is empty or the graph has loops, `UsageError` for a bad option,
+    and for a machine that says something of a node that there is not.
     """
     source = open_model(model)
     network = network_of(source.model, bind(source, input_shapes or {}), axis=axis)
-    return weighed(network, measured(network, machine_of(machine), source.title))
+    chosen = machine_of(machine)
+    need_stages(chosen, network)
+    return weighed(network, measured(network, chosen, source.title))

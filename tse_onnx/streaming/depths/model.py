@@ -7,7 +7,6 @@ from collections.abc import Container, Iterable, Sequence
 
 from onnx import TensorProto
 
-from tse_onnx.errors import ModelError
 from tse_onnx.passes.graph.types import bits_of
 from tse_onnx.streaming.depths.building import pipeline_of
 from tse_onnx.streaming.depths.gates import Gate, gates_of
@@ -40,11 +39,8 @@ def measured(network: Network, machine: Machine, title: str) -> Dataflow:
     """The figures of a network on a machine."""
     pipeline = pipeline_of(network, machine)
     tensors = [network.tensors[store.tensor] for store in pipeline.stores]
-    try:
-        run = simulate(pipeline)
-        found = least(pipeline, run.peaks, [token_elements(tensor, machine) for tensor in tensors])
-    except IndexError:
-        raise ModelError("the rows of the network do not fit together: a size that the model states is false") from None
+    run = simulate(pipeline)
+    found = least(pipeline, run.peaks, [token_elements(tensor, machine) for tensor in tensors])
     windows = windows_of(pipeline)
     why = reasons(network, pipeline, found.capacities, windows)
     calm = depths(network, machine, pipeline)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from tse_onnx.errors import ModelError
 from tse_onnx.streaming.depths.building import pipeline_of
 from tse_onnx.streaming.depths.least import least
 from tse_onnx.streaming.depths.model import carried, held_of, token_elements
@@ -17,12 +16,9 @@ from tse_onnx.streaming.network.network import Network
 
 
 def total(network: Network, machine: Machine, figure: str) -> Sums:
-    """`measured(...).totals[figure]` for a key of `COUNTED`. Raises `ModelError` where the rows do not fit together."""
+    """`measured(...).totals[figure]` for a key of `COUNTED`."""
     pipeline = pipeline_of(network, machine)
-    try:
-        found = COUNTED[figure](network, machine, pipeline)
-    except IndexError:
-        raise ModelError("the rows of the network do not fit together: a size that the model states is false") from None
+    found = COUNTED[figure](network, machine, pipeline)
     held = [
         held_of(network.tensors[store.tensor], machine, depth)
         for store, depth in zip(pipeline.stores, found, strict=True)

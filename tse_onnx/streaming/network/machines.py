@@ -14,8 +14,10 @@ import os
 from typing import Union
 
 from tse_onnx.errors import UsageError
-from tse_onnx.files.toml import named_or_read, need_keys, parse_toml
+from tse_onnx.files.toml import did_you_mean, named_or_read, need_keys, parse_toml
+from tse_onnx.passes.reasons import quoted
 from tse_onnx.streaming.network.machine import PER_READER, PIXEL, ROW, SEPARATE, SHARED, Machine
+from tse_onnx.streaming.network.network import Network
 
 IDEAL = "ideal"
 MACHINES = {
@@ -44,6 +46,21 @@ def machine_of(value: MachineLike | None) -> Machine:
     return named_or_read(
         value, MACHINES, parse_machine, what="machine", wrong="a machine is {}, or a .toml file, not {}"
     )
+
+
+def need_stages(machine: Machine, *networks: Network) -> None:
+    """Raise `UsageError` where a machine says something of a node that none of the networks has a stage for."""
+    said = {"latencies": machine.latencies, "rates": machine.rates}
+    if not any(said.values()):
+        return
+    names = {stage.node.name for network in networks for stage in network.stages}
+    for field, table in said.items():
+        for name in table:
+            if name not in names:
+                hint = did_you_mean(name, names)
+                raise UsageError(
+                    f"{field}: no stage of the network is called {quoted(name)}" + (f"; {hint}" if hint else "")
+                )
 
 
 def words_of(machine: Machine) -> str:

@@ -21,6 +21,7 @@ from tse_onnx.streaming.network.constants import Constants
 from tse_onnx.streaming.network.inputs import input_axes
 from tse_onnx.streaming.network.needs.axis import COLUMNS, ROWS, Axis
 from tse_onnx.streaming.network.needs.rows import Need, listed
+from tse_onnx.streaming.network.needs.rule import count_of
 from tse_onnx.streaming.network.needs.table import NEEDS, flow_of
 from tse_onnx.streaming.network.needs.unfit import Unfit
 from tse_onnx.streaming.network.needs.view import Flow, Operand, View
@@ -294,6 +295,8 @@ class _Builder:
                 along = direction == self._directions[0]
                 if need is not None and operand is not None and along and need.size != operand.tokens:
                     raise Unfit("rows of another number")
+                if need is not None and along and len(need.rows) != count_of(flow.axis):
+                    raise Unfit("rows for another number")
             return flow
         except Unfit as error:
             raise ModelError(f"{label(node)} does not fit the shapes of its tensors") from error
