@@ -13,7 +13,7 @@ import tse_onnx
 from tests.command import tse_onnx as command
 from tests.command import validated
 from tests.graphs import text_model
-from tse_onnx import Data, Plan, Tiling
+from tse_onnx import Data, Plan, Tiling, UsageError
 
 pytest.importorskip("torch")
 
@@ -213,6 +213,19 @@ def test_the_model_with_trained_excites_is_converted_verified_and_undone(folder,
     _judge(folder)
     (found,) = tse_onnx.evaluate(folder / "digits.onnx", folder / "both.onnx", data=folder / "judge.npz").models
     assert found.outputs[0].kl == pytest.approx(with_excites.after[0].kl, rel=1e-4)
+
+
+def test_the_plan_is_for_the_model_with_the_trained_excites(folder, distilled, with_excites):
+    before, after = _initializers(onnx.load(folder / "digits.onnx")), _initializers(with_excites.model)
+    assert set(with_excites.plan.weights) == {name for name in before if not np.array_equal(before[name], after[name])}
+    assert not distilled.plan.weights
+    tse_onnx.buffering(with_excites.model, plan=with_excites.plan)
+    for call in (
+        lambda: tse_onnx.convert(folder / "digits.onnx", plan=with_excites.plan),
+        lambda: tse_onnx.distil(folder / "digits.onnx", folder / "digits.npz", with_excites.plan, **QUICK),
+    ):
+        with pytest.raises(UsageError, match="was trained together with weights that"):
+            call()
 
 
 def test_a_plan_of_tiles_has_excites_to_train(folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,7 +146,8 @@ def distil(
 
         display.write(DistilView(found))
         model_put = put_model(found)
-        outcome = put_found_plan(output, found.plan, source, input_shapes, kinds)
+        planned = source if found.model is None else replace(source, model=found.model)
+        outcome = put_found_plan(output, found.plan, planned, input_shapes, kinds)
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     display.show(DistilView(found, f"{outcome} {model_put}".rstrip()), err=is_stdout(output))

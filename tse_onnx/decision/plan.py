@@ -22,7 +22,8 @@ class Plan:
     A choice is a `Tiling`, a `Recompute` or a `Frozen` gate. `notes` say by block name why it is kept or frozen, for
     the report. `max_macs` bounds what all recomputed blocks together compute more, in per cent of the network's
     multiply-accumulates. `target` is the compiler or device that it was made for, by name or file, for which a
-    conversion writes it. A plan is written as TOML by `dumps` and read by `loads` and `load`.
+    conversion writes it. `weights` are fingerprints of those that were trained with the plan's numbers, by
+    the names of their initializers. A plan is written as TOML by `dumps` and read by `loads` and `load`.
     """
 
     default: Choice | None = field(default_factory=Tiling)
@@ -30,6 +31,7 @@ class Plan:
     notes: Mapping[str, str] = field(default_factory=dict)
     max_macs: float | None = None
     target: str | None = None
+    weights: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         bound = self.max_macs

@@ -26,7 +26,7 @@ _GATES, _FIRST, _CALIBRATIONS, _CALIBRATED = "gates", "first", "calibrations", "
 _TABLES: Mapping[str, tuple[str, str]] = {
     "gate": (_GATES, ""), "first": (_FIRST, ""), "calibration": (_CALIBRATIONS, _CALIBRATED)
 }  # fmt: skip
-_MAX_MACS, _TARGET = "max_macs", "target"
+_MAX_MACS, _TARGET, _WEIGHTS = "max_macs", "target", "weights"
 _TYPES = {"squeeze": str, "held": str, "balanced": bool, "divisors": bool, "cascade": bool, _CALIBRATED: bool}
 
 _EXAMPLES = "\n".join(f"#   {line + '  ':<47} {meaning}" for kind in CHOICES for line, meaning in kind.examples)
@@ -48,6 +48,7 @@ class Written(NamedTuple):
     notes: Mapping[str, str]
     max_macs: float | None
     target: str | None
+    weights: Mapping[str, str]
 
 
 class _Planned(Protocol):
@@ -61,6 +62,8 @@ class _Planned(Protocol):
     def max_macs(self) -> float | None: ...
     @property
     def target(self) -> str | None: ...
+    @property
+    def weights(self) -> Mapping[str, str]: ...
 
 
 def plan_text(plan: _Planned, decisions: Iterable[Decision] = ()) -> str:
@@ -92,6 +95,8 @@ def plan_text(plan: _Planned, decisions: Iterable[Decision] = ()) -> str:
         if (numbers := fields.get("calibration")) is not None:
             lines += ["", f"[{_CALIBRATIONS}.{_string(name)}]", f"slopes = {_numbers(numbers['slopes'])}"]
             lines += ["offsets = [", *(f"  {_numbers(row)}," for row in numbers["offsets"]), "]"]
+    if plan.weights:
+        lines += ["", f"[{_WEIGHTS}]", *(f"{_string(name)} = {_string(mark)}" for name, mark in plan.weights.items())]
     return _HEADER + "\n" + "\n".join(lines) + "\n"
 
 
@@ -153,7 +158,7 @@ def parse_plan(text: str, title: str = "the plan") -> Written:
     if schema != SCHEMA:
         said = "has no schema" if schema is None else f"has the schema {schema!r}"
         raise UsageError(f'{title} {said}; a plan begins with schema = "{SCHEMA}"')
-    need_keys(stated, ("default", _MAX_MACS, _TARGET, "blocks", _GATES, _FIRST, _CALIBRATIONS), title)
+    need_keys(stated, ("default", _MAX_MACS, _TARGET, "blocks", _GATES, _FIRST, _CALIBRATIONS, _WEIGHTS), title)
     measured: Measured = {
         "gate": {
             name: _row(numbers, f"{title}: the gate of block {quoted(name)}", Frozen)
@@ -181,7 +186,12 @@ def parse_plan(text: str, title: str = "the plan") -> Written:
     target = stated.get(_TARGET)
     if target is not None and not (isinstance(target, str) and target):
         raise UsageError(f"{title}: {_TARGET} is {_kind(target)}, not a name or a file")
-    return Written(default, choices, notes, _limit(stated.get(_MAX_MACS), title), target)
+    weights: dict[str, str] = {}
+    for name, mark in _table(stated, _WEIGHTS, title).items():
+        if not isinstance(mark, str):
+            raise UsageError(f"{title}: the fingerprint of the weights {quoted(name)} is {_kind(mark)}, not a string")
+        weights[name] = mark
+    return Written(default, choices, notes, _limit(stated.get(_MAX_MACS), title), target, weights)
 
 
 def _limit(stated: object, title: str) -> float | None:

@@ -12,6 +12,7 @@ from tse_onnx.decision.decide import decide
 from tse_onnx.decision.decision import CONVERTED, REFUSED, UNCHANGED, Convert, Decided, Keep, Refuse
 from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.selection import EVERYTHING, Selection, resolve
+from tse_onnx.decision.trained import need_trained
 from tse_onnx.files.source import Source
 from tse_onnx.passes.blocks.block import Convertible, Pooling, Refused
 from tse_onnx.passes.graph.nested import Body, Path
@@ -52,8 +53,10 @@ def prepare(
 ) -> Preparation:
     """Analyse a model and decide what becomes of each block, by `plan` with `selection` worked into it.
 
-    With `dynamic`, `input_shapes` are the sizes to report and verify for, and the model keeps its own.
+    With `dynamic`, `input_shapes` are the sizes to report and verify for, and the model keeps its own. Raises
+    `UsageError` where the plan was trained with other weights than the model's.
     """
+    need_trained(plan, source)
     made = _prepared(source, plan, input_shapes, kinds, dynamic, selection)
     _log_decided(made.decisions)
     return made

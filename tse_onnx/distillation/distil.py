@@ -17,6 +17,7 @@ from tse_onnx.decision.analysis import input_types
 from tse_onnx.decision.decide import decide
 from tse_onnx.decision.decision import Convert
 from tse_onnx.decision.plan import Plan
+from tse_onnx.decision.trained import fingerprints, need_trained
 from tse_onnx.distillation.excites import Excite, excites_of, retrained
 from tse_onnx.distillation.needs import need_torch
 from tse_onnx.distillation.result import DistilResult
@@ -64,6 +65,7 @@ def distil(model: ModelLike, data: PathLike | Data, plan: Plan, **options: Unpac
     need_torch()
     given = data if isinstance(data, Data) else Data(data)
     source = open_model(model)
+    need_trained(plan, source)
     network = _network(source, settings)
     combination = _combination(network, plan, settings)
     excites = excites_of(source.model, network, combination) if settings.excites else ()
@@ -84,7 +86,9 @@ def distil(model: ModelLike, data: PathLike | Data, plan: Plan, **options: Unpac
     choices |= {
         knob.block: dataclasses.replace(knob.tiling, calibration=knob.calibration(trained.state)) for knob in pair.knobs
     }
-    made = retrained(source.model, pair.weights.arrays(trained.state)) if excites else source.model
+    numbers = pair.weights.arrays(trained.state)
+    made = retrained(source.model, numbers) if excites else source.model
+    weights = fingerprints(tensor for tensor in made.graph.initializer if tensor.name in numbers)
     trained_network = _network(dataclasses.replace(source, model=made), settings) if excites else network
     opened = network.together(combination), trained_network.together(combined(choices.items()))
     before, after = _judged(network, opened, to_judge, settings)
@@ -93,7 +97,9 @@ def distil(model: ModelLike, data: PathLike | Data, plan: Plan, **options: Unpac
     gate, least = (figure_of(name, network, machine, shapes, axis) for name in (GATE, MIN))
     taken = combined(choices.items()) if improved else combination
     return DistilResult(
-        dataclasses.replace(plan, choices={**plan.choices, **choices}) if improved else plan,
+        dataclasses.replace(plan, choices={**plan.choices, **choices}, weights={**plan.weights, **weights})
+        if improved
+        else plan,
         improved,
         tuple(dict.fromkeys([*(knob.block for knob in pair.knobs), *(excite.block for excite in excites)])),
         sum(knob.numbers for knob in pair.knobs) + pair.weights.numbers,
