@@ -7,6 +7,7 @@ definitions, and times that are fractions.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -128,7 +129,7 @@ def interval(net, each):
 
 
 def play(net, each, room, images=1):
-    """Play the events out, image behind image; whether nothing ever had to wait for room. A layer works on one row at a
+    """Play the events out, image behind image: when all is done, or False where something had to wait for room. A layer works on one row at a
     time, and lets go of rows when it is done; what is let go of makes room for what comes at that moment."""
     apart = Fraction(interval(net, each), net.height)
     rows_of = {name: shape[1] for name, shape in net.shape.items()}
@@ -194,7 +195,7 @@ def play(net, each, room, images=1):
         if given < images * net.height:
             ahead.append(given * apart)
         if not ahead:
-            return all(made[layer.name] == images * layer.rows for layer in net.layers)
+            return now if all(made[layer.name] == images * layer.rows for layer in net.layers) else False
         now = min(ahead)
 
 
@@ -255,6 +256,7 @@ def test_depths_never_stall_and_one_row_less_does(name, rate, images):
     each = cycles(net, rate, rates)
     found = tse_onnx.dataflow(net.model(), machine=Machine(macs_per_cycle=rate, rates=rates, back_to_back=images > 1))
     assert found.time.interval == interval(net, each)
+    assert found.time.latency == math.ceil(play(net, each, {}))
     room = {buffer.tensor: buffer.no_stall.rows for buffer in found.buffers}
     assert play(net, each, room, images)
     for buffer in found.buffers:
@@ -318,7 +320,8 @@ def test_the_interval_is_reported(digits, tmp_path):
     words = ("stream", digits, "--no-run", "--macs-per-cycle", "64", "--macs-per-cycle", "/0/Conv=2")
     found = json.loads(run(*words, "--elements-per-cycle", "8", "--format", "json").stdout)["dataflow"]
     conv = next(stage for stage in found["stages"] if stage["stage"] == "Conv '/0/Conv'")
-    assert found["time"] == {"interval": conv["cycles"], "slowest": conv["stage"]}
+    assert found["time"]["latency"] > found["time"]["interval"] == conv["cycles"]
+    assert found["time"]["slowest"] == conv["stage"]
     assert conv["macs"] <= 2 * conv["cycles"] < conv["macs"] + 2 * 64
     assert f"every {conv['cycles']:,} cycles: so long works Conv '/0/Conv'" in run(*words).stdout.decode()
     path = tmp_path / "board.toml"

@@ -93,7 +93,8 @@ def _print_dataflow(page: Page, found: Dataflow, top: int, token: str) -> None:
     for output, rows_in in found.fill.items():
         say(page, f"The first {token} of {output} leaves after {rows_in} of {found.height} input {token}s.")
     if found.time is not None:
-        say(page, f"An image can come every {found.time.interval:,} cycles: so long works {found.time.slowest} on it.")
+        often = f"An image can come every {found.time.interval:,} cycles: so long works {found.time.slowest} on it"
+        say(page, f"{often}. It takes {found.time.latency:,} until all of it is done.")
     if found.spill is not None:
         _print_spill(page, found.spill)
     _print_payoffs(page, found)

@@ -26,7 +26,7 @@ from tse_onnx.streaming.depths.result import (
     StageFlow,
     Sums,
 )
-from tse_onnx.streaming.depths.schedule import depths
+from tse_onnx.streaming.depths.schedule import depths, latency
 from tse_onnx.streaming.depths.simulate import Run, simulate
 from tse_onnx.streaming.depths.spill import spilled
 from tse_onnx.streaming.depths.stall import reasons
@@ -68,6 +68,7 @@ def measured(network: Network, machine: Machine, title: str) -> Dataflow:
         _weights(network, machine, pipeline),
         spill=None if machine.memory is None else spilled(
             network, pipeline, buffers, machine.memory, lambda store, depth: held_of(tensors[store], machine, depth)),
+        latency=latency(network, machine, pipeline),
     )  # fmt: skip
 
 

@@ -144,10 +144,12 @@ class Spill:
 
 @dataclass(frozen=True)
 class Time:
-    """The cycles from one image to the next, which are those that the `slowest` stage works on it."""
+    """The cycles from one image to the next, which are those that the `slowest` stage works on it; and from when the
+    first row of one comes until all is done."""
 
     interval: int
     slowest: str
+    latency: int
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,8 @@ class Dataflow:
     which `gate` is the paper's metric and is counted in no other sum); `accumulators` and `weights`, the
     constants of every stage, are beside all of them. `unknown` names the operators that the model does not know and
     takes for barriers; `fill` the input rows before the first row of each output of the graph; `payoffs` say what each
-    recomputed block is worth, `spill` what does not fit in the machine's memory.
+    recomputed block is worth, `spill` what does not fit in the machine's memory,
+    `latency` the cycles that an image takes, where the machine says what its stages do in one.
     """
 
     model: str
@@ -175,6 +178,7 @@ class Dataflow:
     weights: Sums
     payoffs: tuple[Payoff, ...] = ()
     spill: Spill | None = None
+    latency: int | None = None
 
     @property
     def contributors(self) -> tuple[Buffer, ...]:
@@ -183,9 +187,9 @@ class Dataflow:
 
     @property
     def time(self) -> Time | None:
-        """How often an image can come; None where the machine does not say what its stages do in a cycle."""
+        """How often an image can come, and how long it takes; None where the machine says nothing of cycles."""
         timed = [(stage.cycles, stage.label) for stage in self.stages if stage.cycles is not None]
-        return Time(*max(timed, key=lambda each: each[0])) if timed else None
+        return Time(*max(timed, key=lambda each: each[0]), self.latency) if timed and self.latency is not None else None
 
     @property
     def barriers(self) -> tuple[StageFlow, ...]:

@@ -42,6 +42,15 @@ def depths(network: Network, machine: Machine, pipeline: Pipeline) -> tuple[int,
     return tuple(_most(intervals, apart) for intervals in _intervals(network, machine, pipeline, pace))
 
 
+def latency(network: Network, machine: Machine, pipeline: Pipeline) -> int | None:
+    """The cycles from when the first row of an image comes until all is done; None where the machine does not say what
+    its stages do in a cycle."""
+    if machine.macs_per_cycle is None:
+        return None
+    found = _intervals(network, machine, pipeline, _pace(network, machine, pipeline))
+    return math.ceil(max(end for held in found for _, end in held) - _SLACK)
+
+
 def occupancy(network: Network, machine: Machine, pipeline: Pipeline) -> list[list[Interval]]:
     """For each store and token, from when to when it is held, in rows of the largest input."""
     pace = _pace(network, machine, pipeline)
