@@ -112,7 +112,7 @@ def test_the_line_is_that_of_the_plan(digits):
     ({"rows": 32}, "no block is tiled"),
     ({"selection": Selection(stages=((16, 2),))}, "'/4/body/body.6' has tiles of 2 rows, the ones before 7"),
     ({"selection": Selection(exclude=("/3/*",))}, "'/3/body/body.6' stays as it is, before '/4/body/body.6'"),
-    ({"tiling": Tiling(7, 7)}, "tiles of 7 rows and 7 columns"), ({"tiling": Tiling(7, axis=1)}, "gets tiles of 7 rows"),
+    ({"tiling": Tiling(7, 7)}, "tiles of 7 rows and 7 columns"), ({"tiling": Tiling(7, axis=1)}, "gets tiles of 7 columns"),
     ({"tiling": Tiling(3, squeeze="running")}, "a running squeeze of 3 rows"),
     ({"tiling": Tiling(3, squeeze="upper")}, "the upper 3 rows"),
     ({"plan": Plan(None, {"/3/body/body.6": Frozen((0.5,))})}, "gets a frozen gate"),

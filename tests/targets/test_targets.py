@@ -269,6 +269,11 @@ def test_core_ml_is_what_onnxruntime_says_of_it():
     assert set(operators.except_for) == taken
 
 
+@pytest.mark.parametrize("name", ["hls4ml", "finn"])
+def test_what_takes_no_tile_in_any_form(folder, name):
+    assert tse_onnx.buffering(folder / "digits.onnx", rows=8, target=name).totals.converted == 0
+
+
 def test_all_but_some():
     one = Limit((), "operator", "https://page", "1", except_for=("Relu", "other::Gelu"))
     model = parser.parse_model(

@@ -208,6 +208,10 @@ _FINN = Target(
             ("AveragePool",), OPERATOR, _FINN_FILE, _FINN_VERSION,
             effect="no layer is made of it, but of QuantAvgPool2d, whose windows are square",
         ),
+        Limit(
+            ("CumSum", "Expand", "ReduceMean", "Slice", "Split"), OPERATOR, _FINN_FILE, _FINN_VERSION,
+            effect="no layer is made of it",
+        ),
         Limit(_RESIZES, "rank", _FINN_FILE, _FINN_VERSION, 4, 4, effect="refused"),
         Limit(_RESIZES, "scale", _FINN_FILE, _FINN_VERSION, least=1, effect="refused"),
     ),
