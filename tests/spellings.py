@@ -34,6 +34,7 @@ class Spelling:
     batch: int = 2
     dynamic_batch: bool = True
     gate_first: bool = False
+    beside: str = "none"
     seed: int = 0
 
 
@@ -472,6 +473,20 @@ LAYOUTS = ("first", "last", "pooled-first", "pooled-last")
 WEIGHTS = ("initializer", "constant", "identity")
 
 
+def _excited(build: Builder, value: str, axes: str) -> tuple[str, str]:
+    """The two layers of an excite, with weights of their own."""
+    spelling = build.spelling
+    value, axes = LAYERS[spelling.excite](build, value, axes, REDUCED, CHANNELS)
+    value = BETWEEN[spelling.between](build, ACTIVATIONS[spelling.activation](build, value))
+    return LAYERS[spelling.excite](build, value, axes, CHANNELS, REDUCED)
+
+
+MAXIMA: dict[str, Squeezer] = {
+    "pool": lambda build, x, axes: (build.node("GlobalMaxPool", [x]), True),
+    "reduce": lambda build, x, axes: (reduce(build, "ReduceMax", x, axes, 0), False),
+}
+
+
 def model_of(spelling: Spelling) -> tuple[onnx.ModelProto, str]:
     """The model of a spelling, and the name of its gate as the Mul reads it."""
     build = Builder(spelling)
@@ -493,9 +508,15 @@ def model_of(spelling: Spelling) -> tuple[onnx.ModelProto, str]:
     value, kept = SQUEEZES[spelling.squeeze](build, pooled, tuple(pooled_axes))
     letters = ["N", *(["1"] * (rank - 2) if kept else []), "C"]
     axes = "".join(letters) if spelling.layout == "last" else "NC" + "1" * (len(letters) - 2)
-    value, axes = LAYERS[spelling.excite](build, value, axes, REDUCED, CHANNELS)
-    value = BETWEEN[spelling.between](build, ACTIVATIONS[spelling.activation](build, value))
-    value, axes = LAYERS[spelling.excite](build, value, axes, CHANNELS, REDUCED)
+    value, axes = _excited(build, value, axes)
+    if spelling.beside == "maximum":
+        top, kept_top = MAXIMA["pool" if spelling.layout != "last" and build.random.integers(2) else "reduce"](
+            build, pooled, tuple(pooled_axes)
+        )
+        letters = ["N", *(["1"] * (rank - 2) if kept_top else []), "C"]
+        began = "".join(letters) if spelling.layout == "last" else "NC" + "1" * (len(letters) - 2)
+        top, _ = _excited(build, top, began)
+        value = build.node("Add", [value, top])
     if spelling.gate == "softmax":
         value, axes = to(build, value, axes, "NC" + "1" * axes.count("1")), "NC" + "1" * axes.count("1")
     value = GATES[spelling.gate](build, value)

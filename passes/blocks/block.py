@@ -10,7 +10,7 @@ from tse_onnx.passes.forms.act import Act
 from tse_onnx.passes.forms.squeeze import Squeeze
 from tse_onnx.passes.reasons import Refusal
 
-SE, ESE, ECA, GATHER_EXCITE = "se", "ese", "eca", "ge"
+SE, ESE, ECA, GATHER_EXCITE, CBAM = "se", "ese", "eca", "ge", "cbam"
 
 # Every kind of block that the tiles apply to, with what tells it from the others.
 KINDS = {
@@ -18,6 +18,7 @@ KINDS = {
     ESE: "one map that combines all channels (effective squeeze-and-excite)",
     ECA: "a window that slides over the channels (efficient channel attention)",
     GATHER_EXCITE: "no map that combines channels (gather-excite without parameters)",
+    CBAM: "a mean and a maximum that go through one excite (the channel attention of CBAM)",
 }
 
 
@@ -56,6 +57,18 @@ class Anatomy:
     root: str
     root_axes: str
     root_nodes: tuple[int, ...] = field(repr=False)
+    beside: tuple[Squeeze, ...] = ()
+    """Further statistics of the same map that the gate is made of."""
+
+    @property
+    def squeezes(self) -> tuple[Squeeze, ...]:
+        """All statistics of the map that the gate is made of, the mean first."""
+        return (self.squeeze, *self.beside)
+
+    @property
+    def squeeze_nodes(self) -> tuple[int, ...]:
+        """The positions of the nodes that compute them."""
+        return tuple(position for squeeze in self.squeezes for position in squeeze.nodes)
 
     @property
     def macs(self) -> int:

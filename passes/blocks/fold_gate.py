@@ -61,7 +61,7 @@ def _before(anatomy: Anatomy, output: str, index: GraphIndex) -> Fold | None:
     maker = index.producer(node.input[0])
     if maker is not None and index.nodes[maker].op_type == "Mul":
         return None  # perhaps the scale of another block, whose gate wants to go into the same weights
-    gone = {*anatomy.squeeze.nodes, *(step.position for step in anatomy.steps)}
+    gone = {*anatomy.squeeze_nodes, *(step.position for step in anatomy.steps)}
     readers = {use.node for use in index.uses(anatomy.map)}
     scales = {use.node for use in index.uses(anatomy.gate)}
     if not readers <= gone | scales:

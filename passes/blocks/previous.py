@@ -142,7 +142,7 @@ def _gate(block: Convertible, index: GraphIndex) -> tuple[str, Descriptor]:
     """The gate of a block as it is before it is spread over the map, and how it lies."""
     anatomy, value = block.anatomy, block.anatomy.gate
     held = {index.nodes[step.position].output[0]: step.act.result for step in anatomy.steps}
-    held[anatomy.squeeze.output] = anatomy.squeeze.descriptor
+    held |= {squeeze.output: squeeze.descriptor for squeeze in anatomy.squeezes}
     wide = held[value]
     position = index.producer(value)
     if "*" in wide.axes and position is not None and index.nodes[position].op_type in _SPREADS:

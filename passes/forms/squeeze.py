@@ -46,10 +46,13 @@ from tse_onnx.passes.graph.operators import Rules
 from tse_onnx.passes.graph.types import Types
 from tse_onnx.passes.reasons import Refusal, quoted, refuse
 
+MEAN, MAXIMUM = "mean", "maximum"
+
 
 @dataclass(frozen=True)
 class Squeeze:
-    """A global mean: `output` holds, per channel, the mean of `input` over all of its spatial axes.
+    """A global mean: `output` holds, per channel, the mean of `input` over all of its spatial axes, or another
+    `statistic` of it.
 
     `nodes` are the positions of the nodes that compute it, the one that makes `output` last; `channel` and `spatial`
     are axes of `input`, whose first axis is the batch. The descriptor has the rank of `output`, which need not be that
@@ -64,6 +67,7 @@ class Squeeze:
     channel: int
     spatial: tuple[int, ...]
     tentative: bool = False
+    statistic: str = MEAN
 
 
 Found = Squeeze | Refusal | None
@@ -78,7 +82,7 @@ def squeeze_at(position: int, index: GraphIndex, types: Types) -> Found:
         return None
     if takes_references(node):
         return refuse("axes", "takes an attribute from the call of its function", node)
-    steps = mean_in_steps(position, index, types, _spatial) if STEPS.of(node) is not None else None
+    steps = mean_in_steps(position, index, types, spatial_axes) if STEPS.of(node) is not None else None
     if steps is not None:  # it is read where it begins
         return _taken_in(steps, index) if position == opens(steps, index) else None
     return reader(position, node, index, types)
@@ -87,7 +91,7 @@ def squeeze_at(position: int, index: GraphIndex, types: Types) -> Found:
 def _taken_in(steps: Stage, index: GraphIndex) -> Squeeze:
     """Cases 3, 4, 6 and 7."""
     part = steps.part
-    spatial = _spatial(set(part.gone), steps.source, len(part.left), index) or ()
+    spatial = spatial_axes(set(part.gone), steps.source, len(part.left), index) or ()
     (channel,) = (axis for axis in range(1, len(part.left)) if axis not in spatial)
     letters = {None: "1", 0: "N", channel: "C"}
     held = Descriptor("".join(letters[axis] for axis in part.axes), part.left[channel], part.left[0])
@@ -101,7 +105,7 @@ def _global_average_pool(position: int, node: NodeProto, index: GraphIndex, type
         return refuse("shape", f"pools {quoted(node.input[0])}, whose rank is not known", node)
     if not 3 <= len(sizes) <= 5:
         return refuse("rank", f"pools a tensor of rank {len(sizes)}; maps have one to three spatial axes", node)
-    return _mean((position,), node.input[0], node.output[0], sizes, tuple(range(2, len(sizes))), keeps=True)
+    return mean_of((position,), node.input[0], node.output[0], sizes, tuple(range(2, len(sizes))), keeps=True)
 
 
 def _reduce_mean(position: int, node: NodeProto, index: GraphIndex, types: Types) -> Found:
@@ -131,7 +135,7 @@ def _reduce_mean(position: int, node: NodeProto, index: GraphIndex, types: Types
         return None  # the first of two means: read together with the second
     if not 3 <= len(sizes) <= 5:
         return refuse("rank", f"pools a tensor of rank {len(sizes)}; maps have one to three spatial axes", node)
-    spatial = _spatial(reduced, source, len(sizes), index)
+    spatial = spatial_axes(reduced, source, len(sizes), index)
     if spatial is None and _normalises(node, index):
         return None
     if spatial is None:
@@ -141,7 +145,7 @@ def _reduce_mean(position: int, node: NodeProto, index: GraphIndex, types: Types
         )
     if first is not None:
         return refuse("output", f"takes the mean of {quoted(source)}, which is an output of the graph", node)
-    return _mean((position,), source, node.output[0], sizes, spatial, keeps_axes(node))
+    return mean_of((position,), source, node.output[0], sizes, spatial, keeps_axes(node))
 
 
 def _normalises(node: NodeProto, index: GraphIndex) -> bool:
@@ -169,7 +173,7 @@ def _sum(position: int, node: NodeProto, index: GraphIndex, types: Types) -> Fou
     axes = reduced_axes(node, index) if node.op_type == "ReduceSum" else left_out(node)
     if index.is_constant(node.input[0]) or sizes is None or axes is None or not 3 <= len(sizes) <= 5:
         return None
-    spatial = _spatial({axis % len(sizes) for axis in axes or range(len(sizes))}, node.input[0], len(sizes), index)
+    spatial = spatial_axes({axis % len(sizes) for axis in axes or range(len(sizes))}, node.input[0], len(sizes), index)
     uses = index.uses(node.output[0])
     if spatial is None or len(uses) != 1:
         return None
@@ -200,8 +204,7 @@ def _average_pool(position: int, node: NodeProto, index: GraphIndex, types: Type
     if any(extent is not None and extent != size for extent, size in known):
         return None
     tentative = any(extent is None for extent, _ in known)
-    found = _mean((position,), node.input[0], node.output[0], sizes, spatial, True, tentative)
-    return None if isinstance(found, Refusal) else found
+    return mean_of((position,), node.input[0], node.output[0], sizes, spatial, True, tentative)
 
 
 def _product(position: int, node: NodeProto, index: GraphIndex, types: Types) -> Found:
@@ -229,7 +232,7 @@ def _quantised_pool(position: int, node: NodeProto, index: GraphIndex, types: Ty
     return refuse("quantised", quantised_as(node), node)
 
 
-def _mean(
+def mean_of(
     nodes: tuple[int, ...],
     source: str,
     output: str,
@@ -237,15 +240,17 @@ def _mean(
     spatial: tuple[int, ...],
     keeps: bool,
     tentative: bool = False,
-) -> Found:
+    statistic: str = MEAN,
+) -> Squeeze:
+    """The squeeze of a map of these sizes, whose spatial axes stay where it `keeps` them."""
     (channel,) = (axis for axis in range(1, len(sizes)) if axis not in spatial)
     letters = {0: "N", channel: "C"}
     axes = "".join(letters.get(axis, "1") for axis in range(len(sizes)) if keeps or axis in letters)
     descriptor = Descriptor(axes, sizes[channel], sizes[0])
-    return Squeeze(nodes, source, output, descriptor, channel, spatial, tentative)
+    return Squeeze(nodes, source, output, descriptor, channel, spatial, tentative, statistic)
 
 
-def _spatial(reduced: set[int], source: str, rank: int, index: GraphIndex) -> tuple[int, ...] | None:
+def spatial_axes(reduced: set[int], source: str, rank: int, index: GraphIndex) -> tuple[int, ...] | None:
     """The reduced axes, if they are the spatial ones of a map with its channels first or last."""
     if reduced == set(range(2, rank)):
         return tuple(range(2, rank))

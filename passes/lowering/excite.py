@@ -190,7 +190,7 @@ def _channels_last(draft: Draft, node: NodeProto, lowering: ChannelsLast, spatia
 def _canonical(draft: Draft, node: NodeProto, spatial: int) -> bool:
     """Whether the descriptors that the node reads lie as [N, C, 1 …], like those of the tiles do."""
     anatomy, wanted = draft.anatomy, "NC" + "1" * spatial
-    held = {anatomy.squeeze.output: anatomy.squeeze.descriptor.axes}
+    held = {squeeze.output: squeeze.descriptor.axes for squeeze in anatomy.squeezes}
     held |= {draft.index.nodes[step.position].output[0]: step.act.result.axes for step in anatomy.steps}
     return all(held[name] == wanted for name in node.input if name in held)
 

@@ -25,7 +25,7 @@ _NUMPY = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE})
 def freeze(frozen: Frozen, block: Convertible, scope: Scope, taken: set[str], style: Style) -> Edit:
     """The edit that makes the gate of `block` constant. Without folding the scale stays, whatever stands next to it."""
     anatomy, draft = block.anatomy, Draft(block.name, block.anatomy, scope, taken)
-    for position in (*anatomy.squeeze.nodes, *(step.position for step in anatomy.steps)):
+    for position in (*anatomy.squeeze_nodes, *(step.position for step in anatomy.steps)):
         draft.drop(position)
     fold = fold_of(block, scope.index) if style.folding else None
     if fold is not None and {fold.position, block.scale.position} & style.shared:

@@ -27,7 +27,7 @@ def carry(form: Carried, block: Convertible, scope: Scope, taken: set[str], styl
     but for the names of the nodes that pool."""
     draft = Draft(block.name, block.anatomy, scope, taken)
     taken.update((form.gate_in, form.gate_out))
-    for position in block.anatomy.squeeze.nodes:
+    for position in block.anatomy.squeeze_nodes:
         pools = NodeProto()
         pools.CopyFrom(scope.index.nodes[position])
         pools.name = fresh(f"{block.name}/previous/{pools.name or pools.op_type}", taken)

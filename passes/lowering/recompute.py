@@ -39,7 +39,7 @@ def again(form: Recomputed, block: Convertible, scope: Scope, taken: set[str], s
         draft.add(_copy(node, block, draft, all_outputs=True))
     if form.cascade:
         _rows_first(draft, squeeze)
-    for position in squeeze.nodes:
+    for position in block.anatomy.squeeze_nodes:
         draft.add(_copy(index.nodes[position], block, draft))
         draft.put(position)
     if form.cascade:

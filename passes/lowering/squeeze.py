@@ -167,7 +167,7 @@ def _cumsum(draft: Draft, cover: Running) -> Grid:
 def _gemm(draft: Draft, cover: Tile | Running) -> Grid:
     """One product of the row means of all channels with a constant matrix, which has a column for each row of the map:
     the descriptor of the group that the row is in."""
-    return _of_rows(draft, cover, _by_gemm, _groups(cover))
+    return _of_rows(draft, cover, _by_gemm, groups(cover))
 
 
 Product = Callable[[Draft, "Tile | Running", str, np.dtype, "Sequence[int]"], "tuple[str, list[str]]"]
@@ -287,7 +287,7 @@ def _matrix(cover: Tile | Running) -> np.ndarray:
     return np.where(np.arange(extent) < seen, _slopes(cover)[:, None] / seen, 0.0)
 
 
-def _groups(cover: Tile | Running) -> list[int]:
+def groups(cover: Tile | Running) -> list[int]:
     """The number of the descriptor of each row."""
     axis = _cut_axis(cover)
     size = cover.step if isinstance(cover, Running) else cover.sizes[axis]

@@ -17,6 +17,7 @@ from tse_onnx.passes.edit.splice import Edit
 from tse_onnx.passes.graph.scope import Scope
 from tse_onnx.passes.lowering.draft import Draft, is_double
 from tse_onnx.passes.lowering.excite import excite
+from tse_onnx.passes.lowering.maximum import maximum
 from tse_onnx.passes.lowering.spread import BROADCAST, SPREADS, Spread
 from tse_onnx.passes.lowering.squeeze import MEANS, Means
 from tse_onnx.passes.lowering.style import Style, lowering
@@ -34,6 +35,10 @@ def tile(cover: Cover | OpenStrips, block: Convertible, scope: Scope, taken: set
     for position in anatomy.squeeze.nodes[:-1]:
         draft.drop(position)
     draft.put(anatomy.squeeze.nodes[-1])
+    for beside in anatomy.beside:
+        maximum(draft, beside, cover, grid)
+        draft.state(beside.output, beside.output, grid)
+        draft.put(beside.nodes[-1])
     for step in anatomy.steps:
         excite(draft, step, grid)
     spread.write(draft, block.scale.position, cover, grid)

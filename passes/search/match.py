@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from onnx import NodeProto
 
 from tse_onnx.passes.blocks.block import (
+    CBAM,
     ECA,
     ESE,
     GATHER_EXCITE,
@@ -33,6 +34,7 @@ from tse_onnx.passes.forms import excite
 from tse_onnx.passes.forms.act import Alias, Operand, Site
 from tse_onnx.passes.forms.descriptor import Descriptor
 from tse_onnx.passes.forms.flat import laid_behind
+from tse_onnx.passes.forms.maximum import maximum_at
 from tse_onnx.passes.forms.squeeze import Squeeze, squeeze_at
 from tse_onnx.passes.forms.views import SHAPE_SLOTS
 from tse_onnx.passes.graph.index import GraphIndex
@@ -67,6 +69,7 @@ class _Walk:
     held: dict[str, Descriptor]
     steps: list[Step] = field(default_factory=list)
     scales: list[_Scale] = field(default_factory=list)
+    beside: tuple[Squeeze, ...] = ()
     sized: list[int] = field(default_factory=list)  # nodes that read a descriptor's shape
 
 
@@ -92,7 +95,7 @@ def find(
         elif isinstance(squeeze, Refusal):
             found.append(_pooling(position, squeeze, index, types))
         else:
-            block = _read(squeeze, index, types, opset, kinds)
+            block = _with_maximum(_read(squeeze, index, types, opset, kinds), squeeze, index, types, opset, kinds)
             if not squeeze.tentative or block.scale is not None:
                 found.append(block)
     found = _outside_excites(found)
@@ -105,6 +108,7 @@ def find(
 def _outside_excites(found: Sequence[Convertible | Refused]) -> list[Convertible | Refused]:
     """What was found, without the poolings that stand on the way of another block: of its descriptor, not of a map."""
     inside = {step.position for block in found for step in block.path}
+    inside |= {place for block in found if block.anatomy for other in block.anatomy.beside for place in other.nodes}
     return [block for block in found if block.squeeze.position not in inside]
 
 
@@ -129,20 +133,42 @@ def _read(
     return block if isinstance(literal, Refused) and not _meets(literal) else literal
 
 
+def _with_maximum(
+    block: Convertible | Refused, squeeze: Squeeze, index: GraphIndex, types: Types, opset: int, kinds: Collection[str]
+) -> Convertible | Refused:
+    """The block, or what it is together with a maximum of the same map, where it is none by itself."""
+    if isinstance(block, Convertible) or block.refusal.code not in ("weights", "shared", "head"):
+        return block
+    for mean in filter(None, (laid_behind(squeeze, index, types), squeeze)):
+        for use in index.uses(mean.input):
+            other = maximum_at(use.node, index, types) if use.slot == 0 else None
+            if other is not None and other.spatial == mean.spatial:
+                both = _candidate(mean, index, types, opset, kinds, (other,))
+                if isinstance(both, Convertible) or both.anatomy is not None or both.refusal.code == "other-tensor":
+                    return both
+    return block
+
+
 def _meets(refused: Refused) -> bool:
     """Whether a descriptor gets as far as the map that was pooled."""
     return refused.scale is not None or refused.refusal.code == "not-mul"
 
 
 def _candidate(
-    squeeze: Squeeze, index: GraphIndex, types: Types, opset: int, kinds: Collection[str]
+    squeeze: Squeeze,
+    index: GraphIndex,
+    types: Types,
+    opset: int,
+    kinds: Collection[str],
+    beside: tuple[Squeeze, ...] = (),
 ) -> Convertible | Refused:
     position = squeeze.nodes[-1]
     node = index.nodes[position]
     source = types[squeeze.input]
-    walk = _Walk(squeeze, view(squeeze.input, index, types), {squeeze.output: squeeze.descriptor})
+    held = {each.output: each.descriptor for each in (squeeze, *beside)}
+    walk = _Walk(squeeze, view(squeeze.input, index, types), held, beside=beside)
     whole = _follow(walk, index, types, opset) or _whole(walk, index)
-    kind = _kind(walk.steps) if walk.scales else SE
+    kind = CBAM if beside else _kind(walk.steps) if walk.scales else SE
     at, steps = NodeRef(position, node.name, squeeze.output), tuple(walk.steps)
 
     def refused(why: Refusal, anatomy: Anatomy | None = None) -> Refused:
@@ -180,7 +206,7 @@ def _kind(steps: Sequence[Step]) -> str:
 def _follow(walk: _Walk, index: GraphIndex, types: Types, opset: int) -> Refusal | None:
     """Follow the descriptor through every operator that acts on it, until it scales x; or say where it stops."""
     waiting: dict[int, None] = {}  # operators of which an input is not known to hold a descriptor yet
-    reached = [walk.squeeze.output]
+    reached = list(walk.held)
     done: set[int] = set()
     refusal = None
     while reached and refusal is None:
@@ -354,7 +380,16 @@ def _anatomy(walk: _Walk, scale: _Scale, index: GraphIndex, types: Types) -> Ana
     between = dict.fromkeys((*walk.root.nodes, *other.nodes))
     root_axes = "".join(on_root[axis] for axis in range(rank))
     return Anatomy(
-        squeeze, tuple(walk.steps), gate, scaled, input_axes, map_axes, walk.root.root, root_axes, tuple(between)
+        squeeze,
+        tuple(walk.steps),
+        gate,
+        scaled,
+        input_axes,
+        map_axes,
+        walk.root.root,
+        root_axes,
+        tuple(between),
+        walk.beside,
     )
 
 

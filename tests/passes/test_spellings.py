@@ -75,8 +75,10 @@ def by_definition(model: onnx.ModelProto, gate: str, spelling: Spelling, x: np.n
     result = np.empty_like(original)
     for start in range(0, spelling.extents[0], rows):
         strip = np.take(relu, range(start, min(start + rows, spelling.extents[0])), axis=axis).astype(np.float64)
-        mean = np.broadcast_to(strip.mean(axis=spatial, keepdims=True), x.shape).astype(x.dtype)
-        (value,) = run(model, np.ascontiguousarray(mean), gate)
+        mean = np.broadcast_to(strip.mean(axis=spatial, keepdims=True), x.shape)
+        if spelling.beside == "maximum":
+            mean = with_maximum(mean, strip.max(axis=spatial, keepdims=True), spatial)
+        (value,) = run(model, np.ascontiguousarray(mean.astype(x.dtype)), gate)
         scaled = np.moveaxis(relu, 1, -1) if to_last else relu
         where = [slice(None)] * x.ndim
         where[1 if scaled_last or channels_last else 2] = slice(start, start + rows)
@@ -84,10 +86,20 @@ def by_definition(model: onnx.ModelProto, gate: str, spelling: Spelling, x: np.n
     return result
 
 
+def with_maximum(mean: np.ndarray, top: np.ndarray, spatial: tuple[int, ...]) -> np.ndarray:
+    """A map of this mean with this maximum: in one pixel, and all others are alike."""
+    area = int(np.prod([mean.shape[axis] for axis in spatial]))
+    made = (mean * area - top) / (area - 1)
+    corner = tuple(slice(0, 1) if axis in spatial else slice(None) for axis in range(mean.ndim))
+    made[corner] = top
+    return made
+
+
 def check(spelling: Spelling, rows: int) -> None:
     model, gate = model_of(spelling)
     before = model.SerializeToString()
-    result = tse_onnx.convert(model, rows=rows)
+    kinds = {"cbam" if spelling.beside == "maximum" else "se"}
+    result = tse_onnx.convert(model, rows=rows, kinds=kinds)
     assert model.SerializeToString() == before
     assert [block.status for block in result.blocks] == ["converted" if spelling.extents[0] > rows else "unchanged"], [
         block.reason for block in result.blocks
@@ -104,7 +116,7 @@ def check(spelling: Spelling, rows: int) -> None:
     single = 1e-5 + 1e-7 * np.prod(spelling.extents)
     bound = {"float32": single, "float16": 2e-2}[spelling.dtype] * largest
     assert float(np.abs(got.astype(np.float64) - expected.astype(np.float64)).max()) <= bound
-    again = tse_onnx.convert(result.model, rows=rows, verify=False)
+    again = tse_onnx.convert(result.model, rows=rows, verify=False, kinds=kinds)
     assert again.model.SerializeToString() == result.model.SerializeToString()
 
 
@@ -159,3 +171,10 @@ spellings = st.builds(
 @pytest.mark.slow
 def test_any_combination(spelling, rows):
     check(sensible(spelling), rows)
+
+
+@given(spelling=spellings, rows=st.integers(1, 18))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@pytest.mark.slow
+def test_any_combination_beside_a_maximum(spelling, rows):
+    check(sensible(replace(spelling, beside="maximum")), rows)

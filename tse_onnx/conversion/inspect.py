@@ -44,8 +44,12 @@ def inspect(
     except ModelError as error:  # sizes that are open, or loops
         return Inspection(source.title, source.opset, analysis.blocks, None, str(error))
     treated = _treated(analysis)
-    outputs = (stage.output for stage in network.stages)
-    made = {name for name in outputs if name in treated or _INLINED.sub("", name) in treated}
+    copies = tuple(f"{block.name}/again/" for block in analysis.blocks if block.tiled is not None)
+    made = {
+        stage.output
+        for stage in network.stages
+        if stage.output in treated or _INLINED.sub("", stage.output) in treated or stage.node.name.startswith(copies)
+    }
     return Inspection(source.title, source.opset, analysis.blocks, stops_of(network, made))
 
 
@@ -55,6 +59,6 @@ def _treated(analysis: Analysis) -> set[str]:
     for part in analysis.parts:
         for block in part.blocks:
             if block.refusal is None:
-                positions = block.anatomy.squeeze.nodes
+                positions = block.anatomy.squeeze_nodes
                 found.update(name for position in positions for name in part.scope.index.nodes[position].output)
     return found

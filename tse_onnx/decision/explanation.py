@@ -60,6 +60,7 @@ def _names(index: GraphIndex, block: Pooling) -> Iterator[str]:
     yield block.name
     yield block.input
     positions = [block.squeeze.position, *(step.position for step in block.path)]
+    positions += [place for beside in (block.anatomy.beside if block.anatomy else ()) for place in beside.nodes]
     if block.scale is not None:
         positions.append(block.scale.position)
     for position in positions:
@@ -74,6 +75,8 @@ def _lines(scope: Scope, block: Pooling) -> Iterator[Line]:
     if block.path or block.scale:
         opens = block.tiled.opens if isinstance(block, Tiled) else "takes the mean of each channel of"
         yield Line(start, f"{opens} {quoted(block.input)} ({shape})")
+    for beside in block.anatomy.beside if block.anatomy is not None else ():
+        yield Line(label(nodes[beside.nodes[0]]), f"takes the {beside.statistic} of each channel of it")
     for step in block.path:
         yield Line(label(nodes[step.position]), _does(step), _shown(step.act.result))
     if block.scale is not None:

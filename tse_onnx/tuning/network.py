@@ -183,7 +183,7 @@ class Network:
     def place(self, name: str) -> int:
         """Where in the order of execution a block begins."""
         anatomy = self._main[name].anatomy
-        return min(self._rank[position] for position in anatomy.squeeze.nodes)
+        return min(self._rank[position] for position in anatomy.squeeze_nodes)
 
     @cached_property
     def _lives(self) -> dict[str, tuple[int, int]]:

@@ -31,6 +31,7 @@ from tse_onnx.passes.blocks.previous import Carried
 from tse_onnx.passes.blocks.recompute import Recomputed
 from tse_onnx.passes.blocks.tiling import Cover, Cut, Region, Running, Tile, Window
 from tse_onnx.passes.edit.excerpt import excerpt
+from tse_onnx.passes.forms.squeeze import Squeeze
 from tse_onnx.passes.forms.views import SHAPE_SLOTS
 from tse_onnx.passes.graph.index import GraphIndex
 from tse_onnx.passes.graph.scope import Scope
@@ -124,7 +125,7 @@ def _ends(block: Convertible, index: GraphIndex) -> tuple[str, str]:
 def _(form: Recomputed | Carried, block: Convertible, index: GraphIndex) -> tuple[str, ...]:
     anatomy = block.anatomy
     before = form.nodes if isinstance(form, Recomputed) else anatomy.root_nodes
-    positions = (*before, *anatomy.squeeze.nodes, *(step.position for step in anatomy.steps))
+    positions = (*before, *anatomy.squeeze_nodes, *(step.position for step in anatomy.steps))
     read = dict.fromkeys(name for position in positions for name in index.nodes[position].input if name)
     return tuple(name for name in read if index.is_size(name) and not index.is_constant(name))
 
@@ -285,10 +286,10 @@ def _letters(anatomy: Anatomy) -> str:
 
 def _takes_any_size(anatomy: Anatomy, index: GraphIndex) -> bool:
     """Whether the nodes of a block take a smaller map: a descriptor's own pixels, or its mean alone."""
-    squeeze = [index.nodes[position] for position in anatomy.squeeze.nodes]
-    if squeeze[0].input[0] != anatomy.squeeze.input:
+    nodes = [index.nodes[position] for position in anatomy.squeeze_nodes]
+    if nodes[0].input[0] != anatomy.squeeze.input:
         return False
-    if any(node.op_type not in ("GlobalAveragePool", "ReduceMean") for node in squeeze):
+    if any(node.op_type not in ("GlobalAveragePool", "ReduceMean", "GlobalMaxPool", "ReduceMax") for node in nodes):
         return False
     fixed = {"Expand", "Tile", "Resize", "Upsample"}
     return not any(
@@ -384,7 +385,10 @@ class _GateOfMean:
         self._x = values[self._anatomy.squeeze.input]
         sizes = {name: values[name] for name in size_probes(cover, block, original.index)}
         self._others = sizes | dict(original.arguments)
-        feeds = {self._anatomy.squeeze.input: self._x, **self._others}
+        feeds: Feed = {self._anatomy.squeeze.input: self._x, **self._others}
+        if self._anatomy.beside:  # no map has them all at will: the gate is made of the statistics themselves
+            mean, _ = self.mean(tuple(slice(0, extent) for extent in cover.extents), 0)
+            feeds = self._feed(mean)
         self._alone, self._folder = block_alone(original, feeds, self._anatomy.gate), original.folder
         self._session = Session(self._alone, self._folder, threads=1, alone=True)
         self._shaken = Shaken(self._alone, self._folder)
@@ -401,6 +405,9 @@ class _GateOfMean:
                 shape = [-1 if axis == self._anatomy.squeeze.channel else 1 for axis in range(crop.ndim)]
                 slope, offsets = self._cover.calibration.slopes[number], self._cover.calibration.offsets[number]
                 mean, change = slope * mean + np.reshape(offsets, shape), abs(slope) * change
+            if self._anatomy.beside:  # the maximum is one of the pixels, which nothing rounds
+                top = crop.max(axis=axes, keepdims=True).astype(np.float64)
+                mean, change = np.stack([mean, top]), np.stack([change, np.zeros_like(top)])
         return mean, change
 
     def gate(self, mean: np.ndarray) -> np.ndarray:
@@ -418,8 +425,17 @@ class _GateOfMean:
     def _feed(self, mean: np.ndarray) -> Feed:
         with np.errstate(over="ignore"):
             mean = mean.astype(self._x.dtype)
+        if self._anatomy.beside:
+            pairs = zip(self._anatomy.squeezes, mean, strict=True)
+            return {squeeze.output: _laid(squeeze, each) for squeeze, each in pairs} | self._others
         given = mean if self._one_pixel else _with_mean(mean, self._x.shape, self._anatomy.squeeze.spatial)
         return {self._anatomy.squeeze.input: given, **self._others}
+
+
+def _laid(squeeze: Squeeze, each: np.ndarray) -> np.ndarray:
+    """A statistic that keeps the axes of its map, as the squeeze makes it."""
+    sizes = {"N": each.shape[0], "C": each.shape[squeeze.channel], "1": 1}
+    return each.reshape([sizes[letter] for letter in squeeze.descriptor.axes])
 
 
 def _with_mean(mean: np.ndarray, shape: tuple[int, ...], spatial: tuple[int, ...]) -> np.ndarray:
