@@ -56,7 +56,11 @@ def main() -> int:
             if cell.result.outcome in FAULTS:
                 print(_line(cell))
         faulty = sum(cell.result.outcome in FAULTS and cell.form != ORIGINAL for cell in own)
-        print(f"{tool.title}: {faulty} of {sum(cell.form != ORIGINAL for cell in own)} cells are faulty", flush=True)
+        kept = dict.fromkeys(cell.form for cell in own if cell.form != ORIGINAL and not cell.converted)
+        told = f"; left as they are in some settings: {', '.join(kept)}" if options.target and kept else ""
+        print(
+            f"{tool.title}: {faulty} of {sum(cell.form != ORIGINAL for cell in own)} cells are faulty{told}", flush=True
+        )
     for one in latencies:
         print(f"{one.tool}: {one.network}: {one.ratio if one.ratio is None else f'{one.ratio:.2f}'} {one.result.why}")
     for path, text in (

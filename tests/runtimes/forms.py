@@ -73,12 +73,21 @@ TILINGS: Mapping[str, tuple[Plans, bool]] = {
 }
 """What can be asked for, and whether it cuts maps."""
 
+# Ways to means and spreads that belong together.
+_PAIRS = (("view", "view"), ("gemm", "ones"), ("rows", "full"), ("pool", "full"))
+
 FORMS: tuple[Form, ...] = (
-    *(Form(f"strips, {upper}", _strips, {"upsample": upper}) for upper in _UPSAMPLES),
-    *(Form(f"patches, {upper}", _patches, {"upsample": upper}) for upper in _UPSAMPLES),
-    *(Form(f"strips, means by {middle}", _strips, {"means": middle}) for middle in _TILED),
-    *(Form(f"running, means by {middle}", _running, {"means": middle}) for middle in _RUNNING),
+    Form("strips", _strips, {"upsample": _UPSAMPLES[0], "means": _TILED[0]}),
+    *(Form(f"strips, {upper}", _strips, {"upsample": upper}) for upper in _UPSAMPLES[1:]),
+    *(Form(f"strips, means by {middle}", _strips, {"means": middle}) for middle in _TILED[1:]),
+    *(Form(f"strips, {' and '.join(pair)}", _strips, {"means": pair[0], "upsample": pair[1]}) for pair in _PAIRS),
+    Form("patches", _patches, {"upsample": _UPSAMPLES[0], "means": _TILED[0]}),
+    *(Form(f"patches, {upper}", _patches, {"upsample": upper}) for upper in _UPSAMPLES[1:]),
+    *(Form(f"patches, means by {middle}", _patches, {"means": middle}) for middle in _TILED[1:]),
+    Form("running", _running, {"upsample": _UPSAMPLES[0], "means": _RUNNING[0]}),
     *(Form(f"running, {upper}", _running, {"upsample": upper}) for upper in _UPSAMPLES[1:]),
+    *(Form(f"running, means by {middle}", _running, {"means": middle}) for middle in _RUNNING[1:]),
+    Form("running, gemm and ones", _running, {"upsample": "ones", "means": "gemm"}),
     Form("recompute", _recompute, cuts=False),
     Form("frozen", _frozen, cuts=False),
     Form("previous", _previous, cuts=False),

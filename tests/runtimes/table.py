@@ -19,9 +19,11 @@ _MARKS = {
     Outcome.CRASHED: "crashed", Outcome.ORIGINAL: "o", Outcome.UNTRANSLATED: "u", Outcome.UNWRITTEN: "–",
 }  # fmt: skip
 
+_GOOD = frozenset({Outcome.RIGHT, Outcome.COMPILED})
+
 LEGEND = (
     "✓: equal to unoptimised onnxruntime; **wrong** with the SQNR in dB; o: the original fails, too; –: not written in "
-    "this setting; u: not put before the tool, since the way there does not know it. Two marks: rows that divide the maps, "
+    "this setting, or as the first of its kind; u: not put before the tool, since the way there does not know it. Two marks: rows that divide the maps, "
     "and rows that do not. " + "; ".join(f"{one.name} from {one.least:g} dB" for one in SETTINGS) + "."
 )
 
@@ -29,8 +31,8 @@ LEGEND = (
 def markdown(
     tools: Sequence[Tool], cells: Sequence[Cell], missing: Mapping[str, str], latencies: Sequence[Latency]
 ) -> str:
-    """A table for each tool, a form to a line and a setting to a column; then the latencies."""
-    parts = [LEGEND]
+    """A line for each tool; a table for each, a form to a line and a setting to a column; then the latencies."""
+    parts = ["\n".join(_summary(tools, cells, missing)), LEGEND]
     for tool in tools:
         own = [cell for cell in cells if cell.tool == tool.name]
         parts.append(f"### {tool.title}\n")
@@ -38,6 +40,40 @@ def markdown(
     if latencies:
         parts.append("\n".join(_latencies(latencies)))
     return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _summary(tools: Sequence[Tool], cells: Sequence[Cell], missing: Mapping[str, str]) -> Iterable[str]:
+    yield "| tool | right | faults | the original fails |"
+    yield "|---|---|---|---|"
+    for tool in tools:
+        own = [cell for cell in cells if cell.tool == tool.name]
+        tried = [cell for cell in own if cell.form != ORIGINAL and cell.result.outcome in FAULTS | _GOOD]
+        right = sum(cell.result.outcome in _GOOD for cell in tried)
+        failing = [cell.setting for cell in own if cell.form == ORIGINAL and cell.result.outcome in FAULTS]
+        said = missing.get(tool.name) or "; ".join(faults(tried))
+        yield f"| {tool.title} | {right} of {len(tried)} | {said} | {', '.join(failing)} |"
+
+
+def faults(cells: Sequence[Cell]) -> list[str]:
+    """What is wrong with which forms, and where not everywhere: only ragged, or only in some settings."""
+    found: dict[str, list[str]] = {}
+    for form in dict.fromkeys(cell.form for cell in cells):
+        own = [cell for cell in cells if cell.form == form]
+        for outcome in dict.fromkeys(cell.result.outcome for cell in own if cell.result.outcome in FAULTS):
+            faulty = [cell for cell in own if cell.result.outcome is outcome]
+            found.setdefault(_MARKS[outcome] + _where(faulty, own), []).append(form)
+    return [f"{'; '.join(forms)}: {told}" for told, forms in found.items()]
+
+
+def _where(faulty: Sequence[Cell], cells: Sequence[Cell]) -> str:
+    if len(faulty) == len(cells):
+        return ""
+    ragged = [cell for cell in cells if cell.rows == "ragged"]
+    settings = list(dict.fromkeys(cell.setting for cell in faulty))
+    only = " if ragged" if all(cell.rows == "ragged" for cell in faulty) else ""
+    if only and len(faulty) == len(ragged):
+        return only
+    return f"{only} ({', '.join(settings)})"
 
 
 def _table(cells: Sequence[Cell]) -> Iterable[str]:

@@ -18,14 +18,14 @@ from tests.runtimes.forms import FORMS, ROWS, Form, chosen_for, written
 from tests.runtimes.judge import Outcome, Result, beside, judged, reference, sqnr
 from tests.runtimes.networks import SETTINGS, feeds, network
 from tests.runtimes.server import Server
-from tests.runtimes.table import as_json, markdown
+from tests.runtimes.table import as_json, faults, markdown
 from tests.runtimes.tool import Loaded, Tool
 from tests.runtimes.tools import tools
 from tests.runtimes.trial import Cell, tried
 from tse_onnx.targets.known import TARGETS
 
 FLOAT32 = SETTINGS[0]
-STRIPS = next(form for form in FORMS if form.name == "strips, resize")
+STRIPS = next(form for form in FORMS if form.name == "strips")
 
 # Tools that are onnxruntime, each with its own fault; the first has none.
 SERVER = """
@@ -152,10 +152,28 @@ def test_the_table_hides_nothing():
     text = markdown([tool(), tool("absent")], CELLS, {"absent": "absent cannot be installed here: no such package"}, [])
     assert "| strips | ✓ ×9.0 / **wrong** 25 |" in text
     assert "| frozen | o |" in text
+    assert "| stand-in | 1 of 2 | strips: **wrong** if ragged |  |" in text
     assert "absent cannot be installed here" in text
     plain = as_json([tool()], CELLS, {}, [])
     assert [cell["outcome"] for cell in plain["cells"]] == ["right", "right", "wrong", "original fails"]
     json.dumps(plain, allow_nan=False)
+
+
+def test_where_a_form_is_faulty():
+    def cell(setting: str, rows: str, outcome: Outcome) -> Cell:
+        return Cell("stand-in", "strips", setting, rows, 2, Result(outcome))
+
+    wrong, refused, names = Outcome.WRONG, Outcome.REFUSED, ("float32", "QDQ")
+    assert faults([cell(name, rows, wrong) for name in names for rows in ROWS]) == ["strips: **wrong**"]
+    some = [cell("float32", rows, RIGHT) for rows in ROWS]
+    assert faults([*some, *(cell("QDQ", rows, refused) for rows in ROWS)]) == ["strips: refused (QDQ)"]
+    assert faults([*some, cell("QDQ", "divides", RIGHT), cell("QDQ", "ragged", refused)]) == [
+        "strips: refused if ragged (QDQ)"
+    ]
+    assert faults([cell("QDQ", "divides", refused), cell("QDQ", "ragged", wrong)]) == [
+        "strips: refused (QDQ)", "strips: **wrong** if ragged",
+    ]  # fmt: skip
+    assert faults(some) == []
 
 
 @pytest.mark.parametrize(("words", "results", "code"), [
