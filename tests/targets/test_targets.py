@@ -271,7 +271,9 @@ def test_core_ml_is_what_onnxruntime_says_of_it():
 
 @pytest.mark.parametrize("name", ["hls4ml", "finn"])
 def test_what_takes_no_tile_in_any_form(folder, name):
-    assert tse_onnx.buffering(folder / "digits.onnx", rows=8, target=name).totals.converted == 0
+    figures = tse_onnx.buffering(folder / "digits.onnx", rows=8, target=name)
+    assert figures.totals.converted == 0
+    assert "would be there, an operator that is not taken (https://" in (figures.blocks[0].decision.reason or "")
 
 
 def test_all_but_some():

@@ -15,6 +15,7 @@ from tse_onnx.passes.blocks.tiling import OpenStrips, Running, Tile, Window
 from tse_onnx.passes.graph.scope import Scope, scopes
 from tse_onnx.passes.lowering import Means, Spread, Style, pairs
 from tse_onnx.passes.reasons import printable, quoted, refuse
+from tse_onnx.passes.targets.measures import OPERATOR
 from tse_onnx.passes.targets.target import Target
 from tse_onnx.passes.targets.violations import Violation, outside
 from tse_onnx.runtime.evaluate import evaluate
@@ -146,6 +147,8 @@ def _refused(decision: Convert, target: Target, found: Violation) -> Decided:
         why = (
             f"whether {there} keeps to the limit, {limit} ({source}), is not known; bind the input, as by --input-shape"
         )
+    elif found.limit.measure == OPERATOR:
+        why = f"{there} would be there, an operator that is {limit} ({source})"
     else:
         why = f"{there} would have {printable(found.found)}, and the limit is {limit} ({source})"
     text = f"no form of it is within the limits of {printable(target.name)}: {why}"
