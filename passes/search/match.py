@@ -250,10 +250,36 @@ def _follow(walk: _Walk, index: GraphIndex, types: Types, opset: int) -> Refusal
     )  # a gate, if on the wrong thing
     if refusal is not None and not met and not walk.scales and not _scaled(walk, index):
         start = index.nodes[walk.squeeze.nodes[-1]]
+        if (part := _gated_part(walk, index)) is not None:
+            text = f"pools a sum and gates its parts, {quoted(part)} among them: selective kernels or split attention"
+            return refuse("other-tensor", f"{text}, which have no tiles", start)
         stop = f" ({refusal.text})" if refusal.code in ("operator", "output") else ""
         text = f"is never multiplied back onto {quoted(walk.squeeze.input)}: a head, not a gate{stop}"
         return refuse("head", text, start)
     return refusal
+
+
+def _gated_part(walk: _Walk, index: GraphIndex) -> str | None:
+    """What the pooled map is a sum of, where it is multiplied with something that comes from the mean."""
+    position = index.producer(walk.root.root)
+    if position is None or index.nodes[position].op_type not in _SUMS:
+        return None
+    parts = {name for name in index.nodes[position].input if name and not index.is_constant(name)}
+    waiting, seen = [walk.squeeze.output], set[int]()
+    while waiting and len(seen) < _FARTHEST:
+        for use in index.uses(waiting.pop()):
+            node = index.nodes[use.node]
+            if node.op_type == "Mul" and (met := parts.intersection(node.input)):
+                return min(met)
+            if use.node not in seen:
+                seen.add(use.node)
+                waiting.extend(node.output)
+    return None
+
+
+# What adds up the branches of a selective kernel, and how many nodes lie between its mean and the gates, at most.
+_SUMS = frozenset({"Add", "Sum", "ReduceSum"})
+_FARTHEST = 64
 
 
 def _map_beside(walk: _Walk, node: NodeProto, index: GraphIndex, types: Types) -> str | None:
