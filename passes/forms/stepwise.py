@@ -87,6 +87,8 @@ def mean_in_steps(position: int, index: GraphIndex, types: Types, spatial: Calla
     `spatial` tells whether the axes that are gone (a set, the map's name, its rank, the index) are the spatial ones.
     """
     starts, before = [position], _single_source(position, index)
+    if before is None and index.nodes[position].op_type == "GlobalAveragePool":
+        return None  # the whole of it in one step, as it is mostly: its own reader takes less time
     while before is not None and len(starts) < _LONGEST:
         starts.insert(0, before)
         before = _single_source(before, index)
@@ -109,7 +111,8 @@ def opens(stage: Stage, index: GraphIndex) -> int:
 def _single_source(position: int, index: GraphIndex) -> int | None:
     """The position of the node whose result that at `position` alone reads, if it may be a step."""
     node = index.nodes[position]
-    if STEPS.of(node) is None:
+    makers = (index.producer(name) for name in node.input)
+    if STEPS.of(node) is None or all(maker is None or STEPS.of(index.nodes[maker]) is None for maker in makers):
         return None
     moving = [name for name in node.input if name and not index.is_constant(name)]
     before = index.producer(moving[0]) if len(moving) == 1 else None
