@@ -39,6 +39,7 @@ from tse_onnx.passes.forms.squeeze import Squeeze, squeeze_at
 from tse_onnx.passes.forms.views import SHAPE_SLOTS
 from tse_onnx.passes.graph.index import GraphIndex
 from tse_onnx.passes.graph.layout import SPATIAL, View, view
+from tse_onnx.passes.graph.nested import Function
 from tse_onnx.passes.graph.operators import is_default
 from tse_onnx.passes.graph.scope import Scope
 from tse_onnx.passes.graph.types import Types
@@ -99,10 +100,24 @@ def find(
             if not squeeze.tentative or block.scale is not None:
                 found.append(block)
     found = _outside_excites(found)
+    if any(isinstance(step, Function) for step in scope.path):
+        found = [_with_inliner(block) for block in found]
     taken = set() if taken is None else taken
     known = tuple(replace(block, name=fresh(block.name, taken), scope=scope.title) for block in tiled)
     blocks = (*known, *_named(found, scope, taken))
     return tuple(sorted(blocks, key=lambda block: block.squeeze.position))
+
+
+# Why a block is refused whose function says less of it than its calls do.
+_SAID_BY_CALLS = frozenset({"shape", "weights", "axes", "size"})
+
+
+def _with_inliner(block: Convertible | Refused) -> Convertible | Refused:
+    """A refusal within a function, with what would tell more: its body in place of each call."""
+    if isinstance(block, Convertible) or block.refusal.code not in _SAID_BY_CALLS:
+        return block
+    text = f"{block.refusal.text}; where its calls say more, inline it first (onnx.inliner.inline_local_functions)"
+    return replace(block, refusal=replace(block.refusal, text=text))
 
 
 def _outside_excites(found: Sequence[Convertible | Refused]) -> list[Convertible | Refused]:
