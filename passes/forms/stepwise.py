@@ -7,6 +7,7 @@ the mean where all spatial axes are gone, and it is that mean once.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,7 @@ from onnx import NodeProto
 from tse_onnx.passes.forms import views
 from tse_onnx.passes.forms.act import Act, Operand, Site, Unfit
 from tse_onnx.passes.forms.descriptor import Descriptor
+from tse_onnx.passes.graph.folding import Size, name_of
 from tse_onnx.passes.graph.index import (
     GraphIndex,
     attribute,
@@ -37,34 +39,52 @@ class Part:
 
     `axes` has, for each axis of the value, the axis of the map that it runs along, or None where it has extent one;
     `left` the extents of the map's axes that are left (None: not known), `gone` those of which nothing is. The value is
-    `times` the mean over what it does not hold any more.
+    `times` the mean over what it does not hold any more, and times the sizes in `names` that are not known; `called`
+    are the names of the map's.
     """
 
     axes: tuple[int | None, ...]
     left: tuple[int | None, ...]
+    called: tuple[str, ...]
     gone: frozenset[int] = frozenset()
     times: float = 1.0
+    names: tuple[str, ...] = ()
 
     @property
     def is_mean(self) -> bool:
         """Whether the value is that mean itself."""
-        return bool(np.isclose(self.times, 1.0, rtol=_CLOSE, atol=0))
+        return not self.names and bool(np.isclose(self.times, 1.0, rtol=_CLOSE, atol=0))
+
+    def scaled(self, factor: float | Size) -> Part | None:
+        """The part times a number, or divided by sizes that are not known: by what it is times, or None."""
+        if not isinstance(factor, Size):
+            return replace(self, times=self.times * factor)
+        names = Counter(self.names)
+        if factor.names is None or not factor.times or not Counter(factor.names) <= names:
+            return None
+        left = tuple(sorted((names - Counter(factor.names)).elements()))
+        return replace(self, times=self.times / factor.times, names=left)
 
     def without(self, places: set[int], keeps: bool, added: bool) -> Part | None:
-        """The axes in these places averaged, or `added` up; None where their number of pixels is not known then."""
-        times, left = self.times, list(self.left)
+        """The axes in these places averaged, or `added` up; None where several are left of an axis, and how many is not
+        known."""
+        times, left, names = self.times, list(self.left), list(self.names)
         for place in places:
             axis = self.axes[place]
             if axis is None:
                 continue
-            if added and left[axis] is None:
-                return None
-            times *= (left[axis] or 0) if added else 1
+            extent = left[axis]
+            if added and extent is None:
+                names.append(self.called[axis])
+            elif added and extent is not None:
+                times *= extent
             left[axis] = 1
         seen = enumerate(self.axes)
         axes = tuple(None if place in places else axis for place, axis in seen if keeps or place not in places)
         gone = {axis for place in places if (axis := self.axes[place]) is not None}
-        return Part(axes, tuple(left), self.gone | gone, times)
+        return replace(
+            self, axes=axes, left=tuple(left), gone=self.gone | gone, times=times, names=tuple(sorted(names))
+        )
 
 
 Step = Callable[[NodeProto, int, Part, GraphIndex], "Part | None"]
@@ -134,7 +154,9 @@ def _stages(start: int, index: GraphIndex, types: Types) -> Iterator[Stage]:
     sizes = types[source].sizes if source else None
     if sizes is None or not 3 <= len(sizes) <= 5:
         return
-    part: Part | None = Part(tuple(range(len(sizes))), tuple(sizes))
+    dims = types[source].dims or ()
+    called = tuple(name_of(source, axis, None if isinstance(dim, int) else dim) for axis, dim in enumerate(dims))
+    part: Part | None = Part(tuple(range(len(sizes))), tuple(sizes), called)
     nodes: tuple[int, ...] = ()
     use: tuple[int, int] | None = (start, slot or 0)
     while use is not None and len(nodes) < _LONGEST:
@@ -160,7 +182,10 @@ def _scaled_back(stage: Stage, index: GraphIndex, types: Types, spatial: Callabl
         node, slot = index.nodes[use[0]], use[1]
         view = views.FORMS.of(node)
         if (factor := _factor(node, slot, len(held.axes), index)) is not None:
-            part = replace(stage.part, times=stage.part.times * factor)
+            scaled = stage.part.scaled(factor)
+            if scaled is None:
+                return None
+            part = scaled
         elif view is not None and slot == 0 and not takes_references(node):
             dims = [types[name].sizes if name else None for name in node.input]
             operands = tuple(
@@ -232,7 +257,7 @@ def _pool(node: NodeProto, slot: int, part: Part, index: GraphIndex) -> Part | N
         if axis is not None and size == extent:
             gone.add(axis)
             axes[place] = None
-    return Part(tuple(axes), tuple(left), part.gone | gone, part.times)
+    return replace(part, axes=tuple(axes), left=tuple(left), gone=part.gone | gone)
 
 
 def _product(node: NodeProto, slot: int, part: Part, index: GraphIndex) -> Part | None:
@@ -254,14 +279,19 @@ def _product(node: NodeProto, slot: int, part: Part, index: GraphIndex) -> Part 
 
 def _scaled(node: NodeProto, slot: int, part: Part, index: GraphIndex) -> Part | None:
     factor = _factor(node, slot, len(part.axes), index)
-    return None if factor is None else replace(part, times=part.times * factor)
+    return None if factor is None else part.scaled(factor)
 
 
-def _factor(node: NodeProto, slot: int, rank: int, index: GraphIndex) -> float | None:
-    """The number that a Mul or a Div by a constant multiplies a value of this rank with, where it adds no axis."""
+def _factor(node: NodeProto, slot: int, rank: int, index: GraphIndex) -> float | Size | None:
+    """The number that a Mul or a Div by a constant multiplies a value of this rank with, where it adds no axis; or the
+    sizes that a Div divides it by."""
     if node.op_type not in _SCALES or len(node.input) != 2 or (node.op_type == "Div" and slot != 0):
         return None
     number = index.short_constant(node.input[1 - slot])
+    if number is None and node.op_type == "Div" and index.folding is not None:
+        sizes = index.folding.sizes(node.input[1])
+        size = sizes.reshape(-1)[0] if sizes is not None and sizes.size == 1 and sizes.ndim <= rank else None
+        return size if isinstance(size, Size) else None
     if number is None or number.size != 1 or number.ndim > rank or number.dtype.kind in "iub":
         return None
     value = float(number.reshape(-1)[0])

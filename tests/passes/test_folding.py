@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
+import tse_onnx
+from tests.graphs import se_body, se_weights, text_model
 from tests.running import session
 from tse_onnx.passes.graph.folding import Folding, Size
 from tse_onnx.passes.graph.index import GraphIndex
@@ -134,3 +136,24 @@ def test_a_division_of_whole_numbers_is_cut_towards_zero():
 def test_a_cycle_is_no_number():
     nodes = [helper.make_node("Add", ["b", "b"], ["a"]), helper.make_node("Neg", ["a"], ["b"])]
     assert folding_of(nodes, (1,)).numbers("a") is None
+
+
+@pytest.mark.parametrize("source", ["h", "x"])
+@pytest.mark.parametrize("asked", [{}, {"dynamic": True}])
+def test_a_sum_is_a_mean_whether_the_sizes_that_it_is_divided_by_are_known_or_not(source, asked):
+    squeeze = f"""axes = Constant<value = int64[2] {{2, 3}}>()
+    two = Constant<value = int64 {{2}}>()
+    three = Constant<value = int64 {{3}}>()
+    shape = Shape({source})
+    height = Gather<axis = 0>(shape, two)
+    width = Gather<axis = 0>(shape, three)
+    area = Mul(height, width)
+    divisor = Cast<to = 1>(area)
+    t = ReduceSum(h, axes)
+    d = Div(t, divisor)"""
+    body = "\n".join(("h = LeakyRelu(x)", squeeze, *se_body().splitlines()[1:], "y = Neg(s)"))
+    model = text_model(body, se_weights(), inputs="float[N, 8, H, W] x", outputs="float[N, 8, H, W] y")
+    result = tse_onnx.convert(model, rows=4, input_shapes={"x": (2, 8, 18, 9)}, **asked)
+    assert result.report.buffering.totals.converted == 1
+    assert result.verification.passed
+    assert not any(node.op_type in ("ReduceSum", "Div") for node in result.model.graph.node)

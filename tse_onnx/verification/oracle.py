@@ -107,12 +107,19 @@ def size_probes(form: object, block: Convertible, index: GraphIndex) -> tuple[st
 
 @size_probes.register
 def _(form: Cut, block: Convertible, index: GraphIndex) -> tuple[str, ...]:
-    return tuple(
+    steering = [
         name
         for step in block.anatomy.steps
         for slot, name in enumerate(index.nodes[step.position].input)
-        if slot in SHAPE_SLOTS.get(index.nodes[step.position].op_type, ()) and name and not index.is_constant(name)
-    )
+        if slot in SHAPE_SLOTS.get(index.nodes[step.position].op_type, ())
+    ]
+    divisors = [
+        name
+        for position in block.anatomy.squeeze_nodes
+        for name in index.nodes[position].input
+        if name and index.is_size(name)
+    ]
+    return tuple(dict.fromkeys(name for name in (*divisors, *steering) if name and not index.is_constant(name)))
 
 
 def _ends(block: Convertible, index: GraphIndex) -> tuple[str, str]:
