@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tse_onnx.conversion.convert import ConvertResult, buffering, convert, find_blocks
     from tse_onnx.conversion.exact import exact_plan
     from tse_onnx.conversion.plan_for import plan_for
+    from tse_onnx.conversion.quality_gates import Judgement, QualityGates
     from tse_onnx.conversion.report import Report
     from tse_onnx.conversion.restore import RestoreResult, restore
     from tse_onnx.conversion.verdict import Verdict
@@ -85,6 +86,7 @@ _HOMES = {
     "tse_onnx.passes.blocks.tiling": ("Calibration", "Tiling"),
     "tse_onnx.decision.decision": ("Decision",),
     "tse_onnx.decision.plan": ("Plan",),
+    "tse_onnx.conversion.quality_gates": ("Judgement", "QualityGates"),
     "tse_onnx.conversion.report": ("Report",),
     "tse_onnx.conversion.restore": ("RestoreResult", "restore"),
     "tse_onnx.conversion.verdict": ("Verdict",),
@@ -104,13 +106,13 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Accuracy", "Block", "BlockBuffering", "BlockCheck", "BlockCorrelation", "Buffer", "Buffering", "Calibration",
     "Check", "CheckFailed", "ConvertResult", "Correlations", "Data", "DataError", "Dataflow", "Decision",
-    "DistilResult", "Drift", "Evaluation", "Frozen", "Held", "Inspection", "Limit", "Machine", "Menu", "ModelError",
-    "ModelScores", "NodeRef", "Payoff", "Plan", "Preprocess", "Previous", "Proof", "Recompute", "Refusal", "Report",
-    "RestoreResult", "Score", "Selection", "Sensitivity", "StageFlow", "StageScores", "Stop", "StreamScores", "Sums",
-    "Target", "TargetCheck", "TileCorrelation", "Tiling", "Totals", "TseError", "TuneResult", "UsageError", "Verdict",
-    "Verification", "Violation", "__version__", "buffering", "check", "convert", "correlate", "dataflow", "distil",
-    "evaluate", "exact_plan", "find_blocks", "first_gates", "inspect", "plan_for", "restore", "sensitivity", "tune",
-    "verify",
+    "DistilResult", "Drift", "Evaluation", "Frozen", "Held", "Inspection", "Judgement", "Limit", "Machine", "Menu",
+    "ModelError", "ModelScores", "NodeRef", "Payoff", "Plan", "Preprocess", "Previous", "Proof", "QualityGates",
+    "Recompute", "Refusal", "Report", "RestoreResult", "Score", "Selection", "Sensitivity", "StageFlow", "StageScores",
+    "Stop", "StreamScores", "Sums", "Target", "TargetCheck", "TileCorrelation", "Tiling", "Totals", "TseError",
+    "TuneResult", "UsageError", "Verdict", "Verification", "Violation", "__version__", "buffering", "check", "convert",
+    "correlate", "dataflow", "distil", "evaluate", "exact_plan", "find_blocks", "first_gates", "inspect", "plan_for",
+    "restore", "sensitivity", "tune", "verify",
 ]  # fmt: skip
 
 

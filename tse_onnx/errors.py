@@ -27,10 +27,12 @@ class DataError(TseError):
 class CheckFailed(TseError):
     """A check of the result failed; nothing was written.
 
-    `verification` holds what was measured, or None where the check that failed is not a measurement.
-    Errors lie below everything else, so its type, `Verification`, is not named here.
+    `verification` holds what was measured, or None where the check that failed is not a measurement; `report` what
+    would have been reported, where a bound on its figures was missed, or None.
+    Errors lie below everything else, so their types, `Verification` and `Report`, are not named here.
     """
 
-    def __init__(self, message: str, verification: Any = None) -> None:
+    def __init__(self, message: str, verification: Any = None, report: Any = None) -> None:
         super().__init__(message)
         self.verification = verification
+        self.report = report

@@ -15,13 +15,16 @@ from tse_onnx.cli.display import Display, display_options
 from tse_onnx.cli.groups import group
 from tse_onnx.cli.options import alls_option, given_model, input_shape_option, kinds_option, model_argument, say_note
 from tse_onnx.cli.output import OutputPath, is_stdout, pour, refuse_terminal, words
+from tse_onnx.cli.quality_gates import gates_options, require_dataflow
 from tse_onnx.cli.streaming_options import refuse_stores, stores_options
 from tse_onnx.cli.tiling import tiling_options
+from tse_onnx.errors import CheckFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from tse_onnx.conversion.fitting import Fitting
+    from tse_onnx.conversion.quality_gates import QualityGates
     from tse_onnx.decision.analysis import InputShapes
     from tse_onnx.decision.plan import Plan
     from tse_onnx.decision.selection import Selection
@@ -100,6 +103,7 @@ _style_options = group(_STYLE, _style)
     "is verified]",
 )
 @stores_options
+@gates_options
 @alls_option
 @click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Fail unless N blocks are converted.")
 @display_options(report="Write the report as JSON.")
@@ -119,6 +123,7 @@ def convert(
     checks: Checks,
     dataflow: bool | None,
     machine: Machine,
+    gates: QualityGates,
     alls: Path | None,
     expect: int | None,
     display: Display,
@@ -138,12 +143,15 @@ def convert(
       tse-onnx convert model.onnx tiled.onnx --plan plan.toml --machine cascade
       tse-onnx convert model.onnx tiled.onnx --certify --report report.json
       tse-onnx convert model.onnx model.onnx --expect 16 --max-drift 0.5
+      tse-onnx convert model.onnx tiled.onnx --max-memory 2MiB --machine cascade --min-saved 60
     """
     import logging
 
     from tse_onnx.conversion.convert import carry_out
+    from tse_onnx.report.convert import ReportView, outcome
 
-    counted = checks.verify if dataflow is None else dataflow
+    require_dataflow(gates, dataflow)
+    counted = (checks.verify or gates.max_memory is not None) if dataflow is None else dataflow
     if not counted:
         refuse_stores(ctx)
     to_stdout = is_stdout(output)
@@ -155,15 +163,18 @@ def convert(
             from rich.console import Console
 
             stack.enter_context(Console(stderr=True).status("converting and verifying"))
-        result = carry_out(
-            given_model(model), None if to_stdout else output, plan=plan, selection=selection, style=style,
-            fitting=fitting(plan.target), checks=checks, retile=retile, input_shapes=input_shapes, dynamic=dynamic,
-            kinds=kinds, expect=expect, report=display.report, alls=alls,
-            machine=machine if counted else None,
-        )  # fmt: skip
+        try:
+            result = carry_out(
+                given_model(model), None if to_stdout else output, plan=plan, selection=selection, style=style,
+                fitting=fitting(plan.target), checks=checks, retile=retile, input_shapes=input_shapes, dynamic=dynamic,
+                kinds=kinds, expect=expect, report=display.report, alls=alls,
+                machine=machine if counted else None, gates=gates,
+            )  # fmt: skip
+        except CheckFailed as failed:
+            if failed.report is not None and display.asked:
+                display.show(ReportView(failed.report, "Nothing was written: a bound was missed."), err=to_stdout)
+            raise
     if to_stdout:
         pour(result.serialized())
-    from tse_onnx.report.convert import ReportView, outcome
-
     display.show(ReportView(result.report, outcome(result, words(output), retile)), err=to_stdout)
     say_note(result.report.target)

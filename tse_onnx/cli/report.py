@@ -16,11 +16,13 @@ from tse_onnx.cli.options import (
     say_note,
     target_option,
 )
+from tse_onnx.cli.quality_gates import gates_options, require_dataflow
 from tse_onnx.cli.streaming_options import NETWORK_FILES, axes_options, machine_options, require_plot
 from tse_onnx.cli.tiling import tiling_options
 from tse_onnx.errors import ModelError
 
 if TYPE_CHECKING:
+    from tse_onnx.conversion.quality_gates import QualityGates
     from tse_onnx.decision.analysis import InputShapes
     from tse_onnx.decision.plan import Plan
     from tse_onnx.decision.selection import Selection
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     help="Add what the whole network holds while rows stream through it.",
 )  # fmt: skip
 @machine_options
+@gates_options
 @axes_options
 @display_options(**NETWORK_FILES)
 def report(
@@ -50,6 +53,7 @@ def report(
     target: str | None,
     dataflow: bool,
     machine: Machine,
+    gates: QualityGates,
     axes: Axes | None,
     display: Display,
 ) -> None:
@@ -65,8 +69,12 @@ def report(
       tse-onnx report model.onnx --squeeze running --rows 3
       tse-onnx report model.onnx --bits 8 --csv tensors.csv --plot occupancy.svg
       tse-onnx report model.onnx --no-dataflow --format json | jq .totals
+      tse-onnx report model.onnx --plan plan.toml --max-buffer 1.2MiB --min-saved 60
     """
     require_plot(axes, display)
+    require_dataflow(gates, dataflow)
+    from dataclasses import replace
+
     from tse_onnx.conversion.convert import draft
     from tse_onnx.files.source import open_model
     from tse_onnx.report.convert import ReportView
@@ -76,7 +84,10 @@ def report(
     made = drafted.streamed(machine) if dataflow or display.csv or display.plot else drafted.report
     if made.trouble and (display.csv or display.plot):
         raise ModelError(made.trouble)  # there is nothing to write or to draw
+    made = replace(made, gates=gates)
     view = ReportView(made, "No model was written: this is what a conversion would do.", network=True, axes=axes)
-    display.write(view)
+    if all(judgement.passed for judgement in made.judgements):
+        display.write(view)
     display.show(view)
     say_note(made.target)
+    made.require()

@@ -38,6 +38,15 @@ def part(text: str) -> float:
 
 
 @_reader
+def percent(text: str) -> float:
+    """Per cent, as 40 or 40%."""
+    matched = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*%?", text.strip())
+    if matched is None or not float(matched[1]) <= 100:
+        raise ValueError(f"{text!r} is no number of per cent from 0 to 100, as 40")
+    return float(matched[1])
+
+
+@_reader
 def size(text: str) -> int:
     """A number of bytes, as 1.2MiB."""
     matched = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([A-Za-z]*)", text.strip())

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Union
 
 from onnx import ModelProto
 
+from tse_onnx.conversion.quality_gates import NO_GATES, QualityGates
 from tse_onnx.conversion.report import Report
 from tse_onnx.conversion.rewrite import rewrite, style_of
 from tse_onnx.data.presets import Preprocessing
@@ -229,6 +230,9 @@ def convert(
     certify: bool = False,
     tolerance: float | None = None,
     machine: Machine | None = None,
+    max_buffer: int | None = None,
+    max_memory: int | None = None,
+    min_saved: float | None = None,
 ) -> ConvertResult:
     """Tile the squeeze of every squeeze-and-excite block of `model` into strips of `rows` rows.
 
@@ -253,7 +257,9 @@ def convert(
     column by column where the plan cuts columns, in the room that the dataflow model predicts, each tensor within
     `tolerance` of onnxruntime's, relative to its largest value (without one, what the coarsest type of the network
     allows); see docs/dataflow.md. With a `machine` the report says what the whole network holds on it, before and
-    after.
+    after. `max_buffer` bounds the bytes that the scales of the blocks hold back, `max_memory` those that the whole
+    network holds on the `machine` (the ideal one where none is named), and `min_saved` is the least that has to be
+    saved of what the scales hold back, in per cent.
 
     Raises `CheckFailed` where a check fails, `ModelError` for an unusable model or output, `DataError` for unusable
     data, `UsageError` for a bad option: all of them `TseError`, and in every case nothing is written.
@@ -275,6 +281,7 @@ def convert(
         report=report,
         alls=alls,
         machine=machine,
+        gates=QualityGates(max_buffer, max_memory, min_saved),
     )
 
 
@@ -295,9 +302,14 @@ def carry_out(
     alls: PathLike | None = None,
     fitting: Fitting | None = None,
     machine: Machine | None,
+    gates: QualityGates = NO_GATES,
 ) -> ConvertResult:
     """A conversion whose options are gathered; `convert` says what they mean, and what is raised."""
     target, told, script = (None if path is None else file_path(path) for path in (out, report, alls))
+    if gates.max_memory is not None and machine is None:
+        from tse_onnx.streaming.network.machine import Machine
+
+        machine = Machine()
     source = open_model(model)
     if retile:
         from tse_onnx.conversion.restore import untiled
@@ -316,7 +328,7 @@ def carry_out(
     styles: Mapping[str, Style] = {}
     if fitting is not None:
         made, styles = _fitted(made, fitting)
-    said = replace(_report(made), target=None if fitting is None else fitting.target)
+    said = replace(_report(made), target=None if fitting is None else fitting.target, gates=gates)
     line = None if script is None else _script(made)
     if expect is not None and (count := said.buffering.totals.converted) != expect:
         raise CheckFailed(f"{count} blocks would be converted; {expect} were expected")
@@ -327,6 +339,7 @@ def carry_out(
         with phase(_log, "streaming both networks"):
             trusted = trusted_values(made.analysis, changes)
             said = _streamed(said, made, converted, trusted, machine, every=False)
+    said.require()
     unchanged = None if changes or made.written.bound else source.original()
     deadline = Deadline(checks.time_limit)
     certificate = _certified(made, converted, checks, deadline)

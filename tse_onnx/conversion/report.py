@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tse_onnx.conversion.quality_gates import NO_GATES, Judgement, QualityGates, require
 from tse_onnx.conversion.verdict import Verdict, verdict_of
 from tse_onnx.decision.buffering import Buffering
 from tse_onnx.decision.plan import Plan
+from tse_onnx.errors import ModelError
 from tse_onnx.passes.graph.types import Dim
 
 if TYPE_CHECKING:
@@ -37,8 +39,21 @@ class Report:
     """What the blocks are written for, where that was asked for."""
     trouble: str = ""
     """Why there is no comparison, though it was asked for."""
+    gates: QualityGates = NO_GATES
+    """What the verdict has to come to."""
 
     @property
     def verdict(self) -> Verdict:
         """What the conversion comes to, in a few numbers."""
         return verdict_of(self.buffering, self.comparison, self.verification)
+
+    @property
+    def judgements(self) -> tuple[Judgement, ...]:
+        """What each of the gates found. Raises `ModelError` where the figure of one could not be counted."""
+        if self.gates.max_memory is not None and self.trouble:
+            raise ModelError(self.trouble)
+        return self.gates.judge(self.verdict)
+
+    def require(self) -> None:
+        """Raise `CheckFailed` where a gate was missed, and `ModelError` where its figure could not be counted."""
+        require(self.judgements, self)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from tse_onnx.conversion.quality_gates import gate_json
 from tse_onnx.conversion.report import Report
 from tse_onnx.conversion.verdict import verdict_json
 from tse_onnx.decision.buffering import BlockBuffering, Totals
@@ -81,6 +82,8 @@ def report_json(report: Report, *, network: bool = False) -> Json:
         found["target"] = report.target.name
         if report.target.note:
             found["target_note"] = report.target.note
+    if report.gates.asked:
+        found["quality_gates"] = [gate_json(judgement) for judgement in report.judgements]
     if report.certificate is not None:
         from tse_onnx.streaming.schema import certificate_json
 

@@ -105,6 +105,8 @@ class ReportView(View):
         if self.report.trouble:
             say(page, f"No figures of the whole network: {self.report.trouble}")
         print_verdict(page, self.report.verdict)
+        for judgement in self.report.judgements:
+            say(page, f"{'Passed' if judgement.passed else 'Missed'}: {judgement.text} ({judgement.gate}).")
         say(page, self.outcome, style="bold")
 
 
