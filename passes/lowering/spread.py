@@ -128,12 +128,16 @@ def _gather(draft: Draft, scale: int, cover: Tile | Running, grid: Grid) -> None
 
 
 def _ones(draft: Draft, scale: int, cover: Tile | Running, grid: Grid) -> None:
-    """As large as the map without a Resize, of which some tools lose sight of an open batch."""
+    """As large as the map without a Resize, of which some tools lose sight of an open batch: each gate times as many
+    ones as its tile has pixels, or its row, laid out as the map is."""
     gate, dtype = draft.current(draft.anatomy.gate), draft.types[draft.anatomy.map].dtype
     if len(grid) > 1 and dtype in _NUMPY:
-        kind = onnx.helper.tensor_dtype_to_np_dtype(dtype)
-        ones = draft.constant("gate_ones", np.ones((1, cover.extents[1]), kind))
-        gate = draft.value("MatMul", "gate_upsample", [gate, ones])
+        height, width = cover.extents
+        length = width * (height // (grid[0] or 1))
+        ones = np.ones((1, length), onnx.helper.tensor_dtype_to_np_dtype(dtype))
+        gate = draft.value("MatMul", "gate_upsample", [gate, draft.constant("gate_ones", ones)])
+        if length != width:
+            gate = draft.value("Reshape", "gate_rows", [gate, draft.integers("gate_rows_shape", [0, 0, height, width])])
         draft.state(gate, draft.anatomy.gate, cover.extents)
     scaled(draft, gate, scale)
 
@@ -229,6 +233,14 @@ _SPREAD = (Tile, Running)
 
 SPREADS: tuple[Spread, ...] = (
     Way(
+        "view",
+        "the rows of a tile side by side, scaled by one gate, and laid back",
+        ("Reshape",),
+        _view,
+        Needs((Tile,), divides=True, rows=True, first=True, per_tile=True, double=True),
+        Needs(plain=True, double=True),
+    ),
+    Way(
         "resize",
         "a nearest Resize by whole numbers along the axes that are cut",
         ("Resize", "Upsample", "Slice", "Concat", "Shape"),
@@ -244,25 +256,21 @@ SPREADS: tuple[Spread, ...] = (
         Needs(_SPREAD),
     ),
     Way(
+        "ones",
+        "each gate times a row of ones",
+        ("MatMul", "Reshape"),
+        _ones,
+        Needs(_SPREAD, rows=True, first=True, even=True, double=True),
+        best=Needs(per_row=True, plain=True, double=True),
+    ),
+    Way(
         "full",
         "a nearest Resize by whole numbers to the size of the map",
         ("Resize", "Upsample", "Slice", "Concat"),
         _full,
         Needs(_SPREAD, first=True),
-    ),
-    Way(
-        "view",
-        "the rows of a tile side by side, scaled by one gate, and laid back",
-        ("Reshape",),
-        _view,
-        Needs((Tile,), divides=True, rows=True, first=True, per_tile=True, double=True),
-    ),
-    Way(
-        "ones",
-        "the gate of each row times a row of ones",
-        ("MatMul",),
-        _ones,
-        Needs(_SPREAD, rows=True, first=True, per_row=True, double=True),
+        # What onnxruntime has for its own layout of channels takes gates that are as large as the map.
+        best=Needs(until=18, divides=True, rows=True, per_tile=True, batch=True, plain=True),
     ),
 )
-"""Every way to spread the gates, the one that is taken first where nothing is said."""
+"""Every way to spread the gates, in the order in which they are taken."""

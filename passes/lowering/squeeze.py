@@ -227,7 +227,9 @@ def _by_cumsum(
 ) -> tuple[str, list[str]]:
     assert isinstance(cover, Running)
     axis = 2 + cover.axis
-    sums = draft.value("CumSum", "row_sums", [rows, draft.constant("row_axis", np.array(axis, np.int64))])
+    # Both attributes are the defaults, and written out: there is a tool that takes another for one that is left out.
+    place = draft.constant("row_axis", np.array(axis, np.int64))
+    sums = draft.value("CumSum", "row_sums", [rows, place], exclusive=0, reverse=0)
     seen = [cover.seen[number] for number in wanted]
     picked = draft.value("Gather", "seen_sums", [sums, draft.integers("seen_rows", [n - 1 for n in seen])], axis=axis)
     shape = [1] * (2 + len(cover.extents))
@@ -329,6 +331,14 @@ _MEANS = (Tile, Running)
 
 MEANS: tuple[Means, ...] = (
     Way(
+        "view",
+        "the rows of a tile side by side, and the mean of each such row",
+        ("Reshape", "ReduceMean"),
+        _view,
+        Needs((Tile,), divides=True, rows=True, first=True, double=True),
+        Needs(plain=True, double=True),
+    ),
+    Way(
         "pads",
         "one pool; pads that do not count where a tile is cut short",
         ("Slice", "AveragePool", "ReduceMean", "Transpose"),
@@ -365,6 +375,8 @@ MEANS: tuple[Means, ...] = (
         _pool,
         Needs(_STRIPS, divides=True),
         window="k × W",
+        # From 19 on onnxruntime has no fast pool for a number of channels that is no multiple of 16.
+        best=Needs(until=18, rows=True, first=True, batch=True, plain=True),
     ),
     Way(
         "ceil",
@@ -373,13 +385,6 @@ MEANS: tuple[Means, ...] = (
         _ceil,
         Needs(_STRIPS, opset=10),
         window="k × W",
-    ),
-    Way(
-        "view",
-        "the rows of a tile side by side, and the mean of each such row",
-        ("Reshape", "ReduceMean"),
-        _view,
-        Needs((Tile,), divides=True, rows=True, first=True, double=True),
     ),
     Way(
         "gemm",
@@ -405,4 +410,4 @@ MEANS: tuple[Means, ...] = (
         Needs((Tile,), one_axis=True, double=True),
     ),
 )
-"""Every way to compute the means, the one that is taken first where nothing is said."""
+"""Every way to compute the means, in the order in which they are taken."""

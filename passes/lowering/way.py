@@ -40,6 +40,14 @@ class Case:
         """The spatial axes with more than one descriptor."""
         return tuple(axis for axis, many in enumerate(self.cover.grid) if many != 1)
 
+    @property
+    def divides(self) -> bool:
+        """Whether the map is cut into tiles of one size."""
+        cover = self.cover
+        return isinstance(cover, Tile) and not any(
+            extent % size for extent, size in zip(cover.extents, cover.sizes, strict=True)
+        )
+
 
 @dataclass(frozen=True)
 class Needs:
@@ -51,7 +59,7 @@ class Needs:
     * `one_axis`: the map is cut along one axis; `rows`: along the first one of at most two.
     * `first`: the channels come first.
     * `small`: the sizes of a tile are products of numbers up to 8.
-    * `per_tile`, `per_row`: there is a gate for each tile, or for each row.
+    * `per_tile`, `per_row`: there is a gate for each tile, or for each row; `even`: each gate serves as many rows.
     * `batch`: the number of images is known.
     * `plain`: nothing is quantised.
     * `most_rows`, `most_numbers`: how long the axis that is cut may be, and how many numbers a constant matrix with an
@@ -69,6 +77,7 @@ class Needs:
     small: bool = False
     per_tile: bool = False
     per_row: bool = False
+    even: bool = False
     batch: bool = False
     plain: bool = False
     most_rows: int = 0
@@ -86,6 +95,7 @@ class Needs:
             (self.small, "sizes that are products of numbers up to 8"),
             (self.per_tile, "a gate for each tile"),
             (self.per_row, "a gate for each row"),
+            (self.even, "gates that serve as many rows each"),
             (self.batch, "a batch of known size"),
             (self.plain, "no quantisers"),
             (self.most_rows, f"up to {self.most_rows} rows"),
@@ -110,6 +120,7 @@ class Needs:
         yield self.plain and case.quantised, "it is for a block without quantisers"
         yield self.per_tile and case.each_row, "it needs a gate for each tile"
         yield self.per_row and not case.each_row, "it needs a gate for each row"
+        yield self.even and not (case.each_row or case.divides), "it needs gates that serve as many rows each"
         yield self.one_axis and len(cut) > 1, "it needs a map that is cut along one axis"
         yield self.rows and (cut not in ((), (0,)) or len(cover.grid) > 2), "it needs strips of rows"
         if isinstance(cover, OpenStrips):
@@ -120,9 +131,7 @@ class Needs:
             self.small and not small,
             f"it needs sizes that are products of numbers up to {_LARGEST_OF_A_CHAIN}",
         )
-        if isinstance(cover, Tile):
-            ragged = any(extent % size for extent, size in zip(cover.extents, cover.sizes, strict=True))
-            yield self.divides and ragged, "it needs tiles of one size"
+        yield self.divides and isinstance(cover, Tile) and not case.divides, "it needs tiles of one size"
         rows = max((cover.extents[axis] for axis in cut), default=1)
         yield bool(self.most_rows) and rows > self.most_rows, f"it is for up to {self.most_rows} rows"
         numbers = max((cover.extents[axis] * (cover.grid[axis] or 1) for axis in cut), default=1)
@@ -135,8 +144,9 @@ class Way(Generic[Writer]):
     """One way to write a part.
 
     `operators` are all that it may be made of, `window` the kernel and stride of its pools, with k for the rows of a
-    tile and W for the width of the map. It can be written where what it `needs` is there, and is taken before others
-    where what makes it `good` is. With `each_row` it makes means for each row.
+    tile and W for the width of the map. It can be written where what it `needs` is there, is taken before others where
+    what makes it `good` is, and before these where what makes it the `best` is. With `each_row` it makes means for each
+    row.
     """
 
     name: str
@@ -147,19 +157,26 @@ class Way(Generic[Writer]):
     good: Needs = Needs(double=True)
     window: str = ""
     each_row: bool = False
+    best: Needs | None = None
 
     def fits(self, case: Case) -> bool:
         """Whether it can be written."""
         return not self.needs.unmet(case)
 
+    def rank(self, case: Case) -> int:
+        """0 for the best, 1 for a good one, 2 for any other."""
+        if self.best is not None and not self.best.unmet(case):
+            return 0
+        return 2 if self.good.unmet(case) else 1
+
 
 def fitting(ways: Iterable[Way[Writer]], case: Case, forced: str = "") -> tuple[Way[Writer], ...]:
-    """The ways that there are in a case: the good ones, then the others, each in their order; the `forced` one alone,
-    where it is among them."""
+    """The ways that there are in a case: the best, the good ones, then the others, each in their order; the `forced`
+    one alone, where it is among them."""
     found = [way for way in ways if way.fits(case)]
     if any(way.name == forced for way in found):
         found = [way for way in found if way.name == forced]
-    return tuple(sorted(found, key=lambda way: bool(way.good.unmet(case))))
+    return tuple(sorted(found, key=lambda way: way.rank(case)))
 
 
 def need_name(ways: Sequence[Way[Writer]], name: str, what: str) -> None:

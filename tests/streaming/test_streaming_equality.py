@@ -124,7 +124,7 @@ def test_a_large_network_is_compared_in_portions(monkeypatch, planted):
     network = network_of(model)
     assert [len(names) for names in equality.portions(network, 1)] == [1] * 5
     assert [len(names) for names in equality.portions(network, 2 * 4 * 64 * 4)] == [2, 2, 1]
-    monkeypatch.setattr(equality.portions, "__defaults__", (1,))
+    monkeypatch.setattr(equality.portions, "__defaults__", (1, None))
     assert certificate(model).differing == whole.differing
 
 

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 
 # The names of `passes.lowering.SPREADS` and `MEANS`, which would take onnx to import.
-SPREADS = ("resize", "gather", "expand", "full", "view", "ones")
-MEANS = ("pads", "matmul", "cumsum", "rows", "pool", "ceil", "view", "gemm", "pools", "split")
+SPREADS = ("view", "resize", "gather", "expand", "ones", "full")
+MEANS = ("view", "pads", "matmul", "cumsum", "rows", "pool", "ceil", "gemm", "pools", "split")
 
 _STYLE = (
     click.option(

@@ -13,9 +13,10 @@ from tse_onnx.decision.analysis import Part
 from tse_onnx.decision.decision import Convert
 from tse_onnx.decision.preparation import Preparation
 from tse_onnx.errors import UsageError
-from tse_onnx.passes.blocks.block import Tiled, convertible
+from tse_onnx.passes.blocks.block import Convertible, Tiled, convertible
+from tse_onnx.passes.blocks.choice import Form
 from tse_onnx.passes.blocks.recompute import Recomputed
-from tse_onnx.passes.blocks.tiling import Running
+from tse_onnx.passes.blocks.tiling import OpenStrips, Running, Tile, Window
 from tse_onnx.passes.graph.operators import is_default, opset_of
 from tse_onnx.passes.graph.scope import Scope
 
@@ -108,6 +109,31 @@ def _check_operators(edit: Edit, block: str, scope: Scope, model: ModelProto) ->
         raise Unwritable(text, block, changed[0])
 
 
+def _writable(
+    block: Convertible, form: Form | OpenStrips, scope: Scope, taken: set[str], style: Style, model: ModelProto
+) -> Edit:
+    """The edit of a block, in the first way of those that `style` leaves open that has no operator which onnx does not
+    take there."""
+    from tse_onnx.passes.lowering import lower, pairs
+
+    if scope.opset == opset_of(model.opset_import) or not isinstance(form, (Tile, Window, Running, OpenStrips)):
+        return lower(block, form, scope, taken, style)
+    first: Unwritable | None = None
+    for mean, spread in pairs(form, block, scope, style):
+        names = set(taken)
+        edit = lower(block, form, scope, names, replace(style, means=mean.name, upsample=spread.name))
+        try:
+            _check_operators(edit, block.name, scope, model)
+        except Unwritable as error:
+            if first is None or error.operator in spread.operators:
+                first = error
+            continue
+        taken |= names
+        return edit
+    assert first is not None
+    raise first
+
+
 def _changed(operators: Iterable[str], *opsets: int) -> list[str]:
     """Those operators of onnx that are not the same at two opsets."""
     changed = []
@@ -144,7 +170,6 @@ def _edits(
 ) -> tuple[Edit, ...]:
     from tse_onnx.passes.edit.record import Recorder
     from tse_onnx.passes.graph.nested import container
-    from tse_onnx.passes.lowering import lower
 
     edits = []
     shared = _shared(part, chosen)
@@ -155,8 +180,7 @@ def _edits(
             continue
         own = replace(styles.get(block.name, style), shared=shared)
         _check_means(style, decision.written, part.scope.opset)
-        edit = lower(block, decision.written, part.scope, taken, own)
-        _check_operators(edit, block.name, part.scope, model)
+        edit = _writable(block, decision.written, part.scope, taken, own, model)
         edits.append(recorder.recorded(edit, block, decision.choice, inputs))
         inputs.clear()
     return tuple(edits)

@@ -139,7 +139,8 @@ def certify(
     network = grouped(network, machine).network  # of what is stored
     whole, errors, seconds = inlined(model), dict[str, float](), 0.0
     runs = list[Streamed]()
-    for names in portions(network) or [()]:
+    there = {name for node in whole.graph.node for name in node.output}
+    for names in portions(network, names=there) or [()]:
         comparison = Comparison(network, names, whole, feed, folder, limit, way_out)
         begun = time.perf_counter()
         try:
@@ -187,7 +188,7 @@ def streamer_of(
 ) -> Streamer:
     """The executor of a network on a machine."""
     machine = machine or Machine()
-    model = inlined(model)
+    model = network.apart or inlined(model)
     weights = weights_of(model, network, folder)
     kernels: list[Kernel | None] = []
     absorbers: list[Absorber | None] = []

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,10 +69,12 @@ class Equality:
         return self.errors.get(self.worst, 0.0)
 
 
-def portions(network: Network, room: int = _ROOM) -> list[tuple[str, ...]]:
-    """The tensors that stages make, in portions of at most `room` bytes or of one tensor."""
+def portions(network: Network, room: int = _ROOM, names: Container[str] | None = None) -> list[tuple[str, ...]]:
+    """The tensors that stages make, those among `names`, in portions of at most `room` bytes or of one tensor."""
     made, held = list[list[str]](), 0
     for stage in network.stages:
+        if names is not None and stage.output not in names:
+            continue
         tensor = network.tensors[stage.output]
         size = math.prod(tensor.dims) * bits_of(tensor.dtype) // 8
         if not made or held + size > room:

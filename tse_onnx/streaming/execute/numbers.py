@@ -199,6 +199,8 @@ class Numbers:
             self._put(step.output, range(made, made + 1), alone(made), alone)
 
     def _put(self, name: str, rows: range, block: np.ndarray, alone: Alone | None = None) -> None:
+        if self._tensors[name].one_column is not None:  # of a row that is one column, that one is held
+            block = np.broadcast_to(block[..., :1], block.shape)
         self._held[name].put(rows, block)
         if name in self._leaving:
             self._leaving[name].append(block)

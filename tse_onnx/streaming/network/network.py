@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from onnx import NodeProto
+from onnx import ModelProto, NodeProto
 
 from tse_onnx.streaming.network.constants import Constants
 from tse_onnx.streaming.network.needs.axis import ROWS, Axis
@@ -18,7 +18,8 @@ from tse_onnx.streaming.network.needs.rows import Need, everything
 class Tensor:
     """A value that streams: its dimensions, element type (a `TensorProto.DataType`), and where rows and columns lie.
 
-    `source` tells an input of the graph, `leaves` an output of it, which the world takes as it is made.
+    `source` tells an input of the graph, `leaves` an output of it, which the world takes as it is made. Along the axis
+    `one_column`, its last, every row is one column, repeated: that one is held.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Tensor:
     columns: Axis | None
     source: bool = False
     leaves: bool = False
+    one_column: int | None = None
 
     @property
     def row_count(self) -> int:
@@ -49,7 +51,8 @@ class Tensor:
     @property
     def row_elements(self) -> int:
         """Elements of one row, for one image."""
-        return self.elements // self.row_count or 1
+        repeated = 1 if self.one_column is None else self.dims[self.one_column]
+        return self.elements // self.row_count // repeated or 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +82,7 @@ class Network:
     spatial axis that maps stream along, 0 or 1: what is called a row is a column of the maps then.
 
     `carried` are inputs that take what the frame before left, and need not be fed: they are whole when a frame begins,
-    and stream no rows.
+    and stream no rows. `apart` is the model that was read in place of the one given, where that has rows side by side.
     """
 
     tensors: Mapping[str, Tensor]
@@ -91,6 +94,7 @@ class Network:
     unknown: tuple[str, ...]
     axis: int = ROWS
     carried: tuple[Tensor, ...] = ()
+    apart: ModelProto | None = None
 
     def column_need(self, stage: Stage, number: int) -> Need:
         """Which columns of its input `number` a column of the stage's output needs; all where rows are one unit."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import NoReturn
 
 from onnx import GraphProto, ModelProto, NodeProto
@@ -26,8 +27,11 @@ from tse_onnx.streaming.network.needs.table import NEEDS, flow_of
 from tse_onnx.streaming.network.needs.unfit import Unfit
 from tse_onnx.streaming.network.needs.view import Flow, Operand, View
 from tse_onnx.streaming.network.network import Network, Stage, Tensor
+from tse_onnx.streaming.network.side_by_side import laid_apart
 
 _LOOPS = frozenset({"Loop", "Scan", "If"})
+# What makes of one column many that are the same, where it widens a row of one; a MatMul by equal numbers.
+REPEATS = frozenset({"Expand", "MatMul", "Resize", "Tile", "Upsample"})
 # Every row of every tensor is a token of the simulation. A network of thousands of tensors and thousands of rows has
 # fewer; a size that was written by mistake, or by malice, has more.
 _MOST_ROWS = 4_000_000
@@ -61,10 +65,14 @@ def network_of(
         dims, dtypes, other = _sized(unstated(model, bound or {}), index, dict(bound or {}), trusted=trusted)
         if other is not None:
             raise ModelError(f"the model is not valid: {said.rstrip('.')}")
+    apart = laid_apart(model, index, dims, dtypes)
+    if apart is not None:
+        model, index = apart, _sorted_index(apart.graph)
+        dims, dtypes, _ = _sized(model, index, dict(bound or {}), trusted=trusted)
     constants = Constants(index, dims, dtypes, opset)
     directions = (COLUMNS, ROWS) if axis == COLUMNS else (ROWS, COLUMNS)
     builder = _Builder(model.graph, index, dims, dtypes, constants, opset, max(most_rows, _MOST_ROWS), directions)
-    return builder.build(_carried(given))
+    return replace(builder.build(_carried(given)), apart=apart)
 
 
 def _carried(model: ModelProto) -> Collection[str]:
@@ -239,13 +247,22 @@ class _Builder:
                 made.update(each for each in node.output if each in self._constants.names)
         return tuple(number for number, stage in enumerate(self._stages) if made.intersection(stage.node.input))
 
-    def _add(self, name: str, rows: Axis | None, columns: Axis | None, *, source: bool, maker: str) -> None:
+    def _add(
+        self,
+        name: str,
+        rows: Axis | None,
+        columns: Axis | None,
+        *,
+        source: bool,
+        maker: str,
+        one_column: int | None = None,
+    ) -> None:
         dims = self._dims.get(name)
         if dims is None:
             raise ModelError(f"the shape of {quoted(name)}, made by {maker}, is not known and cannot be inferred")
         self._refuse_empty(name, maker)
         leaves = name in self._index.outputs
-        self._tensors[name] = Tensor(name, dims, self._dtypes[name], rows, columns, source, leaves)
+        self._tensors[name] = Tensor(name, dims, self._dtypes[name], rows, columns, source, leaves, one_column)
         self._rows += self._tensors[name].row_count
         self._columns += self._tensors[name].column_count
         if max(self._rows, self._columns) > self._most:
@@ -280,8 +297,24 @@ class _Builder:
             if len(self._dims[output]) > 2 and (longest := max(self._dims[output][1:])) > self._most:
                 self._too_many(output, f"an axis of {longest:,}")  # before its rows are listed
             rows, columns = (self._flow(node, slots, shapes, slot, direction) for direction in self._directions)
-            self._add(output, rows.axis, columns.axis, source=False, maker=label(node))
+            one = self._one_column(node, output, columns)
+            across = columns.axis if one is None else Axis(one, 1)
+            self._add(output, rows.axis, across, source=False, maker=label(node), one_column=one)
             self._add_stage(position, node, slots, output, rows, columns)
+
+    def _one_column(self, node: NodeProto, output: str, columns: Flow) -> int | None:
+        """The axis along which each row of what a node makes is one column, repeated; None where there is none."""
+        axis, data = columns.axis, self._tensors.get(node.input[0]) if node.input else None
+        if axis is None or data is None or axis.axis != len(self._dims[output]) - 1 or not axis.plain or axis.size == 1:
+            return None
+        if data.one_column is not None and operator(node) == "Reshape":  # to rows that end within such a row
+            width = data.dims[-1]
+            return axis.axis if data.one_column == len(data.dims) - 1 and width % axis.size == 0 else None
+        repeated = operator(node) in REPEATS and data.dims[-1] == 1
+        if operator(node) == "MatMul" and repeated:
+            factors = self._constants.value(node.input[1])
+            return axis.axis if factors is not None and bool((factors == factors.flat[0]).all()) else None
+        return axis.axis if repeated else None
 
     def _flow(
         self, node: NodeProto, slots: list[str], shapes: tuple[tuple[int, ...], ...], slot: int, direction: int

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from tse_onnx.passes.graph.operators import Rules
 from tse_onnx.streaming.network.needs.axis import COLUMNS, Axis
-from tse_onnx.streaming.network.needs.rows import listed, same
+from tse_onnx.streaming.network.needs.rows import everything, listed, same
 from tse_onnx.streaming.network.needs.rule import Rule, barrier, needs_of
 from tse_onnx.streaming.network.needs.view import Flow, Operand, View
 
@@ -27,7 +27,10 @@ def _matmul(view: View, direction: int) -> Flow:
     if view.node.op_type != "MatMul" and view.streaming[0].tokens > 1 and _sums_rows(view.streaming[0], first.streams):
         return barrier(view, direction, "it sums quantised rows")
     if first.streams:
-        if direction == COLUMNS and (mixed := _mixes_columns(view, first)) is not None:
+        if _repeats(first, second, direction):
+            width = view.dims[-1]
+            return Flow(Axis(len(view.dims) - 1, width), needs_of(view, lambda _: everything(1, width)))
+        if (mixed := _mixes_columns(view, first)) is not None and (direction == COLUMNS or _goes_on(mixed)):
             need = listed(mixed.shape[0], (np.flatnonzero(column).tolist() for column in mixed.T))
             return Flow(Axis(len(view.dims) - 1, mixed.shape[1]), needs_of(view, lambda _: need))
         return _product(view, first, len(first.dims) - 1, free=None)
@@ -50,6 +53,19 @@ def _mixes_columns(view: View, operand: Operand) -> NDArray[np.bool_] | None:
         return None
     mixed: NDArray[np.bool_] = matrix != 0
     return None if mixed.all() else mixed
+
+
+def _goes_on(mixed: NDArray[np.bool_]) -> bool:
+    """Whether products are of rows that follow each other, the first ones without the last rows."""
+    runs = np.diff(mixed.astype(np.int8), axis=0, prepend=0, append=0) == 1
+    return bool((runs.sum(axis=0) == 1).all()) and not mixed[-1, 0]
+
+
+def _repeats(first: Operand, second: Operand, direction: int) -> bool:
+    """Whether a row of one column is made wide, by numbers for each column."""
+    lies = first.axis
+    at_end = lies is None or lies.axis == len(first.dims) - 1
+    return direction == COLUMNS and len(first.dims) > 2 and first.dims[-1] == 1 and len(second.dims) == 2 and at_end
 
 
 def _sums_rows(operand: Operand, left: bool) -> bool:
