@@ -21,7 +21,9 @@ from tse_onnx.passes.graph.operators import Rules
 from tse_onnx.passes.graph.types import Types
 
 # What steers a shape is short; results between may be longer, and chains of nodes as long as this.
-_SHORT, _LONGEST, _DEEPEST = 64, 4096, 200
+_SHORT, _LONGEST, _DEEPEST = 64, 256, 100
+# A product of more sizes, or of a larger number with them, is no size of a tensor.
+_MOST_NAMES, _LARGEST = 16, 2**63
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ class Folding:
         if any(name and known is None for name, known in zip(node.input, given, strict=True)):
             return None
         try:
-            made = rule(node, given)
+            with np.errstate(all="ignore"):  # numbers that overflow do so in a runtime, too
+                made = rule(node, given)
         except (_Open, ValueError, TypeError, IndexError, OverflowError, ZeroDivisionError, AttributeError):
             return None  # what no runtime computes either tells no size
         return made if made.size <= _LONGEST else None
@@ -146,11 +149,15 @@ def _times(one: Any, other: Any) -> Any:
     if isinstance(one, Size) and isinstance(other, Size):
         if one.names is None or other.names is None:
             return _UNKNOWN
-        return Size(tuple(sorted(one.names + other.names)), one.times * other.times)
+        return _product_of(one.names + other.names, one.times * other.times)
     size, number = (one, other) if isinstance(one, Size) else (other, one)
     if size.names is None or number != int(number) or not number:
         return _UNKNOWN
-    return Size(size.names, size.times * int(number))
+    return _product_of(size.names, size.times * int(number))
+
+
+def _product_of(names: tuple[str, ...], times: int) -> Size:
+    return Size(tuple(sorted(names)), times) if len(names) <= _MOST_NAMES and abs(times) < _LARGEST else _UNKNOWN
 
 
 def _multiply(node: NodeProto, given: Sequence[Known | None]) -> Known:

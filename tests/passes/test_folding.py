@@ -157,3 +157,22 @@ def test_a_sum_is_a_mean_whether_the_sizes_that_it_is_divided_by_are_known_or_no
     assert result.report.buffering.totals.converted == 1
     assert result.verification.passed
     assert not any(node.op_type in ("ReduceSum", "Div") for node in result.model.graph.node)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dims", [("N", 6), (7, 6)])
+def test_squares_of_squares_neither_grow_nor_warn(dims):
+    """Sixty squarings of one size would be a product of 2⁶⁰ names, or a number that no integer of a runtime holds."""
+    nodes = [helper.make_node("Shape", ["x"], ["v0"])]
+    nodes += [helper.make_node("Mul", [f"v{number}"] * 2, [f"v{number + 1}"]) for number in range(60)]
+    first, second = folding_of(nodes, dims).sizes("v60")
+    assert first == (Size(None) if dims[0] == "N" else computed(nodes, "v60", dims)[0])
+    assert second == computed(nodes, "v60", (7, 6))[1]
+
+
+@pytest.mark.filterwarnings("error")
+def test_lists_that_double_are_given_up():
+    nodes = [helper.make_node("Shape", ["x"], ["v0"])]
+    nodes += [helper.make_node("Concat", [f"v{number}"] * 2, [f"v{number + 1}"], axis=0) for number in range(90)]
+    assert folding_of(nodes, (7, 6)).sizes("v90") is None
+    assert folding_of(nodes, (7, 6)).sizes("v4").size == 32
