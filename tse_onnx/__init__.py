@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tse_onnx.decision.decision import Decision
     from tse_onnx.decision.plan import Plan
     from tse_onnx.decision.selection import Selection
+    from tse_onnx.difference.diff import BlockChange, Diff, FigureChange, diff
     from tse_onnx.distillation.distil import distil
     from tse_onnx.distillation.result import DistilResult
     from tse_onnx.errors import CheckFailed, DataError, ModelError, TseError, UsageError
@@ -66,6 +67,7 @@ _HOMES = {
     "tse_onnx.conversion.plan_for": ("plan_for",),
     "tse_onnx.data.choice": ("Data",),
     "tse_onnx.data.preprocess": ("Preprocess",),
+    "tse_onnx.difference.diff": ("BlockChange", "Diff", "FigureChange", "diff"),
     "tse_onnx.distillation.distil": ("distil",),
     "tse_onnx.distillation.result": ("DistilResult",),
     "tse_onnx.evaluation.correlation": ("BlockCorrelation", "Correlations", "TileCorrelation", "correlate"),
@@ -104,15 +106,15 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Accuracy", "Block", "BlockBuffering", "BlockCheck", "BlockCorrelation", "Buffer", "Buffering", "Calibration",
-    "Check", "CheckFailed", "ConvertResult", "Correlations", "Data", "DataError", "Dataflow", "Decision",
-    "DistilResult", "Drift", "Evaluation", "Frozen", "Held", "Inspection", "Judgement", "Limit", "Machine", "Menu",
-    "ModelError", "ModelScores", "NodeRef", "Payoff", "Plan", "Preprocess", "Previous", "Proof", "QualityGates",
-    "Recompute", "Refusal", "Report", "RestoreResult", "Score", "Selection", "Sensitivity", "StageFlow", "StageScores",
-    "Stop", "StreamScores", "Sums", "Target", "TargetCheck", "TileCorrelation", "Tiling", "Totals", "TseError",
-    "TuneResult", "UsageError", "Verdict", "Verification", "Violation", "__version__", "buffering", "check", "convert",
-    "correlate", "dataflow", "distil", "evaluate", "exact_plan", "find_blocks", "first_gates", "inspect", "plan_for",
-    "restore", "sensitivity", "tune", "verify",
+    "Accuracy", "Block", "BlockBuffering", "BlockChange", "BlockCheck", "BlockCorrelation", "Buffer", "Buffering",
+    "Calibration", "Check", "CheckFailed", "ConvertResult", "Correlations", "Data", "DataError", "Dataflow",
+    "Decision", "Diff", "DistilResult", "Drift", "Evaluation", "FigureChange", "Frozen", "Held", "Inspection",
+    "Judgement", "Limit", "Machine", "Menu", "ModelError", "ModelScores", "NodeRef", "Payoff", "Plan", "Preprocess",
+    "Previous", "Proof", "QualityGates", "Recompute", "Refusal", "Report", "RestoreResult", "Score", "Selection",
+    "Sensitivity", "StageFlow", "StageScores", "Stop", "StreamScores", "Sums", "Target", "TargetCheck",
+    "TileCorrelation", "Tiling", "Totals", "TseError", "TuneResult", "UsageError", "Verdict", "Verification",
+    "Violation", "__version__", "buffering", "check", "convert", "correlate", "dataflow", "diff", "distil", "evaluate",
+    "exact_plan", "find_blocks", "first_gates", "inspect", "plan_for", "restore", "sensitivity", "tune", "verify",
 ]  # fmt: skip
 
 

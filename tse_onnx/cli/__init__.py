@@ -1,4 +1,4 @@
-"""The command line: `tse-onnx check`, `convert`, `distil`, `evaluate`, `explain`, `inspect`, `plan`, `report`,
+"""The command line: `tse-onnx check`, `convert`, `diff`, `distil`, `evaluate`, `explain`, `inspect`, `plan`, `report`,
 `restore`, `sensitivity`, `stream`, `targets`, `tune`, `verify`.
 
 Exit codes: 0 done, 1 a check failed, 2 bad usage or bad input, 70 a fault of the program itself, 74 the output was
@@ -36,6 +36,7 @@ from tse_onnx.cli.diagnosis import (
     verbosity,
     version_option,
 )
+from tse_onnx.cli.diff import diff
 from tse_onnx.cli.distil import distil
 from tse_onnx.cli.evaluate import evaluate
 from tse_onnx.cli.explain import explain
@@ -244,12 +245,14 @@ def main() -> None:
       tse-onnx restore tiled.onnx model.onnx             the way back
       tse-onnx stream model.onnx                         what every tensor holds while rows stream in
       tse-onnx check tiled.onnx --target ascend          what a compiler would not take
+      tse-onnx diff before.json after.json               what changed between two reports
     """
 
 
 main.params.extend(diagnosis_options())
 main.add_command(check)
 main.add_command(convert)
+main.add_command(diff)
 main.add_command(distil)
 main.add_command(evaluate)
 main.add_command(explain)

@@ -1,0 +1,1 @@
+"""Two reports as files, and what changed from one to the other."""
