@@ -270,7 +270,7 @@ SPREADS: tuple[Spread, ...] = (
         _full,
         Needs(_SPREAD, first=True),
         # What onnxruntime has for its own layout of channels takes gates that are as large as the map.
-        best=Needs(until=18, divides=True, rows=True, per_tile=True, batch=True, plain=True),
+        best=Needs((Tile,), until=18, divides=True, rows=True, batch=True, plain=True),
     ),
 )
 """Every way to spread the gates, in the order in which they are taken."""

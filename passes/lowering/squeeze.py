@@ -376,7 +376,7 @@ MEANS: tuple[Means, ...] = (
         Needs(_STRIPS, divides=True),
         window="k × W",
         # From 19 on onnxruntime has no fast pool for a number of channels that is no multiple of 16.
-        best=Needs(until=18, rows=True, first=True, batch=True, plain=True),
+        best=Needs((Tile,), until=18, rows=True, first=True, batch=True, plain=True),
     ),
     Way(
         "ceil",
