@@ -231,7 +231,7 @@ def main() -> int:
     parser.add_argument("--figure", default=GATE, choices=FIGURES)
     parser.add_argument("--machine", default="ideal", help="that a figure of the whole network is counted on")
     parser.add_argument("--axis", default="rows", choices=["rows", "columns", "both"])
-    parser.add_argument("--squeeze", nargs="+", default=list(Menu().squeezes))
+    parser.add_argument("--squeeze", nargs="+", default=None)
     parser.add_argument("--max-macs", type=float, metavar="PCT", help="of the plans in the table")
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--cache", default=True, help="where measurements are kept")

@@ -170,3 +170,22 @@ def some_input(model: ModelProto, batch: int = 2, seed: int = 0) -> np.ndarray:
     noise = np.random.default_rng(seed).standard_normal(dims)
     slope = np.linspace(-2, 2, dims[2]).reshape(1, 1, -1, 1)
     return (noise + slope).astype(helper.tensor_dtype_to_np_dtype(kind.elem_type))
+
+
+def video_network():
+    """Two blocks behind a convolution of an image, and a head of ten classes."""
+    random = np.random.default_rng(7)
+    body = se_body("GlobalAveragePool", "Relu", "Sigmoid", False)
+    second = body
+    for letter in "hdraegs":
+        second = second.replace(f"{letter} =", f"{letter}2 =").replace(f"({letter}", f"({letter}2")
+        second = second.replace(f", {letter})", f", {letter}2)")
+    weights = se_weights() | {
+        "wf": random.standard_normal((8, 3, 3, 3)).astype(np.float32),
+        "wm": random.standard_normal((8, 8, 1, 1)).astype(np.float32),
+        "wh": random.standard_normal((8, 10)).astype(np.float32),
+    }
+    text = (
+        f"h = Conv(x, wf)\n{body}\nh2 = Conv(s, wm)\n{second}\np = GlobalMaxPool(s2)\nf = Flatten(p)\ny = MatMul(f, wh)"
+    )
+    return text_model(text, weights, inputs="float[N, 3, 18, 14] x", outputs="float[N, 10] y")

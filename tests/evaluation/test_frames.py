@@ -14,29 +14,10 @@ from PIL import Image
 import tse_onnx
 from tests.command import refused, validated
 from tests.command import tse_onnx as command
-from tests.graphs import se_body, se_weights, text_model
+from tests.graphs import video_network
 from tse_onnx import Data, DataError, Plan, Previous, Tiling, UsageError
 
 SIZES = {"a": 5, "b": 3}
-
-
-def _network():
-    """Two blocks behind a convolution of an image, and a head of ten classes."""
-    random = np.random.default_rng(7)
-    body = se_body("GlobalAveragePool", "Relu", "Sigmoid", False)
-    second = body
-    for letter in "hdraegs":
-        second = second.replace(f"{letter} =", f"{letter}2 =").replace(f"({letter}", f"({letter}2")
-        second = second.replace(f", {letter})", f", {letter}2)")
-    weights = se_weights() | {
-        "wf": random.standard_normal((8, 3, 3, 3)).astype(np.float32),
-        "wm": random.standard_normal((8, 8, 1, 1)).astype(np.float32),
-        "wh": random.standard_normal((8, 10)).astype(np.float32),
-    }
-    text = (
-        f"h = Conv(x, wf)\n{body}\nh2 = Conv(s, wm)\n{second}\np = GlobalMaxPool(s2)\nf = Flatten(p)\ny = MatMul(f, wh)"
-    )
-    return text_model(text, weights, inputs="float[N, 3, 18, 14] x", outputs="float[N, 10] y")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +29,7 @@ def folder(tmp_path_factory):
         for number in range(count):  # 8, 9, 10, …: the order of numbers is not that of letters
             pixels = random.integers(0, 256, (18, 14, 3), np.uint8)
             Image.fromarray(pixels).save(folder / "clips" / name / f"frame_{number + 8}.png")
-    onnx.save(_network(), folder / "net.onnx")
+    onnx.save(video_network(), folder / "net.onnx")
     tse_onnx.convert(folder / "net.onnx", folder / "video.onnx", tiling=Previous((0.5,)))
     tse_onnx.convert(folder / "net.onnx", folder / "tile.onnx", tiling=Tiling(3))
     onnx.save(onnx.load(folder / "net.onnx"), folder / "same.onnx")
@@ -182,7 +163,7 @@ def test_options_that_do_not_go_with_frames(folder, options, said):
 
 
 def test_a_model_that_mixes_the_frames_of_a_stream_in_its_batch(folder):
-    model = _network()
+    model = video_network()
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
     onnx.save(model, folder / "four.onnx")
     done = command("evaluate", "four.onnx", "--squeeze", "previous", "--data", "clips", "--frames", cwd=folder)
@@ -211,9 +192,9 @@ def test_in_the_library():
     with pytest.raises(UsageError, match="without --limit"):
         Data("clips", limit=3, frames=True)
     with pytest.raises(UsageError, match="stream of frames"):
-        tse_onnx.evaluate(_network(), plan=Plan(Tiling(3)), data="nowhere", settle=True)
+        tse_onnx.evaluate(video_network(), plan=Plan(Tiling(3)), data="nowhere", settle=True)
     with pytest.raises(DataError, match="is no folder"):
-        tse_onnx.evaluate(_network(), plan=Plan(Tiling(3)), data=Data("nowhere", frames=True))
+        tse_onnx.evaluate(video_network(), plan=Plan(Tiling(3)), data=Data("nowhere", frames=True))
 
 
 def test_a_bound_holds_for_all_frames(folder):

@@ -848,7 +848,7 @@ WANTED = ("--reduce", "50%")
         (("--data", "d.npy", "--budget", "1.2 furlongs"), "is no size, as 1.2MiB"),
         (("--data", "d.npy", "--held-out", "100%", *WANTED), "a fraction between 0 and 1"),
         (("--data", "d.npy", "--rows", "0", *WANTED), "is no list of whole numbers"),
-        (("--data", "d.npy", "--squeeze", "tyle", *WANTED), "among tile, running, calibrated and recompute"),
+        (("--data", "d.npy", "--squeeze", "tyle", *WANTED), "among tile, running, calibrated, recompute and previous"),
         (("--data", "d.npy", "--squeeze", "tile,previous", *WANTED), "samples on their own have no frame before"),
         (("--data", "d.npy", "--max-macs", "-1", *WANTED), "--max-macs"),
         (("--data", "d.npy", "--loss", "top1", *WANTED), "--loss top1 needs labels"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,10 +48,14 @@ _OPTIONS = (
         help="Rows of a tile to try.",
     ),
     click.option(
-        "--squeeze", callback=values.words, default="tile,running,calibrated,recompute", show_default=True,
-        metavar="KIND[,KIND...]",
-        help="Squeezes to try: tile, running, calibrated, a running squeeze that knows what to expect, and recompute, "
-        "which loses nothing and computes maps twice.",
+        "--squeeze", callback=values.words, metavar="KIND[,KIND...]",
+        help="Squeezes to try: tile, running, calibrated, a running squeeze that knows what to expect, recompute, "
+        "which loses nothing and computes maps twice, and with --frames previous, the gates of the frame before.  "
+        "[default: all of these]",
+    ),
+    click.option(
+        "--settle", is_flag=True,
+        help="With --frames: run the first frame of each stream until its gates are its own.",
     ),
     click.option(
         "--step", callback=values.numbers, default="1", show_default=True, metavar="S[,S...]",
@@ -93,7 +98,7 @@ _OPTIONS = (
 
 
 def _measuring(
-    rows: tuple[int, ...], squeeze: tuple[str, ...], step: tuple[int, ...], divisors: bool, cache: Path | None,
+    rows: tuple[int, ...], squeeze: tuple[str, ...] | None, step: tuple[int, ...], divisors: bool, cache: Path | None,
     no_cache: bool, **said: Any,
 ) -> Mapping[str, Options]:  # fmt: skip
     """The options of sensitivity as `Options`."""
@@ -108,14 +113,20 @@ def _measuring(
 
 _measuring_options = group(_OPTIONS, _measuring)
 
+_frames_option = click.option(
+    "--frames", is_flag=True,
+    help="--data is a folder of numbered frames for each stream: a block may take the gates of the frame before.",
+)  # fmt: skip
+
 
 @click.command()
 @model_argument
 @data_options
+@_frames_option
 @_measuring_options
 @stores_options
 @display_options(csv=_CSV)
-def sensitivity(model: Path, data: Data, options: Options, machine: Machine, display: Display) -> None:
+def sensitivity(model: Path, data: Data, frames: bool, options: Options, machine: Machine, display: Display) -> None:
     """Measure what each squeeze-and-excite block of MODEL bears: what the outputs lose where this block alone gets
     other tiles, or a constant gate.
 
@@ -131,7 +142,9 @@ def sensitivity(model: Path, data: Data, options: Options, machine: Machine, dis
     from tse_onnx.tuning.search import sensitivity as run
 
     with keeping(lambda: _measured(options)), stages_bar() as progress:
-        found = run(given_model(model), data, **(options | {"machine": machine, "progress": progress}))
+        found = run(
+            given_model(model), replace(data, frames=frames), **(options | {"machine": machine, "progress": progress})
+        )
     from tse_onnx.report.tune import SensitivityView
 
     view = SensitivityView(found)
@@ -143,6 +156,7 @@ def sensitivity(model: Path, data: Data, options: Options, machine: Machine, dis
 @click.command()
 @model_argument
 @data_options
+@_frames_option
 @click.option(
     "--budget",
     callback=values.size,
@@ -180,6 +194,7 @@ def sensitivity(model: Path, data: Data, options: Options, machine: Machine, dis
 def tune(
     model: Path,
     data: Data,
+    frames: bool,
     budget: int | None,
     reduce: float | None,
     max_loss: float | None,
@@ -202,6 +217,7 @@ def tune(
       tse-onnx tune model.onnx --data calibration/ --budget 1.2MiB -o plan.toml
       tse-onnx tune model.onnx --data calibration/ --reduce 35% --machine cascade -o plan.toml --plot pareto.svg
       tse-onnx tune model.onnx --data calibration/ --reduce 80% --figure gate --max-macs 20 -o plan.toml
+      tse-onnx tune model.onnx --data clips/ --frames --settle --reduce 60% -o plan.toml
       tse-onnx tune model.onnx --data val/ --loss top1 --max-loss 0.005 --machine finn --bits 8 -o plan.toml
       tse-onnx convert model.onnx tiled.onnx --plan plan.toml
     """
@@ -214,7 +230,7 @@ def tune(
     source = open_model(given_model(model))
     with keeping(lambda: _measured(options)), stages_bar() as progress:
         found = run(
-            source, data, budget=budget, reduce=reduce, max_loss=max_loss, max_macs=max_macs,
+            source, replace(data, frames=frames), budget=budget, reduce=reduce, max_loss=max_loss, max_macs=max_macs,
             held_out=held_out, trials=trials,
             points=points, **(options | {"machine": machine, "progress": progress}),
         )  # fmt: skip

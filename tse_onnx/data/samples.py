@@ -69,6 +69,13 @@ class Samples:
             _whole=whole,
         )
 
+    def of_streams(self, chosen: Sequence[int]) -> Samples:
+        """The streams with these numbers, in this order, each with all its frames."""
+        ends = (*self.starts[1:], self.count)
+        frames = [range(self.starts[number], ends[number]) for number in chosen]
+        starts = tuple(sum(map(len, frames[:number])) for number in range(len(frames)))
+        return replace(self.subset([one for those in frames for one in those]), starts=starts)
+
     def drawn(self, limit: int, seed: int = 0) -> Samples:
         """At most `limit` samples, drawn by `seed` without replacement, in their own order."""
         if limit >= self.count:

@@ -33,7 +33,7 @@ from tse_onnx.timing import phase
 from tse_onnx.tuning.batches import Batches
 from tse_onnx.tuning.choices import Combination, combined
 from tse_onnx.tuning.figures import figure_of, verdict_on
-from tse_onnx.tuning.network import Network, Stretch
+from tse_onnx.tuning.network import Network, Whole
 from tse_onnx.tuning.search import halves
 from tse_onnx.tuning.store import identity, model_identity
 from tse_onnx.version import VERSION
@@ -197,9 +197,7 @@ def _need_same(network: Network, pair: Pair, samples: Samples) -> None:
             raise ModelError(f"torch and onnxruntime disagree on {quoted(name)} by {apart:.2g}: it cannot be trained")
 
 
-def _judged(
-    network: Network, opened: Sequence[Stretch], samples: Samples, settings: Settings
-) -> list[tuple[Score, ...]]:
+def _judged(network: Network, opened: Sequence[Whole], samples: Samples, settings: Settings) -> list[tuple[Score, ...]]:
     """The scores of converted models on samples that had no part in the training, run by onnxruntime as written."""
     meters = [Meter(network.outputs) for _ in opened]
     batches = Batches(samples)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tse_onnx.conversion.verdict import GATE
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.passes.blocks.frozen import Frozen
+from tse_onnx.passes.blocks.previous import Previous
 from tse_onnx.passes.blocks.recompute import Recompute
 from tse_onnx.passes.blocks.tiling import CALIBRATED, RUNNING, TILE, Tiling
 from tse_onnx.passes.reasons import printable
@@ -99,13 +100,16 @@ def _print_sensitivity(page: Page, found: Sensitivity) -> None:
         headings = ("block", "C × H × W", *(f"{rows}" + (f"/{step}" if step > 1 else "") for rows, step in columns))
         page.print(Table(headings, rows, right=tuple(range(2, 2 + len(columns)))))
     _print_recomputes(page, found)
-    frozen = [
-        ((printable(entry.block.name), _moves(entry), _frozen(entry)), "") for entry in found.blocks if entry.gate
+    kinds: dict[str, type[Choice]] = {"frozen": Frozen} | ({"frame before": Previous} if found.streams else {})
+    gates: list[tuple[Sequence[str], str]] = [
+        ((printable(entry.block.name), _moves(entry), *(_alone(entry, kind) for kind in kinds.values())), "")
+        for entry in found.blocks
+        if entry.gate
     ]
-    if frozen:
+    if gates:
         say(page, "")
         say(page, "gates:")
-        page.print(Table(("block", "moves by", "frozen"), frozen, right=(1, 2)))
+        page.print(Table(("block", "moves by", *kinds), gates, right=tuple(range(1, 2 + len(kinds)))))
     say(page, "")
     _print_outside(page, found)
     say(page, f"Buffers: {size(found.before)} before ({_counted(found)}).")
@@ -246,8 +250,8 @@ def _column(choice: Choice | None) -> tuple[int, int]:
     return choice.rows or 0, choice.step
 
 
-def _frozen(entry: BlockSensitivity) -> str:
-    found = next((one for one in entry.candidates if isinstance(one.choice, Frozen)), None)
+def _alone(entry: BlockSensitivity, kind: type[Choice]) -> str:
+    found = next((one for one in entry.candidates if isinstance(one.choice, kind)), None)
     return "not offered" if found is None else loss_text(found.loss)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.passes.blocks.frozen import FROZEN
+from tse_onnx.passes.blocks.previous import PREVIOUS
 from tse_onnx.passes.blocks.recompute import RECOMPUTE
 from tse_onnx.passes.blocks.tiling import CALIBRATED, RUNNING, TILE, Tiling
 from tse_onnx.report.picture import blank, save
@@ -21,6 +22,7 @@ _KINDS = (
     (TILE, "#8fa3bf", "^"),
     (RECOMPUTE, "#7a5ba6", "P"),
     (FROZEN, "#c8553d", "D"),
+    (PREVIOUS, "#3f7cac", "v"),
 )
 _OTHERS = ("x", "+")  # for the uniform choices that the plan is compared with
 # Losses below this are drawn on the axis: single precision knows none.
@@ -97,7 +99,7 @@ def _block(axis: Any, entry: BlockSensitivity, found: TuneResult) -> None:
         if not chosen:
             continue
         left = [1 - one.saved / whole for one in chosen]
-        losses, line = [max(one.loss, _FLOOR) for one in chosen], "" if label in (FROZEN, RECOMPUTE) else "-"
+        losses, line = [max(one.loss, _FLOOR) for one in chosen], "" if label in (FROZEN, PREVIOUS, RECOMPUTE) else "-"
         axis.plot(left, losses, line, marker=marker, color=colour, label=label, markersize=4, linewidth=1.2)
     mine = next(one for one in entry.candidates if one.choice == found.chosen.of(entry.block.name))
     axis.plot(1 - mine.saved / whole, max(mine.loss, _FLOOR), "o", markersize=11, markerfacecolor="none",

@@ -32,7 +32,7 @@ from tse_onnx.tuning.settings import ANY, NEVER, Settings
 from tse_onnx.tuning.statistics import Gate
 from tse_onnx.tuning.store import Store, default_folder, identity, model_identity
 from tse_onnx.tuning.within import Outside, outside_of
-from tse_onnx.tuning.work import Measured, only, weight
+from tse_onnx.tuning.work import Measured, in_streams, only, weight
 from tse_onnx.version import VERSION
 
 _log = logging.getLogger(__name__)
@@ -76,6 +76,7 @@ class Bench:
         numbers = self.batches.numbers
         changing = (changes for one in combinations if (changes := inexact(one)))
         wanted = {one: missing for one in changing if (missing := self._store.missing(one, numbers))}
+        wanted |= {one: self.batches.streams(those) for one, those in wanted.items() if in_streams(self.network, one)}
         total = sum(weight(self.network, one) * len(those) for one, those in wanted.items())
         done = 0.0
         self.say(what, done, total)
@@ -101,6 +102,7 @@ class Bench:
         except ModelError as error:
             raise ModelError(f"{error}; --figure gate counts what the scales hold alone, and needs less") from None
         facts = facts_on(network, self._told("watching gates and means"), axis)
+        self.batches.hand_on({name: fact.gates for name, fact in facts.items() if fact.gates is not None})
         offered: list[tuple[Convertible, str, list[Choice | None]]] = []
         for block in network.blocks:
             fact = facts.get(block.name, Facts(None, None))
@@ -109,7 +111,8 @@ class Bench:
             tilings = menu.tilings(block, opset, fact.means, axis)
             twice = menu.recomputes(block, network.sites[block.name])
             gates: list[Choice | None] = [fact.gate.frozen] if fact.gate is not None and frozen else []
-            offered.append((block, why, [*tilings, *twice, *gates]))
+            before_it = menu.previous(block, network.sites[block.name], fact.gate)
+            offered.append((block, why, [*tilings, *twice, *before_it, *gates]))
         outside: Mapping[str, Outside] = {}
         if target is not None:
             with phase(_log, f"fitting choices to {target.name}"):
@@ -130,7 +133,7 @@ class Bench:
         settings = self.settings
         return Sensitivity(
             network.source.title, self.batches.samples.text, self.loss_name, settings.figure, settings.hardware,
-            before, network.macs, tuple(found), axis, target,
+            before, network.macs, tuple(found), axis, target, len(self.batches.samples.starts), settings.settle,
         )  # fmt: skip
 
     def verdict(self, combination: Combination, axis: int, scores: Sequence[Score], samples: str) -> Verdict:
@@ -161,7 +164,7 @@ class Bench:
 @contextlib.contextmanager
 def bench_of(network: Network, samples: Samples, settings: Settings) -> Iterator[Bench]:
     """A bench that keeps what it measures, closed at the end."""
-    batches = Batches(samples)
+    batches = Batches(samples, settings.settle)
     (first,) = batches.read([0])
     if isinstance(settings.loss, str):
         name, loss = loss_named(settings.loss, network.original(first.feed), samples.labels)
@@ -176,6 +179,7 @@ def bench_of(network: Network, samples: Samples, settings: Settings) -> Iterator
         labels=None if samples.labels is None or name != TOP1 else samples.labels.tolist(),
         shapes={key: list(dims) for key, dims in network.analysis.bound.items()}, kinds=sorted(settings.kinds),
         versions=[VERSION, onnx.__version__, ORT_VERSION],
+        **({"streams": samples.starts, "settle": settings.settle} if samples.starts else {}),
     )  # fmt: skip
     with (
         Store(folder, what) as store,

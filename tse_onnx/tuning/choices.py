@@ -11,11 +11,11 @@ from tse_onnx.errors import UsageError
 from tse_onnx.passes.blocks.block import Block, Convertible
 from tse_onnx.passes.blocks.choice import Choice, Site
 from tse_onnx.passes.blocks.choices import identity
-from tse_onnx.passes.blocks.previous import PREVIOUS
+from tse_onnx.passes.blocks.previous import PREVIOUS, Previous
 from tse_onnx.passes.blocks.recompute import RECOMPUTE, Recompute
 from tse_onnx.passes.blocks.tiling import CALIBRATED, OLDEST_OPSET, RUNNING, TILE, Running, Tiling, nearest_divisor
 from tse_onnx.passes.reasons import Refusal
-from tse_onnx.tuning.statistics import Means
+from tse_onnx.tuning.statistics import Gate, Means
 
 Combination = tuple[tuple[str, Choice | None], ...]
 """Choices by block name, in the order of the blocks; a block that is not named keeps its global mean."""
@@ -24,7 +24,7 @@ Combination = tuple[tuple[str, Choice | None], ...]
 _LONGEST_KEY = 200
 
 ROWS = (1, 2, 3, 4, 5, 6, 7, 10, 14)
-SQUEEZES = (TILE, RUNNING, CALIBRATED, RECOMPUTE)
+SQUEEZES = (TILE, RUNNING, CALIBRATED, RECOMPUTE, PREVIOUS)
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,13 @@ class Menu:
     """What is offered to every block, beside a frozen gate.
 
     `rows` are the rows of a tile; `squeezes` are among `tile`, `running`, `calibrated`, a running squeeze that knows
-    what to expect, and `recompute`; `steps` are the rows that a running squeeze goes on by. With `divisors` tiles have
-    the divisor of the map's rows that is nearest to each number.
+    what to expect, `recompute` and, on frames alone, `previous`: None for all that the data allow. `steps` are the
+    rows that a running squeeze goes on by. With `divisors` tiles have the divisor of the map's rows that is nearest to
+    each number.
     """
 
     rows: Sequence[int] = ROWS
-    squeezes: Sequence[str] = SQUEEZES
+    squeezes: Sequence[str] | None = None
     steps: Sequence[int] = (1,)
     divisors: bool = False
 
@@ -45,13 +46,21 @@ class Menu:
         for what, numbers in (("rows", self.rows), ("steps", self.steps)):
             if not numbers or min(numbers) < 1:
                 raise UsageError(f"the {what} to try are one or more whole numbers from 1 on")
-        if PREVIOUS in self.squeezes:
+        if self.squeezes is not None and (not self.squeezes or not set(self.squeezes) <= set(SQUEEZES)):
+            raise UsageError(f"the squeezes to try are among {', '.join(SQUEEZES[:-1])} and {SQUEEZES[-1]}")
+
+    def on(self, frames: bool) -> Menu:
+        """What of this is offered on frames of streams, or on samples on their own. Raises `UsageError` where it asks
+        for what only frames have."""
+        if self.squeezes is None:
+            return replace(self, squeezes=SQUEEZES if frames else tuple(one for one in SQUEEZES if one != PREVIOUS))
+        if PREVIOUS in self.squeezes and not frames:
             raise UsageError(
                 f"{PREVIOUS} takes the gates of the frame before, and samples on their own have no frame before: "
-                f"tse-onnx plan --squeeze {PREVIOUS} writes a plan of it, evaluate --frames judges that on videos"
+                f"--frames takes streams; tse-onnx plan --squeeze {PREVIOUS} writes a plan of it, evaluate --frames "
+                "judges that on videos"
             )
-        if not self.squeezes or not set(self.squeezes) <= set(SQUEEZES):
-            raise UsageError(f"the squeezes to try are among {', '.join(SQUEEZES[:-1])} and {SQUEEZES[-1]}")
+        return self
 
     def tilings(self, block: Block, opset: int, means: Means | None = None, axis: int = 0) -> tuple[Tiling, ...]:
         """The tilings along a spatial `axis` that make a difference to `block`, by rising rows; `means` are those of
@@ -70,19 +79,30 @@ class Menu:
     def recomputes(self, block: Convertible, site: Site) -> tuple[Recompute, ...]:
         """The values that may be held instead of the map of `block`, as choices: the narrowest first, and each further
         one with fewer multiply-accumulates."""
-        ways = Recompute().ways(block, site) if RECOMPUTE in self.squeezes else ()
+        ways = Recompute().ways(block, site) if RECOMPUTE in self._tried else ()
         return () if isinstance(ways, Refusal) else tuple(Recompute(way.held) for way in ways)
 
+    def previous(self, block: Convertible, site: Site, gate: Gate | None) -> tuple[Previous, ...]:
+        """The gates of the frame before, where `block` may take them; the first frame's are the means on data."""
+        if PREVIOUS not in self._tried or gate is None:
+            return ()
+        choice = gate.first
+        return () if isinstance(choice.settle(block, site), Refusal) else (choice,)
+
+    @property
+    def _tried(self) -> Sequence[str]:
+        return SQUEEZES if self.squeezes is None else self.squeezes
+
     def _of(self, rows: int, extents: tuple[int, ...], means: Means | None, axis: int) -> Iterable[Tiling]:
-        if TILE in self.squeezes:
+        if TILE in self._tried:
             near = nearest_divisor(extents[axis], min(rows, extents[axis])) if self.divisors else rows
             yield Tiling(near, axis=axis)
         for step in self.steps if rows < extents[axis] else ():
             plain = Tiling(rows, squeeze=RUNNING, step=min(step, rows), axis=axis)
-            if RUNNING in self.squeezes:
+            if RUNNING in self._tried:
                 yield plain
             cover = plain.cover(extents)
-            if CALIBRATED in self.squeezes and means is not None and isinstance(cover, Running):
+            if CALIBRATED in self._tried and means is not None and isinstance(cover, Running):
                 yield replace(plain, calibration=means.calibration(cover))
 
 
@@ -94,6 +114,11 @@ def combined(choices: Iterable[tuple[str, Choice | None]]) -> Combination:
 def inexact(combination: Combination) -> Combination:
     """What of a combination changes the outputs: all that is to be measured of it."""
     return tuple((name, choice) for name, choice in combination if choice is None or not choice.exact)
+
+
+def carries(combination: Combination) -> bool:
+    """Whether something goes from frame to frame, so that what comes out depends on the frames before."""
+    return any(isinstance(choice, Previous) for _, choice in combination)
 
 
 def label(choice: Choice | None) -> str:

@@ -27,7 +27,7 @@ from tse_onnx.tuning.batches import Batches
 from tse_onnx.tuning.choices import Combination
 from tse_onnx.tuning.losses import Loss
 from tse_onnx.tuning.network import Network
-from tse_onnx.tuning.work import Batch, Measured, References, aligned, carried_out, largest_part
+from tse_onnx.tuning.work import Batch, Measured, References, aligned, carried_out, in_streams, largest_part
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -126,7 +126,8 @@ class Cluster:
         names = sorted({name for combination in wanted for name, _ in combination})
         most = largest_part(self._network, names, self._memory, self._batches.size)
         step = max(1, min(most, -(-len(numbers) // self._parts)))
-        shards = [tuple(numbers[start : start + step]) for start in range(0, len(numbers), step)]
+        whole = any(in_streams(self._network, combination) for combination in wanted)
+        shards = self._batches.parts(numbers, step, whole)
         groups = min(len(wanted), -(-self._parts // max(len(shards), 1)))
         # Choices of one block stay together: they share the way to it.
         ordered = sorted(wanted, key=lambda combination: [name for name, _ in combination])

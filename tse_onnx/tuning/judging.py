@@ -32,14 +32,17 @@ def judged(
         selection = selections.uniform(tiling)
         if selection is not None:
             compared.append((title, selections.point(selection)))
-    network, batches = bench.network, Batches(samples)
+    network, batches = bench.network, Batches(samples, bench.settings.settle)
     meters = [Meter(network.outputs) for _ in compared]
     opened = [network.together(point.combination) for _, point in compared]
     for done, batch in enumerate(batches):
         bench.say("judging", done, len(batches.numbers))
         reference = network.original(batch.feed)
+        start = network.start(batch.feed)
         for meter, stretch in zip(meters, opened, strict=True):
-            meter.add(reference, stretch.run(network.start(batch.feed)), batch.labels)
+            if batch.begins:
+                stretch.begin(start, batch.settle)
+            meter.add(reference, stretch.run(start), batch.labels)
     for (title, point), meter in zip(compared, meters, strict=True):
         yield Judged(title, point, meter.result())
 

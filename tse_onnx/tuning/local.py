@@ -8,7 +8,7 @@ from tse_onnx.tuning.batches import Batches
 from tse_onnx.tuning.choices import Combination
 from tse_onnx.tuning.losses import Loss
 from tse_onnx.tuning.network import Network
-from tse_onnx.tuning.work import Measured, References, carried_out, largest_part
+from tse_onnx.tuning.work import Measured, References, carried_out, in_streams, largest_part
 
 
 class Here:
@@ -23,8 +23,8 @@ class Here:
         numbers = sorted(frozenset[int]().union(*wanted.values()))
         names = {name for combination in wanted for name, _ in combination}
         step = largest_part(self._network, sorted(names), self._memory, self._batches.size)
-        for start in range(0, len(numbers), step):
-            part = numbers[start : start + step]
+        whole = any(in_streams(self._network, combination) for combination in wanted)
+        for part in self._batches.parts(numbers, step, whole):
             batches = self._batches.read(part)
             yield from carried_out(self._references, self._network, self._loss, batches, wanted)
 

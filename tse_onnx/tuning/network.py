@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Union
 
 import numpy as np
 import onnx
@@ -18,9 +19,11 @@ from tse_onnx.decision.decide import decide, decide_block, network_macs
 from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.preparation import Preparation
 from tse_onnx.errors import ModelError
+from tse_onnx.evaluation.run import Contender, FrameRunner
 from tse_onnx.files.source import Source
 from tse_onnx.passes.blocks.block import Convertible, Pooling, convertible
-from tse_onnx.passes.blocks.choice import Choice, Site
+from tse_onnx.passes.blocks.choice import Choice, Form, Site
+from tse_onnx.passes.blocks.previous import Carried, Previous
 from tse_onnx.passes.edit.excerpt import excerpt
 from tse_onnx.passes.edit.splice import Edit
 from tse_onnx.passes.graph.index import captured
@@ -32,7 +35,7 @@ from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.search.match import DEFAULT_KINDS
 from tse_onnx.runtime.session import Session
 from tse_onnx.runtime.widen import widened, widened_feed
-from tse_onnx.tuning.choices import Combination
+from tse_onnx.tuning.choices import Combination, carries
 from tse_onnx.tuning.statistics import Gate, Means, gate_of
 
 Values = Mapping[str, np.ndarray]
@@ -46,9 +49,32 @@ class Stretch:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
+    def begin(self, values: Values, settle: bool) -> None:
+        """Start a stream: nothing goes from one run to the next."""
+
     def run(self, values: Values) -> Values:
         """What it makes of `values`, which may hold more than it reads."""
         return self.session.run({name: values[name] for name in self.inputs}, self.outputs) if self.outputs else {}
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The whole network, opened, with gates that go from each run to the next."""
+
+    runner: FrameRunner
+    outputs: tuple[str, ...]
+
+    def begin(self, values: Values, settle: bool) -> None:
+        """Start a stream with its first frame, which is run until its gates are its own, to `settle`."""
+        self.runner.begin(values, settle)
+
+    def run(self, values: Values) -> Values:
+        """What it makes of the next frame."""
+        return self.runner.run(values, self.outputs)
+
+
+Whole = Union[Stretch, Stream]
+"""A whole network, opened."""
 
 
 class Network:
@@ -155,9 +181,13 @@ class Network:
         plan = Plan(None, choices)
         return Preparation(analysis, analysis, decide(analysis.parts, plan, self.source.opset), plan)
 
-    def together(self, combination: Combination) -> Stretch:
+    def together(self, combination: Combination) -> Whole:
         """The whole model with these choices made, opened."""
-        session = self._session(self.changed(combination), title="the converted model")
+        changed, title = self.changed(combination), "the converted model"
+        if carries(combination):
+            runner = FrameRunner(Contender(title, changed, self._folder), self._threads)
+            return Stream(runner, tuple(self.outputs))
+        session = self._session(changed, title=title)
         inputs = tuple(self.analysis_inputs)
         return Stretch(session, inputs, tuple(self.outputs))
 
@@ -228,8 +258,25 @@ class Network:
         return self._opened(values, [name for name in wanted if name not in values], None)
 
     def block(self, name: str, choice: Choice | None, values: Values) -> Stretch:
-        """A block alone, with a choice made: from the cut before it to what it scales."""
-        return self._opened(values, [self.scaled(name)], self._edit(self._main[name], choice))
+        """A block alone, with a choice made: from the cut before it, and what is `handed` to it, to what it scales."""
+        block = self._main[name]
+        edit = None if isinstance(choice, Previous) else self._edit(block, choice)
+        return self._opened(values, [self.scaled(name)], edit)
+
+    def handed(self, name: str, choice: Choice | None, gate: np.ndarray | None) -> Values:
+        """What a block gets from the frame before, whose gate is `gate` [channels]; with None it is a first frame.
+
+        While all else is the original, a block that takes the gates of the frame before is the original's own, but
+        that these stand where the gate was.
+        """
+        form = self._form(self._main[name], choice)
+        if not isinstance(form, Carried):
+            return {}
+        dims = [1 if dim is None else dim for dim in form.dims]
+        along = [-1 if axis == form.channel else 1 for axis in range(len(dims))]
+        numbers = np.reshape(form.first if gate is None else gate, along)
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(form.dtype)
+        return {form.value: np.broadcast_to(numbers, dims).astype(dtype)}
 
     def scaled(self, name: str) -> str:
         """The value that a block makes."""
@@ -244,8 +291,11 @@ class Network:
         return position is not None and self._rank[position] >= self.place(name)
 
     def _edit(self, block: Convertible, choice: Choice | None) -> Edit | None:
-        form = decide_block(block, choice, Site(self.analysis.main, self.source.opset)).form
+        form = self._form(block, choice)
         return None if form is None else lower(block, form, self.analysis.main, self._taken, Style(folding=False))
+
+    def _form(self, block: Convertible, choice: Choice | None) -> Form | None:
+        return decide_block(block, choice, Site(self.analysis.main, self.source.opset)).form
 
     @cached_property
     def _taken(self) -> set[str]:
@@ -266,10 +316,12 @@ class Network:
 
 @dataclass(frozen=True)
 class Facts:
-    """What data say of one block, as far as a run of the model shows it."""
+    """What data say of one block, as far as a run of the model shows it; `gates` are those of each sample [samples,
+    channels]."""
 
     gate: Gate | None
     means: Means | None
+    gates: np.ndarray | None = None
 
 
 def facts_on(network: Network, feeds: Iterable[Feed], axis: int = 0) -> dict[str, Facts]:
@@ -283,7 +335,8 @@ def facts_on(network: Network, feeds: Iterable[Feed], axis: int = 0) -> dict[str
             if rows is not None:
                 means.setdefault(name, Means(rows.shape[2], rows.shape[1])).add(rows)
     network.observe_no_more()
-    return {name: Facts(gate_of(np.concatenate(gates)), means.get(name)) for name, gates in seen.items()}
+    joined = {name: np.concatenate(gates) for name, gates in seen.items()}
+    return {name: Facts(gate_of(gates), means.get(name), gates) for name, gates in joined.items()}
 
 
 def _seen(block: Convertible) -> tuple[str, str]:

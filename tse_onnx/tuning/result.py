@@ -58,7 +58,8 @@ class Sensitivity:
 
     `before` are the bytes by the figure with every global mean in place, counted on `machine`, `macs` the network's
     multiply-accumulates, `axis` the spatial axis that maps stream along. With a `target` only what is within its limits
-    was offered.
+    was offered. Where the samples are frames, `streams` is how many streams they are of, and `settled` whether the
+    first frame of each was run until its gates were its own.
     """
 
     model: str
@@ -71,6 +72,8 @@ class Sensitivity:
     blocks: tuple[BlockSensitivity, ...]
     axis: int = 0
     target: Target | None = None
+    streams: int = 0
+    settled: bool = False
 
 
 @dataclass(frozen=True)

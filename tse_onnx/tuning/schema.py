@@ -72,6 +72,8 @@ def _sensitivity(found: Sensitivity) -> Json:
     said: Json = {} if found.target is None else {"target": found.target.name}
     if found.target is not None and found.target.note:
         said["target_note"] = found.target.note
+    if found.streams:
+        said |= {"streams": found.streams, "settled": found.settled}
     return {
         "model": found.model,
         "samples": found.samples,

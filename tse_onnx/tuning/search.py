@@ -43,6 +43,7 @@ def sensitivity(model: ModelLike, data: PathLike | Data, **options: Unpack[Optio
     if settings.axis == BOTH:
         raise UsageError("what a block bears is measured along one axis: rows or columns")
     chosen = data if isinstance(data, Data) else Data(data)
+    settings = settings.on(chosen.frames)
     network, samples = _opened(model, chosen, settings)
     with bench_of(network, _whole_batches(samples), settings) as bench:
         return bench.sensitivity(*AXES[settings.axis])
@@ -81,6 +82,7 @@ def tune(
     if not 0 < held_out < 1:
         raise UsageError(f"the part that is held out is a fraction between 0 and 1, not {held_out}")
     given_data = data if isinstance(data, Data) else Data(data)
+    settings = settings.on(given_data.frames)
     network, samples = _opened(model, given_data, settings)
     to_choose, to_judge = halves(samples, held_out, given_data.seed)
     limit = None if max_macs is None else int(network.macs * max_macs / 100)
@@ -150,22 +152,33 @@ def halves(samples: Samples, held_out: float, seed: int) -> tuple[Samples, Sampl
     """The samples to choose by and those to judge by.
 
     Neighbours are alike, as files of one class are, so both are spread evenly: of as many stretches of the samples as
-    there are to judge by, `seed` draws one sample each. Raises `DataError` where there are too few.
+    there are to judge by, `seed` draws one sample each. Of frames whole streams are drawn so: those of one stream are
+    alike. Raises `DataError` where there are too few.
     """
+    if samples.starts:
+        judge = _drawn(len(samples.starts), 1, held_out, seed, samples)
+        choose = sorted(set(range(len(samples.starts))) - set(judge))
+        return samples.of_streams(choose), samples.of_streams(judge)
     step = samples.batch if samples.fixed else 1
     units = samples.count // step
-    if units < 2:
-        raise DataError(f"{samples.text} are too few: some to choose by are needed, and some to judge by")
-    count = min(max(1, round(units * held_out)), units - 1) * step
-    random = np.random.default_rng(seed)
-    bounds = np.linspace(0, units * step, count + 1).round().astype(int)
-    judge = [int(random.integers(start, stop)) for start, stop in pairwise(bounds)]
+    judge = _drawn(units, step, held_out, seed, samples)
     choose = sorted(set(range(units * step)) - set(judge))
     parts = samples.subset(choose), samples.subset(judge)
     if samples.fixed:
         return parts
     to_choose, to_judge = (part.by(min(samples.batch, part.count)) for part in parts)
     return to_choose, to_judge
+
+
+def _drawn(units: int, step: int, held_out: float, seed: int, samples: Samples) -> list[int]:
+    """Of `units` that have `step` members each the members to judge by: as many as make whole units."""
+    if units < 2:
+        what = "streams, each whole, as their frames are alike" if samples.starts else "some"
+        raise DataError(f"{samples.text} are too few: {what} to choose by are needed, and some to judge by")
+    count = min(max(1, round(units * held_out)), units - 1) * step
+    random = np.random.default_rng(seed)
+    bounds = np.linspace(0, units * step, count + 1).round().astype(int)
+    return [int(random.integers(start, stop)) for start, stop in pairwise(bounds)]
 
 
 def _plan(chosen: Point, found: Sensitivity, max_macs: float | None, settings: Settings) -> Plan:

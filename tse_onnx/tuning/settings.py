@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypedDict
 
 from tse_onnx.conversion.verdict import MIN
@@ -43,6 +43,7 @@ class Options(TypedDict, total=False):
     * `figure`: what is counted as buffer: what the whole network holds (`min`, `asap`) on `machine`, which is a
       `Machine`, a preset's name or a TOML file, or what its scales hold (`gate`);
     * `axis`: whether maps stream by `rows` or by `columns`; `both` are tried by `tune`, which takes the better one;
+    * `settle`: with frames, whether the first one of each stream is run until its gates are its own;
     * `menu`: which tilings are offered; `freeze`: which gates are offered as constants: `constant` those that move by
       no more than the fraction `still` of their size, `any`, or `never`;
     * `target`: a compiler or device, by name, as a TOML file or as a `Target`: what it takes in no form is not offered;
@@ -60,6 +61,7 @@ class Options(TypedDict, total=False):
     figure: str
     machine: MachineLike | None
     axis: str
+    settle: bool
     menu: Menu
     freeze: str
     still: float
@@ -83,6 +85,7 @@ class Settings:
     figure: str = MIN
     machine: MachineLike | None = None
     axis: str = ROWS
+    settle: bool = False
     menu: Menu = field(default_factory=Menu)
     freeze: str = CONSTANT
     still: float = 0.01
@@ -109,3 +112,10 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{name} is {least} or more, not {value}")
+
+    def on(self, frames: bool) -> Settings:
+        """The same for frames of streams, or for samples on their own. Raises `UsageError` where it asks for what only
+        frames have."""
+        if self.settle and not frames:
+            raise UsageError("samples on their own have no first frame to settle: --settle goes with --frames")
+        return replace(self, menu=self.menu.on(frames))

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tse_onnx.passes.blocks.frozen import Frozen
+from tse_onnx.passes.blocks.previous import Previous
 from tse_onnx.passes.blocks.tiling import Calibration, Running
 
 Floats = NDArray[np.float64]
 
-# Digits of the numbers of a calibration: more would only make plans longer.
+# Digits of the numbers of a calibration, and of a first frame: more would only make plans longer.
 _DIGITS = 5
 
 
@@ -28,6 +29,11 @@ class Gate:
     moved: float
     largest: float
     samples: int
+
+    @property
+    def first(self) -> Previous:
+        """The gates of the frame before, where a first frame's are the mean."""
+        return Previous(tuple(map(_short, self.frozen.gate)))
 
 
 class Means:

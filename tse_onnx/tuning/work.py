@@ -10,7 +10,7 @@ import numpy as np
 
 from tse_onnx.data.feed import Feed
 from tse_onnx.passes.blocks.choice import Choice
-from tse_onnx.tuning.choices import Combination
+from tse_onnx.tuning.choices import Combination, carries
 from tse_onnx.tuning.losses import Loss, losses_of
 from tse_onnx.tuning.network import Network, Stretch, Values
 
@@ -19,11 +19,18 @@ _KEPT_BYTES = 256 * 2**20
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples that run together: their number among the batches, what the model is fed with, and their labels."""
+    """Samples that run together: their number among the batches, what the model is fed with, and their labels.
+
+    A frame of a stream is a batch: `begins` says whether it is the first one, which may have to `settle`; `handed` are
+    the original's gates [channels] of the frame before, by block: of a first frame nothing, or its own once settled.
+    """
 
     number: int
     feed: Feed = field(repr=False)
     labels: np.ndarray | None = field(default=None, repr=False)
+    begins: bool = False
+    settle: bool = False
+    handed: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     @property
     def samples(self) -> int:
@@ -91,12 +98,13 @@ def carried_out(
     """Measure every combination of `wanted` on its batches.
 
     Combinations of one block run behind the cut before that block: the original goes from cut to cut once, and every
-    choice of the block starts from there. Others run whole. The numbers do not depend on what else is measured.
+    choice of the block starts from there. Others run whole, those that are `in_streams` on all frames of a stream in
+    order. The numbers do not depend on what else is measured.
     """
     alone: dict[str, list[Combination]] = {}
     whole: list[Combination] = []
     for combination in wanted:
-        if len(combination) == 1 and network.cuttable(combination[0][0]):
+        if behind_a_cut(network, combination):
             alone.setdefault(combination[0][0], []).append(combination)
         else:
             whole.append(combination)
@@ -105,7 +113,10 @@ def carried_out(
         changed = network.together(combination)
         for batch in batches:
             if batch.number in wanted[combination]:
-                outputs = changed.run(network.start(batch.feed))
+                start = network.start(batch.feed)
+                if batch.begins:
+                    changed.begin(start, batch.settle)
+                outputs = changed.run(start)
                 yield _measured(references, loss, combination, batch, outputs)
 
 
@@ -126,11 +137,14 @@ def _alone(
             cuts[number] = {value: made[value] if value in made else values[value] for value in names}
         behind: Stretch | None = None
         for combination in alone[name]:
-            block = network.block(name, combination[0][1], cuts[0])
+            choice = combination[0][1]
+            block: Stretch | None = None
             for values, batch in zip(cuts, batches, strict=True):
                 if batch.number not in wanted[combination]:
                     continue
-                known = {**values, **block.run(values)}
+                begun = {**values, **network.handed(name, choice, batch.handed.get(name))}
+                block = block or network.block(name, choice, begun)
+                known = {**values, **block.run(begun)}
                 behind = behind or network.behind(name, known)
                 yield _measured(references, loss, combination, batch, behind.run(known))
 
@@ -141,9 +155,20 @@ def _measured(references: References, loss: Loss, combination: Combination, batc
     return Measured(combination, batch.number, losses_of(loss, reference, changed, batch.labels, batch.samples))
 
 
+def behind_a_cut(network: Network, combination: Combination) -> bool:
+    """Whether a combination runs behind a cut: one block, which the network can be cut before."""
+    return len(combination) == 1 and network.cuttable(combination[0][0])
+
+
+def in_streams(network: Network, combination: Combination) -> bool:
+    """Whether a combination runs frame after frame, from the first one of a stream on: each gets what the one before
+    handed on. Behind a cut it is known beforehand."""
+    return carries(combination) and not behind_a_cut(network, combination)
+
+
 def weight(network: Network, combination: Combination) -> float:
     """About how much of a run of the whole network a measurement takes."""
-    if len(combination) == 1 and network.cuttable(combination[0][0]):
+    if behind_a_cut(network, combination):
         return network.share(combination[0][0])
     return 1.0
 
