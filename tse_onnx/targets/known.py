@@ -102,20 +102,6 @@ _ETHOS_U = Target(
     "--cascade does",
 )  # fmt: skip
 
-_PNNX = "converted by pnnx 20261020, run by ncnn, compared with onnxruntime 1.32"
-_NCNN_VERSION = "ncnn 1.0.20261020"
-_NCNN = Target(
-    "ncnn",
-    "ncnn, by pnnx",
-    (
-        Limit(("AveragePool",), "uneven_pads", _PNNX, _NCNN_VERSION, most=0, effect="refused"),
-        Limit(("Gather",), OPERATOR, _PNNX, _NCNN_VERSION, effect=_WRONG),
-        Limit(("Expand",), OPERATOR, _PNNX, _NCNN_VERSION, effect=f"{_WRONG}, or refused"),
-        Limit(("CumSum",), OPERATOR, _PNNX, _NCNN_VERSION, effect="refused"),
-    ),
-)
-
-
 _UNFED = f"{_WRONG}: what is fed is passed over"
 
 
@@ -134,6 +120,21 @@ def _run(tool: str, version: str, operators: tuple[str, ...], measure: str, effe
 def _default(tool: str, version: str, effect: str = "refused when it is fed") -> Limit:
     """An input with a default is a constant to most tools; a gate of the frame before comes in by one."""
     return _run(tool, version, ("Mul", "QuantizeLinear"), "defaults", f"taken for a constant, {effect}", 0)
+
+
+_PNNX = "converted by pnnx 20261020, run by ncnn, compared with onnxruntime 1.32"
+_NCNN_VERSION = "ncnn 1.0.20261020"
+_NCNN = Target(
+    "ncnn",
+    "ncnn, by pnnx",
+    (
+        Limit(("AveragePool",), "uneven_pads", _PNNX, _NCNN_VERSION, most=0, effect="refused"),
+        Limit(("Gather",), OPERATOR, _PNNX, _NCNN_VERSION, effect=_WRONG),
+        Limit(("Expand",), OPERATOR, _PNNX, _NCNN_VERSION, effect=f"{_WRONG}, or refused"),
+        Limit(("CumSum",), OPERATOR, _PNNX, _NCNN_VERSION, effect="refused"),
+        _default("ncnn", _NCNN_VERSION),
+    ),
+)
 
 
 _OPENCV_4, _OPENCV_5 = "OpenCV 4.14.0", "OpenCV 5.0.0"
@@ -285,7 +286,11 @@ _OPENVINO = Target(
 )  # fmt: skip
 _TRACT = Target("tract", "tract", (_default("tract", "tract 0.23.9", _UNFED),))
 _TVM = Target("tvm", "TVM, by Relax", (_default("tvm", "TVM 0.27.0"),))
-_IREE = Target("iree", "IREE, on a CPU", (_default("iree", "IREE 3.13.0"),))
+_IREE = Target(
+    "iree",
+    "IREE, on a CPU",
+    (_run("iree", "IREE 3.13.0", ("AveragePool",), "overhang", _WRONG, 0), _default("iree", "IREE 3.13.0")),
+)
 _MNN = Target("mnn", "MNN, on a CPU", (_default("mnn", "MNN 3.6.1", _UNFED),))
 _WEB = Target(
     "onnxruntime-web", "onnxruntime-web, by WebAssembly", (_default("onnxruntime-web", "onnxruntime-web 1.30.0"),)
@@ -297,6 +302,8 @@ _ONNX2TORCH = Target(
     "torch, by onnx2torch",
     (
         _run("onnx2torch", _ONNX2TORCH_VERSION, ("AveragePool",), "uneven_pads", "refused", 0),
+        _run("onnx2torch", _ONNX2TORCH_VERSION, ("ReduceMean", "Resize", "Split"), "opset", "refused", 17),
+        _run("onnx2torch", _ONNX2TORCH_VERSION, ("AveragePool",), "opset", "refused", 18),
         _run("onnx2torch", _ONNX2TORCH_VERSION, ("CumSum",), OPERATOR, f"{_WRONG} where reverse is not written", None),
         _run("onnx2torch", _ONNX2TORCH_VERSION, ("Conv",), "constant_nodes", "refused: no initializer", 0),
         _default("onnx2torch", _ONNX2TORCH_VERSION),
