@@ -52,6 +52,11 @@ def _rank(node: NodeProto, scope: Scope) -> Numbers:
     return (*([max(known)] if known else []), *([None] if None in ranks else []))
 
 
+def _least_rank(node: NodeProto, scope: Scope) -> Numbers:
+    ranks = [None if sizes is None else len(sizes) for sizes in _tensors(node, scope)]
+    return (None,) if None in ranks else (min((rank for rank in ranks if rank is not None), default=0),)
+
+
 def _batch(node: NodeProto, scope: Scope) -> Numbers:
     sizes = _input(node, scope)
     return (None,) if sizes is None else sizes[:1]
@@ -288,6 +293,7 @@ MEASURES: Mapping[str, Measure] = {
     OPERATOR: _operator,
     "opset": _opset,
     "rank": _rank,
+    "least_rank": _least_rank,
     "batch": _batch,
     "dimension": _dimension,
     "width": _width,
@@ -312,7 +318,7 @@ MEASURES: Mapping[str, Measure] = {
 
 # These look at a node's operands and their types alone, the others at its attributes as well.
 _OF_TYPES = frozenset(
-    {OPERATOR, "opset", "rank", "batch", "dimension", "width", "defaults", "constant", "constant_nodes"}
+    {OPERATOR, "opset", "rank", "least_rank", "batch", "dimension", "width", "defaults", "constant", "constant_nodes"}
 )
 
 

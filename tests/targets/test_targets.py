@@ -67,6 +67,7 @@ POOL = "y = AveragePool<kernel_shape = [{}, {}], strides = [{}, {}]>(x)"
     ("y = MaxPool<kernel_shape = [4, 4], pads = [3, 2, 0, 1]>(x)", (1, 4, 30, 20), "uneven_pads", 3, "3, 1"),
     ("y = Relu(x)", (3, 4, 30, 20), "batch", 3, "3"),
     ("y = Relu(x)", (3, 4, 30, 20), "rank", 4, "4"),
+    ("y = ReduceMean<axes = [3], keepdims = 0>(x)", (1, 4, 13, 11), "least_rank", 3, "3"),
     ("y = Relu(x)", (99, 4, 30, 20), "dimension", 30, "30"),
     ("y = Relu(x)", (99, 4, 30, 20), "opset", 13, "13"),
 ])  # fmt: skip

@@ -151,7 +151,14 @@ _OPENCV = Target(
         _default("opencv-4", _OPENCV_4),
     ),
 )  # fmt: skip
-_OPENCV5 = Target("opencv5", "OpenCV 5, its dnn module", (_default("opencv-5", _OPENCV_5),))
+_OPENCV5 = Target(
+    "opencv5",
+    "OpenCV 5, its dnn module",
+    (
+        _run("opencv-5", _OPENCV_5, ("Reshape",), "least_rank", "refused behind some layers", 3),
+        _default("opencv-5", _OPENCV_5),
+    ),
+)
 
 _ORT_CPU = "https://github.com/microsoft/onnxruntime/pull/27375"
 _ORT_CUDA = "https://github.com/microsoft/onnxruntime/pull/29631"
