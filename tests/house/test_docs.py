@@ -71,10 +71,17 @@ def test_every_reason_is_documented_and_no_other():
 
 
 @pytest.mark.parametrize(
-    "schema", ["inspect", "report", "evaluate", "verify", "sensitivity", "tune", "check", "targets", "diff"]
+    "schema", ["inspect", "report", "evaluate", "verify", "sensitivity", "tune", "check", "targets", "diff", "doctor"]
 )
 def test_every_field_of_the_schemas_is_documented(schema):
-    own = {"sensitivity": "tune", "tune": "tune", "check": "targets", "targets": "targets", "diff": "ci"}
+    own = {
+        "sensitivity": "tune",
+        "tune": "tune",
+        "check": "targets",
+        "targets": "targets",
+        "diff": "ci",
+        "doctor": "cli",
+    }
     pages = (own[schema],) if schema in own else ("report", "dataflow")
     text = "".join((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in pages)
     objects = [json.loads((ROOT / "docs" / f"{schema}.schema.json").read_text(encoding="utf-8"))]

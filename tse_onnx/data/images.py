@@ -14,6 +14,7 @@ from tse_onnx.data.element import element_type
 from tse_onnx.data.feed import Feed
 from tse_onnx.data.preprocess import Preprocess
 from tse_onnx.errors import DataError
+from tse_onnx.installation.extras import need
 from tse_onnx.passes.graph.types import TensorType
 from tse_onnx.passes.reasons import first_line, quoted
 
@@ -126,10 +127,7 @@ class Pictures:
 
 def frame_of(types: Mapping[str, TensorType], preprocess: Preprocess) -> Frame:
     """What the model's only input takes of an image. Raises `DataError` where it takes none."""
-    try:
-        import PIL  # noqa: F401
-    except ImportError:
-        raise DataError("reading images needs pillow: pip install 'tse-onnx[images]'") from None
+    need("images", DataError)
     if len(types) != 1:
         raise DataError(f"a folder of images feeds one input; the model has {len(types)}: use an .npz")
     name, kind = next(iter(types.items()))

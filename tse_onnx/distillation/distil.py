@@ -19,11 +19,11 @@ from tse_onnx.decision.decision import Convert
 from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.trained import fingerprints, need_trained
 from tse_onnx.distillation.excites import Excite, excites_of, retrained
-from tse_onnx.distillation.needs import need_torch
 from tse_onnx.distillation.result import DistilResult
 from tse_onnx.distillation.settings import Options, Settings
 from tse_onnx.errors import ModelError, UsageError
 from tse_onnx.files.source import ModelLike, Source, open_model
+from tse_onnx.installation.extras import need
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.passes.blocks.previous import Previous
 from tse_onnx.passes.blocks.tiling import RUNNING, Tiling
@@ -62,7 +62,7 @@ def distil(model: ModelLike, data: PathLike | Data, plan: Plan, **options: Unpac
     there is nothing to train or torch is missing, `ModelError` for operators without a gradient, `DataError`.
     """
     settings = Settings(**options)
-    need_torch()
+    need("distil")
     given = data if isinstance(data, Data) else Data(data)
     source = open_model(model)
     need_trained(plan, source)

@@ -78,7 +78,10 @@ def page(stderr: bool = False) -> Page:
     stream = sys.stderr if stderr else sys.stdout
     if not (stream.isatty() or os.environ.get("FORCE_COLOR")):
         return Plain(stderr)
-    from rich.console import Console
+    try:
+        from rich.console import Console
+    except ImportError:  # doctor is to say so
+        return Plain(stderr)
 
     class Terminal(Console):
         def on_broken_pipe(self) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tse_onnx.errors import UsageError
 from tse_onnx.files.write import write_bytes
+from tse_onnx.installation.extras import need
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,8 +19,7 @@ def plot_kind(path: Path) -> str:
     kind = path.suffix.lower().removeprefix(".")
     if kind not in ("svg", "png"):
         raise UsageError(f"a plot is an .svg or a .png, not {path.name}")
-    if importlib.util.find_spec("matplotlib") is None:
-        raise UsageError("drawing needs matplotlib: pip install 'tse-onnx[plot]'")
+    need("plot")
     return kind
 
 

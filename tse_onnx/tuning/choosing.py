@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tse_onnx.errors import UsageError
+from tse_onnx.installation.extras import need
 from tse_onnx.passes.blocks.choice import Choice
 
 # How much less a smaller buffer counts than a smaller loss: enough to decide between equals.
@@ -68,10 +68,8 @@ def _solved(
     menus: Menus, wanted: str, saved: int | None = None, loss: float = math.inf, macs: int | None = None
 ) -> tuple[Candidate, ...] | None:
     """The selection with the smallest sum of `wanted`, or the largest of what is saved."""
-    try:
-        from scipy.optimize import Bounds, LinearConstraint, milp
-    except ImportError:
-        raise UsageError("choosing needs scipy: pip install 'tse-onnx[tune]'") from None
+    need("tune")
+    from scipy.optimize import Bounds, LinearConstraint, milp
 
     candidates = [candidate for menu in menus for candidate in menu]
     if not candidates:

@@ -22,6 +22,7 @@ from tse_onnx.decision.analysis import InputShapes
 from tse_onnx.errors import TseError, UsageError
 from tse_onnx.files.external import external_tensors
 from tse_onnx.files.source import Source
+from tse_onnx.installation.extras import need
 from tse_onnx.passes.reasons import first_line, printable
 from tse_onnx.tuning.batches import Batches
 from tse_onnx.tuning.choices import Combination
@@ -145,10 +146,9 @@ class Cluster:
 
 
 def _client(stack: contextlib.ExitStack, address: str | None, workers: int | None) -> Client:
-    try:
-        import distributed
-    except ImportError:
-        raise UsageError("other processes need Dask: pip install 'tse-onnx[dask]'") from None
+    need("dask")
+    import distributed
+
     for name in ("distributed", "distributed.worker", "distributed.scheduler", "distributed.nanny", "distributed.core"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:

@@ -17,6 +17,7 @@ from tse_onnx.decision.analysis import input_types
 from tse_onnx.decision.plan import Plan
 from tse_onnx.errors import CheckFailed, DataError, ModelError, UsageError
 from tse_onnx.files.source import ModelLike, open_model
+from tse_onnx.installation.extras import need
 from tse_onnx.passes.blocks.block import Tiled
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.passes.blocks.frozen import Frozen
@@ -81,6 +82,7 @@ def tune(
     Plan(None, max_macs=max_macs)  # raises where it is no limit
     if not 0 < held_out < 1:
         raise UsageError(f"the part that is held out is a fraction between 0 and 1, not {held_out}")
+    need("tune")
     given_data = data if isinstance(data, Data) else Data(data)
     settings = settings.on(given_data.frames)
     network, samples = _opened(model, given_data, settings)

@@ -10,6 +10,7 @@ from tse_onnx.conversion.verdict import MIN
 from tse_onnx.data.choice import PathLike
 from tse_onnx.decision.analysis import InputShapes
 from tse_onnx.errors import UsageError
+from tse_onnx.installation.extras import need
 from tse_onnx.passes.search.match import DEFAULT_KINDS
 from tse_onnx.passes.targets.target import Target
 from tse_onnx.streaming.network.machine import Machine
@@ -106,6 +107,8 @@ class Settings:
             raise UsageError(f"gates are frozen {', '.join(FREEZES)}, not {self.freeze!r}")
         if self.workers is not None and self.scheduler is not None:
             raise UsageError("workers are started here, or a scheduler has them; not both")
+        if self.workers is not None or self.scheduler is not None:
+            need("dask")
         object.__setattr__(self, "hardware", machine_of(self.machine))
         object.__setattr__(self, "within", None if self.target is None else target_of(self.target))
         for name, least in (("workers", 1), ("memory", 1), ("threads", 0)):
