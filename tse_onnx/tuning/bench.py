@@ -6,6 +6,8 @@ import contextlib
 import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -63,7 +65,10 @@ class Bench:
         asked = self.settings
         key = (name or asked.figure, axis)
         if key not in self._figures:
-            self._figures[key] = figure_of(key[0], self.network, asked.hardware, asked.input_shapes, axis)
+            counted = identity(figure=key[0], axis=axis, machine=asdict(asked.hardware))
+            self._figures[key] = figure_of(
+                key[0], self.network, asked.hardware, asked.input_shapes, axis, partial(self._store.count, counted)
+            )
         return self._figures[key]
 
     def say(self, what: str, done: float, total: float) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from tse_onnx.conversion.rewrite import rewrite, style_of
@@ -27,6 +28,10 @@ FIGURES: Mapping[str, str] = {
 }
 
 
+Keep = Callable[[Combination, Callable[[], int]], int]
+"""Gives what a combination was counted as earlier, else counts it, and keeps that."""
+
+
 class Figure(Protocol):
     """A figure of a network: bytes, for one image."""
 
@@ -35,16 +40,22 @@ class Figure(Protocol):
 
 
 def figure_of(
-    name: str, network: Network, machine: Machine, input_shapes: InputShapes | None = None, axis: int = 0
+    name: str,
+    network: Network,
+    machine: Machine,
+    input_shapes: InputShapes | None = None,
+    axis: int = 0,
+    keep: Keep | None = None,
 ) -> Figure:
-    """The figure called `name`, of maps that stream through a machine along a spatial `axis`.
+    """The figure called `name`, of maps that stream through a machine along a spatial `axis`; what takes time to count
+    is counted by way of `keep`.
 
     Raises `UsageError` for a name that there is not, `ModelError` where the dataflow model cannot take the network.
     """
     if name == GATE:
         return GateFigure(network, machine.bits)
     if name in (ASAP, MIN):
-        return StreamFigure(network, name, machine, input_shapes, axis)
+        return StreamFigure(network, name, machine, input_shapes, axis, keep)
     raise UsageError(f"there is no figure {name!r}; there are {', '.join(FIGURES)}")
 
 
@@ -86,9 +97,16 @@ class StreamFigure:
     """A total of the dataflow model over all tensors of the network."""
 
     def __init__(
-        self, network: Network, name: str, machine: Machine, input_shapes: InputShapes | None, axis: int
+        self,
+        network: Network,
+        name: str,
+        machine: Machine,
+        input_shapes: InputShapes | None,
+        axis: int,
+        keep: Keep | None = None,
     ) -> None:
         self._name, self._machine, self._axis = name, machine, axis
+        self._keep: Keep = keep or (lambda combination, count: count())
         # The model counts rows, so the network may be a copy without its weights, which is quicker to change.
         self._source = replace(network.source, model=described(network.source.model))
         self._analysis = analyse(
@@ -103,13 +121,16 @@ class StreamFigure:
 
     def of(self, combination: Combination) -> int:
         """What the whole network holds."""
+        if combination not in self._known:
+            self._known[combination] = self._keep(combination, partial(self._counted, combination))
+        return self._known[combination]
+
+    def _counted(self, combination: Combination) -> int:
         from tse_onnx.streaming.depths.total import total
         from tse_onnx.streaming.network.read import network_of
 
-        if combination not in self._known:
-            analysis, plan = self._analysis, Plan(None, dict(combination))
-            made = Preparation(analysis, analysis, decide(analysis.parts, plan, self._source.opset), plan)
-            changed, _ = rewrite(made, style_of(), owned=False)
-            changed_network = network_of(changed, analysis.bound, axis=self._axis)
-            self._known[combination] = total(changed_network, self._machine, self._name).bytes
-        return self._known[combination]
+        analysis, plan = self._analysis, Plan(None, dict(combination))
+        made = Preparation(analysis, analysis, decide(analysis.parts, plan, self._source.opset), plan)
+        changed, _ = rewrite(made, style_of(), owned=False)
+        changed_network = network_of(changed, analysis.bound, axis=self._axis)
+        return total(changed_network, self._machine, self._name).bytes

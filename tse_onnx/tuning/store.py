@@ -1,7 +1,7 @@
 """Measurements that are kept: a file of JSON lines for each model, data and loss.
 
-A line is a combination on a batch with its losses. It is written as soon as it is measured, so that whatever stops a
-run loses no more than the line that was being written, which is then left out.
+A line is a combination on a batch with its losses, or one with its bytes by a figure. It is written as soon as it is
+measured, so that whatever stops a run loses no more than the line that was being written, which is then left out.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 from tse_onnx.errors import UsageError
 from tse_onnx.files.external import external_tensors, location
@@ -55,6 +55,7 @@ class Store:
 
     def __init__(self, folder: Path | None, identity: str) -> None:
         self._known: dict[tuple[str, int], Sequence[float]] = {}
+        self._counts: dict[tuple[str, str], int] = {}
         self._file: IO[str] | None = None
         self.path = None if folder is None else folder / f"{identity[:32]}.jsonl"
         if self.path is not None:
@@ -76,9 +77,11 @@ class Store:
         text = path.read_text(encoding="utf-8", errors="replace")
         lines = text.split("\n")
         for line in lines[:-1]:
-            entry = _entry(line)
-            if entry is not None:
+            found = _object(line)
+            if (entry := _entry(found)) is not None:
                 self._known[entry[0]] = entry[1]
+            elif (count := _count(found)) is not None:
+                self._counts[count[0]] = count[1]
         if lines[-1]:
             with path.open("a", encoding="utf-8") as file:
                 file.write("\n")
@@ -92,15 +95,26 @@ class Store:
         """Keep a measurement."""
         name = key(measured.combination)
         self._known[name, measured.batch] = measured.losses
-        if self._file is not None:
-            line = {"combination": name, "batch": measured.batch, "losses": [_number(loss) for loss in measured.losses]}
-            self._file.write(json.dumps(line) + "\n")
-            self._file.flush()
+        losses = [_number(loss) for loss in measured.losses]
+        self._write({"combination": name, "batch": measured.batch, "losses": losses})
 
     def losses(self, combination: Combination, batches: Sequence[int]) -> list[float]:
         """The losses of a combination on every sample of these batches, in order."""
         name = key(combination)
         return [loss for number in batches for loss in self._known[name, number]]
+
+    def count(self, figure: str, combination: Combination, counted: Callable[[], int]) -> int:
+        """The bytes of a combination by a figure, which are `counted` where they are not known, and kept."""
+        name = key(combination)
+        if (figure, name) not in self._counts:
+            self._counts[figure, name] = found = counted()
+            self._write({"combination": name, "figure": figure, "bytes": found})
+        return self._counts[figure, name]
+
+    def _write(self, line: Mapping[str, object]) -> None:
+        if self._file is not None:
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
 
     def __enter__(self) -> Store:
         return self
@@ -112,13 +126,26 @@ class Store:
             self._file.close()
 
 
-def _entry(line: str) -> tuple[tuple[str, int], Sequence[float]] | None:
-    """A line's measurement, or None where it is none."""
+def _object(line: str) -> Mapping[str, Any]:
+    """What a line says; nothing where it cannot be read."""
     try:
         found = json.loads(line)
     except ValueError:
+        return {}
+    return found if isinstance(found, Mapping) else {}
+
+
+def _count(found: Mapping[str, Any]) -> tuple[tuple[str, str], int] | None:
+    """A line's count, or None where it is none."""
+    figure, name, count = found.get("figure"), found.get("combination"), found.get("bytes")
+    if not isinstance(figure, str) or not isinstance(name, str) or type(count) is not int:
         return None
-    if not isinstance(found, Mapping) or not isinstance(found.get("losses"), list):
+    return (figure, name), count
+
+
+def _entry(found: Mapping[str, Any]) -> tuple[tuple[str, int], Sequence[float]] | None:
+    """A line's measurement, or None where it is none."""
+    if not isinstance(found.get("losses"), list):
         return None
     losses = [math.inf if loss is None else loss for loss in found["losses"]]
     name, batch = found.get("combination"), found.get("batch")
