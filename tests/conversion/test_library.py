@@ -112,6 +112,23 @@ def test_every_error_is_one_of_the_family(tmp_path):
         tse_onnx.convert(se_model(), expect=5)
 
 
+def test_a_machine_is_a_name_or_a_file_or_itself(tmp_path):
+    model, out = network(28, 14), tmp_path / "out.onnx"
+    (tmp_path / "own.toml").write_text('replay = "shared"\nbits = 8\n')
+    own = tse_onnx.Machine(replay="shared", bits=8)
+    found = [
+        tse_onnx.convert(model, rows=7, machine=one, verify=False).report.verdict
+        for one in (own, tmp_path / "own.toml")
+    ]
+    assert found[0] == found[1]
+    assert found[0].machine == own
+    finn = tse_onnx.convert(model, rows=7, machine="finn", verify=False).report.verdict
+    assert finn.network.before == tse_onnx.dataflow(model, machine="finn").totals["min"].bytes
+    with pytest.raises(tse_onnx.UsageError, match="did you mean finn"):
+        tse_onnx.convert(model, out, machine="fin")
+    assert not out.exists()
+
+
 def test_public_names_exist_and_unknown_ones_do_not():
     for name in tse_onnx.__all__:
         assert getattr(tse_onnx, name) is not None

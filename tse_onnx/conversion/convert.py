@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from tse_onnx.passes.targets.target import Target
     from tse_onnx.streaming.execute.certificate import Certificate
     from tse_onnx.streaming.network.machine import Machine
+    from tse_onnx.streaming.network.machines import MachineLike
     from tse_onnx.targets.target_file import TargetLike
     from tse_onnx.verification.result import Verification
 
@@ -144,9 +145,9 @@ class Draft:
         """The values of that model whose sizes are sound because those of the original are."""
         return trusted_values(self.made.analysis, self._rewritten[1])
 
-    def streamed(self, machine: Machine) -> Report:
+    def streamed(self, machine: MachineLike) -> Report:
         """The report with what the whole network holds on `machine`, or with the trouble that there was with it."""
-        return _streamed(self.report, self.made, self.converted(), self.trusted(), machine, every=True)
+        return _streamed(self.report, self.made, self.converted(), self.trusted(), _hardware(machine), every=True)
 
 
 def draft(
@@ -229,7 +230,7 @@ def convert(
     alls: PathLike | None = None,
     certify: bool = False,
     tolerance: float | None = None,
-    machine: Machine | None = None,
+    machine: MachineLike | None = None,
     max_buffer: int | None = None,
     max_memory: int | None = None,
     min_saved: float | None = None,
@@ -256,10 +257,10 @@ def convert(
     the same way; they appear together with the model. With `certify` the result is run row by row, or
     column by column where the plan cuts columns, in the room that the dataflow model predicts, each tensor within
     `tolerance` of onnxruntime's, relative to its largest value (without one, what the coarsest type of the network
-    allows); see docs/dataflow.md. With a `machine` the report says what the whole network holds on it, before and
-    after. `max_buffer` bounds the bytes that the scales of the blocks hold back, `max_memory` those that the whole
-    network holds on the `machine` (the ideal one where none is named), and `min_saved` is the least that has to be
-    saved of what the scales hold back, in per cent.
+    allows); see docs/dataflow.md. With a `machine` (a `Machine`, a preset's name or a TOML file) the report says what
+    the whole network holds on it, before and after. `max_buffer` bounds the bytes that the scales of the blocks hold
+    back, `max_memory` those that the whole network holds on the `machine` (the ideal one where none is named), and
+    `min_saved` is the least that has to be saved of what the scales hold back, in per cent.
 
     Raises `CheckFailed` where a check fails, `ModelError` for an unusable model or output, `DataError` for unusable
     data, `UsageError` for a bad option: all of them `TseError`, and in every case nothing is written.
@@ -280,9 +281,15 @@ def convert(
         expect=expect,
         report=report,
         alls=alls,
-        machine=machine,
+        machine=None if machine is None else _hardware(machine),
         gates=QualityGates(max_buffer, max_memory, min_saved),
     )
+
+
+def _hardware(machine: MachineLike) -> Machine:
+    from tse_onnx.streaming.network.machines import machine_of
+
+    return machine_of(machine)
 
 
 def carry_out(
