@@ -94,6 +94,23 @@ def test_a_first_frame_gets_the_means_of_the_gates(folder, clips):
         assert _previous(entry).choice.first == pytest.approx(measured[entry.block.name].first, rel=2e-5)
 
 
+def test_a_block_that_cannot_take_them_is_named(folder, clips):
+    model = onnx.load(folder / "net.onnx")
+    first, second = tse_onnx.first_gates(model, data=clips).choices
+    for node in model.graph.node:  # its map is called as its input would be
+        for names in (node.input, node.output):
+            names[:] = [f"{second}.gate_in" if name == "h2" else name for name in names]
+    found = tse_onnx.tune(
+        model, clips, reduce=0.3, figure="gate", menu=ALONE, freeze="never", trials=0, points=0, cache=False
+    )
+    one, other = found.sensitivity.blocks
+    assert (one.block.name, one.outside, other.block.name, len(other.candidates)) == (first, (), second, 1)
+    ((choice, why),) = other.outside
+    assert isinstance(choice, Previous)
+    assert why == f"the model has a value '{second}.gate_in' already: rename it"
+    assert found.plan.notes[second] == f"kept: {why}"
+
+
 def test_while_nothing_moves_nothing_is_lost(folder, tmp_path):
     for number, name in enumerate("ab"):
         (tmp_path / name).mkdir()

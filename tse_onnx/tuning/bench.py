@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from tse_onnx.runtime.ort import VERSION as ORT_VERSION
 from tse_onnx.runtime.scores import Score
 from tse_onnx.timing import phase
 from tse_onnx.tuning.batches import Batches
-from tse_onnx.tuning.choices import Combination, inexact
+from tse_onnx.tuning.choices import UNSEEN, Combination, inexact
 from tse_onnx.tuning.figures import Figure, figure_of, verdict_on
 from tse_onnx.tuning.local import Here
 from tse_onnx.tuning.losses import TOP1, Loss, loss_named
@@ -109,6 +109,7 @@ class Bench:
         facts = facts_on(network, self._told("watching gates and means"), axis)
         self.batches.hand_on({name: fact.gates for name, fact in facts.items() if fact.gates is not None})
         offered: list[tuple[Convertible, str, list[Choice | None]]] = []
+        outside: dict[str, Outside] = {}
         for block in network.blocks:
             fact = facts.get(block.name, Facts(None, None))
             why, frozen = self._freezing(fact.gate)
@@ -116,13 +117,15 @@ class Bench:
             tilings = menu.tilings(block, opset, fact.means, axis)
             twice = menu.recomputes(block, network.sites[block.name])
             gates: list[Choice | None] = [fact.gate.frozen] if fact.gate is not None and frozen else []
-            before_it = menu.previous(block, network.sites[block.name], fact.gate)
-            offered.append((block, why, [*tilings, *twice, *before_it, *gates]))
-        outside: Mapping[str, Outside] = {}
+            handed = menu.previous(block, network.sites[block.name], fact.gate)
+            outside[block.name] = tuple((choice, refused) for choice, refused in handed if refused)
+            taken = [choice for choice, refused in handed if not refused]
+            offered.append((block, why, [*tilings, *twice, *taken, *gates]))
         if target is not None:
             with phase(_log, f"fitting choices to {target.name}"):
-                outside = outside_of(network, {block.name: own for block, _, own in offered}, target)
-            left = {name: {choice for choice, _ in those} for name, those in outside.items()}
+                unfit = outside_of(network, {block.name: own for block, _, own in offered}, target)
+            left = {name: {choice for choice, _ in those} for name, those in unfit.items()}
+            outside = {name: (*those, *unfit.get(name, ())) for name, those in outside.items()}
             offered = [(block, why, [one for one in own if one not in left[block.name]]) for block, why, own in offered]
         self.measure((only(one, block.name) for block, _, own in offered for one in own), "measuring blocks")
         found = []
@@ -157,7 +160,7 @@ class Bench:
         if self.settings.freeze == NEVER:
             return "no gate is to be frozen", False
         if gate is None:
-            return "its gate does not show in a run of the model", False
+            return UNSEEN, False
         moves = f"its gate moves by {100 * gate.moved:.2g} % of its size, by {gate.largest:.2g} at most"
         if not gate.largest:
             moves = "its gate never moves"

@@ -20,6 +20,8 @@ from tse_onnx.tuning.statistics import Gate, Means
 Combination = tuple[tuple[str, Choice | None], ...]
 """Choices by block name, in the order of the blocks; a block that is not named keeps its global mean."""
 
+UNSEEN = "its gate does not show in a run of the model"
+
 # Choices with more to say than a few settings, such as a gate's numbers, are kept by a digest of it.
 _LONGEST_KEY = 200
 
@@ -82,12 +84,16 @@ class Menu:
         ways = Recompute().ways(block, site) if RECOMPUTE in self._tried else ()
         return () if isinstance(ways, Refusal) else tuple(Recompute(way.held) for way in ways)
 
-    def previous(self, block: Convertible, site: Site, gate: Gate | None) -> tuple[Previous, ...]:
-        """The gates of the frame before, where `block` may take them; the first frame's are the means on data."""
-        if PREVIOUS not in self._tried or gate is None:
+    def previous(self, block: Convertible, site: Site, gate: Gate | None) -> tuple[tuple[Previous, str], ...]:
+        """The gates of the frame before, where these are tried, and why `block` cannot take them, if so; the first
+        frame's are the means on data."""
+        if PREVIOUS not in self._tried:
             return ()
-        choice = gate.first
-        return () if isinstance(choice.settle(block, site), Refusal) else (choice,)
+        choice = Previous() if gate is None else gate.first
+        found = choice.settle(block, site)
+        if isinstance(found, Refusal):
+            return ((choice, found.text),)
+        return ((choice, UNSEEN if gate is None else ""),)
 
     @property
     def _tried(self) -> Sequence[str]:

@@ -41,8 +41,8 @@ class BlockSensitivity:
     """What one block bears: `candidates` begin with the global mean, which saves and costs nothing.
 
     `gate` says how its gate moves on the data; None where a run of the model does not show it. `why` tells why the gate
-    is, or is not, among the candidates as a constant. `outside` are choices that the target takes in no form, each with
-    the reason: they are no candidates.
+    is, or is not, among the candidates as a constant. `outside` are choices that the target takes in no form, and
+    the gates of the frame before where it cannot take them, each with the reason: they are no candidates.
     """
 
     block: Block

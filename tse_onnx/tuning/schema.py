@@ -107,7 +107,7 @@ def _sensitivity(found: Sensitivity) -> Json:
             }
             | (
                 {}
-                if found.target is None
+                if found.target is None and not found.streams
                 else {"outside": [_choice(one) | {"reason": why} for one, why in entry.outside]}
             )
             for entry in found.blocks
