@@ -109,6 +109,8 @@ def mean_in_steps(position: int, index: GraphIndex, types: Types, spatial: Calla
     starts, before = [position], _single_source(position, index)
     if before is None and index.nodes[position].op_type == "GlobalAveragePool":
         return None  # the whole of it in one step, as it is mostly: its own reader takes less time
+    if index.nodes[position].op_type == "MatMul" and not any(map(index.is_constant, index.nodes[position].input)):
+        return None  # before types are asked for: a product of two computed values is no sum
     while before is not None and len(starts) < _LONGEST:
         starts.insert(0, before)
         before = _single_source(before, index)
