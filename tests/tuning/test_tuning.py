@@ -622,6 +622,18 @@ def test_an_interrupted_run_goes_on(noise, tmp_path, monkeypatch):
     assert not seen
 
 
+@pytest.mark.slow
+def test_a_choice_is_counted_as_it_is_written(digits):
+    """Frozen gates go into weights, where there are some; whatever becomes of them, the verdict on it is the same."""
+    model, data = models.load("digits_se"), Data(digits / "digits.npz", limit=20)
+    found = tse_onnx.sensitivity(model, data, menu=Menu((3,)), freeze="any", cache=False)
+    for entry in found.blocks:
+        for one in entry.candidates:
+            plan = Plan(None, {entry.block.name: one.choice})
+            made = tse_onnx.convert(model, plan=plan, verify=False, machine="ideal")
+            assert made.report.verdict.network.after == one.bytes, str(one.choice)
+
+
 def test_what_was_counted_is_not_counted_again(noise, tmp_path, monkeypatch):
     model, counted = network(16, 8), StreamFigure._counted
     asked = {"menu": Menu((3,), (RUNNING,)), "cache": tmp_path, "freeze": "never"}

@@ -14,6 +14,7 @@ from tse_onnx.decision.decide import decide
 from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.preparation import Preparation
 from tse_onnx.errors import ModelError, UsageError
+from tse_onnx.passes.blocks.frozen import Frozen
 from tse_onnx.passes.graph.types import described
 from tse_onnx.runtime.scores import Score
 from tse_onnx.streaming.network.machine import Machine
@@ -112,6 +113,7 @@ class StreamFigure:
         self._analysis = analyse(
             self._source, input_shapes, frozenset(block.kind for block in network.blocks) or {"se"}
         )
+        self._whole = network.analysis
         self._known: dict[Combination, int] = {}
         if machine.latencies or machine.rates:
             from tse_onnx.streaming.network.machines import need_stages
@@ -129,7 +131,9 @@ class StreamFigure:
         from tse_onnx.streaming.depths.total import total
         from tse_onnx.streaming.network.read import network_of
 
-        analysis, plan = self._analysis, Plan(None, dict(combination))
+        # A frozen gate goes into the weights behind it, which have to be there for that.
+        frozen = any(isinstance(choice, Frozen) for _, choice in combination)
+        analysis, plan = self._whole if frozen else self._analysis, Plan(None, dict(combination))
         made = Preparation(analysis, analysis, decide(analysis.parts, plan, self._source.opset), plan)
         changed, _ = rewrite(made, style_of(), owned=False)
         changed_network = network_of(changed, analysis.bound, axis=self._axis)
