@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tse_onnx.cli.checks_options import checks_options
-from tse_onnx.cli.display import Display, display_options
+from tse_onnx.cli.display import Display, display_options, quiet_option
 from tse_onnx.cli.groups import group
 from tse_onnx.cli.options import alls_option, given_model, input_shape_option, kinds_option, model_argument, say_note
 from tse_onnx.cli.output import OutputPath, is_stdout, pour, refuse_terminal, words
@@ -106,7 +106,7 @@ _style_options = group(_STYLE, _style)
 @gates_options
 @alls_option
 @click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Fail unless N blocks are converted.")
-@display_options(report="Write the report as JSON.")
+@display_options(quiet_option, report="Write the report as JSON.")
 @click.pass_context
 def convert(
     ctx: click.Context,

@@ -13,22 +13,30 @@ from tse_onnx.cli.groups import Option, group
 from tse_onnx.cli.output import OutputPath
 
 if TYPE_CHECKING:
+    from tse_onnx.report.page import Page
     from tse_onnx.report.view import View
 
 
-def _text(view: View, err: bool) -> None:
+def _text(view: View, err: bool, quiet: bool) -> None:
     from tse_onnx.report.page import page
 
-    view.print(page(stderr=err))
+    _print(view, page(stderr=err), quiet)
 
 
-def _markdown(view: View, err: bool) -> None:
+def _markdown(view: View, err: bool, quiet: bool) -> None:
     from tse_onnx.report.markdown import Markdown
 
-    view.print(Markdown(stderr=err))
+    _print(view, Markdown(stderr=err), quiet)
 
 
-def _json(view: View, err: bool) -> None:
+def _print(view: View, page: Page, quiet: bool) -> None:
+    if quiet:
+        view.brief(page)
+    else:
+        view.print(page)
+
+
+def _json(view: View, err: bool, quiet: bool) -> None:
     click.echo(_json_text(view), err=err)
 
 
@@ -40,7 +48,8 @@ def _json_text(view: View) -> str:
 
 
 _TEXT = "text"
-_FORMATS = {_TEXT: _text, "json": _json, "markdown": _markdown}
+_JSON = "json"
+_FORMATS = {_TEXT: _text, _JSON: _json, "markdown": _markdown}
 
 
 @dataclass(frozen=True)
@@ -51,8 +60,12 @@ class Display:
     report: Path | None = None
     csv: Path | None = None
     plot: Path | None = None
+    quiet: bool = False
+    """Whether nothing but the verdict is printed."""
 
     def __post_init__(self) -> None:
+        if self.quiet and self.form == _JSON:
+            raise click.UsageError("--quiet is for people; the verdict of --format json is what jq .verdict prints")
         if self.plot is not None:
             from tse_onnx.report.picture import plot_kind
 
@@ -65,7 +78,7 @@ class Display:
 
     def show(self, view: View, *, err: bool = False) -> None:
         """Print a result, on standard output or on standard error."""
-        _FORMATS[self.form](view, err)
+        _FORMATS[self.form](view, err, self.quiet)
 
     def write(self, view: View) -> None:
         """Write a result into its files. Raises `ModelError` where one cannot be written."""
@@ -79,9 +92,13 @@ class Display:
             view.draw(self.plot)
 
 
-def display_options(**files: str) -> Option:
-    """Give a command `--format`, and an option for each of the `files` that it offers (report, csv, plot), which comes
-    with its help; it receives them as a `Display`."""
+quiet_option = click.option("-q", "--quiet", "display_quiet", is_flag=True, help="Print the verdict only.")
+"""For commands whose result has a verdict."""
+
+
+def display_options(*also: Option, **files: str) -> Option:
+    """Give a command `--format`, an option for each of the `files` that it offers (report, csv, plot), which comes with
+    its help, and `also` these; it receives them as a `Display`."""
     options = [
         click.option(f"--{name}", f"display_{name}", type=OutputPath(), metavar="FILE", help=text)
         for name, text in files.items()
@@ -96,7 +113,8 @@ def display_options(**files: str) -> Option:
             help="What to print: on standard output, or on standard error where that has the output.",
         )
     )
-    return group(options, _display)
+
+    return group((*options, *also), _display)
 
 
 def _display(**values: Any) -> Mapping[str, Display]:

@@ -11,7 +11,7 @@ import click
 
 from tse_onnx.cli import values
 from tse_onnx.cli.data_options import data_options
-from tse_onnx.cli.display import Display, display_options
+from tse_onnx.cli.display import Display, display_options, quiet_option
 from tse_onnx.cli.groups import group
 from tse_onnx.cli.interruption import keeping
 from tse_onnx.cli.model_output import model_at
@@ -92,7 +92,7 @@ with trained weights goes, None where there is none."""
 @kinds_option
 @stores_options
 @threads_option
-@display_options(report="Write everything as JSON.")
+@display_options(quiet_option, report="Write everything as JSON.")
 def distil(
     model: Path,
     plan_path: Path,

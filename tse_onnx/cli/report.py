@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tse_onnx.cli.display import Display, display_options
+from tse_onnx.cli.display import Display, display_options, quiet_option
 from tse_onnx.cli.options import (
     given_model,
     input_shape_option,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 @machine_options
 @gates_options
 @axes_options
-@display_options(**NETWORK_FILES)
+@display_options(quiet_option, **NETWORK_FILES)
 def report(
     model: Path,
     plan: Plan,

@@ -11,7 +11,7 @@ import click
 
 from tse_onnx.cli import values
 from tse_onnx.cli.data_options import data_options
-from tse_onnx.cli.display import Display, display_options
+from tse_onnx.cli.display import Display, display_options, quiet_option
 from tse_onnx.cli.groups import group
 from tse_onnx.cli.interruption import keeping
 from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, model_argument, say_note, threads_option
@@ -187,6 +187,7 @@ def sensitivity(model: Path, data: Data, frames: bool, options: Options, machine
 @_measuring_options
 @stores_options
 @display_options(
+    quiet_option,
     report="Write everything as JSON.",
     csv=_CSV,
     plot="Draw the Pareto curve and what each block bears, as .svg or .png (needs matplotlib).",

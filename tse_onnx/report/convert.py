@@ -96,6 +96,9 @@ class ReportView(View):
         )
         draw(path, Path(self.report.model).stem, panels, self.axes, verdict_lines(self.report.verdict))
 
+    def brief(self, page: Page) -> None:
+        print_verdict(page, self.report.verdict)
+
     def print(self, page: Page) -> None:
         _print_report(page, self.report)
         if self.network and self.report.comparison is not None:

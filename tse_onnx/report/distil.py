@@ -29,6 +29,9 @@ class DistilView(View):
 
         return distil_json(self.found)
 
+    def brief(self, page: Page) -> None:
+        print_verdict(page, self.found.verdict)
+
     def print(self, page: Page) -> None:
         _print_distillation(page, self.found)
         say(page, self.outcome, style="bold")

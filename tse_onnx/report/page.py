@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Union
 
@@ -15,7 +15,7 @@ from tse_onnx.passes.reasons import printable
 
 if TYPE_CHECKING:
     import rich.table
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderResult
 
     from tse_onnx.report.markdown import Markdown
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # Columns of a plain table stand this far apart.
 _GAP = "  "
+_UNBOUNDED = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,32 @@ class Table:
         widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
         return "\n".join(self._line(cells, widths) for cells in lines)
 
-    def __rich__(self) -> rich.table.Table:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The table, or, where the terminal is too narrow for it, its rows one below the other: no digit is cut off."""
+        from rich.measure import Measurement
+        from rich.text import Text
+
+        table = self._drawn()
+        if Measurement.get(console, options.update(max_width=_UNBOUNDED), table).maximum <= options.max_width:
+            yield table
+            return
+        for cells, style in self.rows:
+            for line in self._stacked(cells, options.max_width):
+                yield Text(line, style=style, overflow="fold")
+
+    def _stacked(self, cells: Sequence[str], width: int) -> Iterator[str]:
+        """A row as lines: its first cell, then the others with their headings, as many to a line as there is room."""
+        said = [f"{heading} {cell}".strip() for heading, cell in zip(self.headings[1:], cells[1:], strict=True) if cell]
+        line = cells[0] or self.headings[0]
+        for number, part in enumerate(said):
+            if number and _width(line) + len(_GAP) + _width(part) <= width:
+                line += _GAP + part
+            else:
+                yield line
+                line = _GAP + part
+        yield line
+
+    def _drawn(self) -> rich.table.Table:
         import rich.table
         from rich.text import Text
 

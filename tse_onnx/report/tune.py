@@ -76,6 +76,9 @@ class TuneView(View):
 
         draw_tuning(path, self.found)
 
+    def brief(self, page: Page) -> None:
+        print_verdict(page, self.found.verdict)
+
     def print(self, page: Page) -> None:
         _print_tuning(page, self.found)
         say(page, self.outcome, style="bold")

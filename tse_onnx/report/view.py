@@ -21,6 +21,10 @@ class View(ABC):
     def print(self, page: Page) -> None:
         """Tell people, on a page."""
 
+    def brief(self, page: Page) -> None:
+        """Tell people no more than the verdict, where there is one."""
+        raise NotImplementedError
+
     def csv(self) -> str:
         """The lines of a table for other programs, where there is one."""
         raise NotImplementedError
