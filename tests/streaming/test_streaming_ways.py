@@ -23,11 +23,12 @@ def figures(tiling, execute=False, **ways):
 
 
 @pytest.mark.slow
-def test_a_view_holds_what_a_pool_holds():
-    known = figures(Tiling(8), means="pads", upsample="resize")
-    assert figures(Tiling(8), execute=True, means="view", upsample="view") == known
-    assert figures(Tiling(8), means="pads", upsample="view") == known
-    assert figures(Tiling(8), means="view", upsample="resize") == known
+@pytest.mark.parametrize("rows", [1, 8])
+def test_a_view_holds_what_a_pool_holds(rows):
+    known = figures(Tiling(rows), means="pads", upsample="resize")
+    assert figures(Tiling(rows), execute=True, means="view", upsample="view") == known
+    assert figures(Tiling(rows), means="pads", upsample="view") == known
+    assert figures(Tiling(rows), means="view", upsample="resize") == known
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ def _apart(
 ) -> list[tuple[str, tuple[NodeProto, ...]]] | None:
     """What stands in place of the nodes around a view, by their first outputs; None where that is not such a view."""
     before, after = dims.get(view.input[0], ()), dims.get(view.output[0], ())
-    if not (len(before) == len(after) == 4 and before[:2] == after[:2] and 0 < after[2] < before[2]):
+    if not (len(before) == len(after) == 4 and before[:2] == after[:2] and 0 < after[2] <= before[2]):
         return None
     rows, rest = divmod(before[2], after[2])
     if rest or view.output[0] in index.outputs:
@@ -98,11 +98,14 @@ def _laid_back(reader: NodeProto, index: GraphIndex, dims: Dims, before: tuple[i
 def _scale(
     reader: NodeProto, back: NodeProto, view: NodeProto, gate: str, rows: int, before: tuple[int, ...], taken: set[str]
 ) -> Iterator[NodeProto]:
-    """The gate of each row, and the product in place of the Reshape that laid it back."""
-    index, spread = (fresh(f"{back.output[0]}/{what}", taken) for what in ("rows", "gates"))
-    numbers = numpy_helper.from_array(np.arange(before[2], dtype=np.int64) // rows)
-    yield helper.make_node("Constant", [], [index], index, value=numbers)
-    yield helper.make_node("Gather", [gate, index], [spread], spread, axis=2)
+    """The gate of each row, where a row of the view is several, and the product in place of the Reshape that laid it
+    back."""
+    spread = gate
+    if rows > 1:
+        index, spread = (fresh(f"{back.output[0]}/{what}", taken) for what in ("rows", "gates"))
+        numbers = numpy_helper.from_array(np.arange(before[2], dtype=np.int64) // rows)
+        yield helper.make_node("Constant", [], [index], index, value=numbers)
+        yield helper.make_node("Gather", [gate, index], [spread], spread, axis=2)
     made = NodeProto()
     made.CopyFrom(reader)
     for slot, name in enumerate(made.input):
