@@ -8,6 +8,9 @@ import models
 import tse_onnx
 from tests.graphs import text_model
 from tse_onnx import Tiling
+from tse_onnx.passes.blocks.tiling import Tile
+from tse_onnx.passes.lowering import MEANS
+from tse_onnx.streaming.depths.gates import gates_of
 from tse_onnx.streaming.network.read import network_of
 from tse_onnx.streaming.stream import stream
 
@@ -45,6 +48,31 @@ def test_products_hold_a_little_more(tiling):
     made = figures(tiling, execute=True, means="gemm", upsample="ones")
     assert made["gate"] == known["gate"]
     assert known["min"] <= made["min"] <= 1.03 * known["min"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("means", [way.name for way in MEANS if Tile in way.needs.covers])
+@pytest.mark.parametrize("rows", [7, 8])
+def test_gates_wait_for_the_same_rows_however_their_means_are_computed(means, rows):
+    assert figures(Tiling(rows), means=means)["gate"] == {7: 24_192, 8: 27_648}[rows]
+
+
+def test_a_reduction_of_what_was_reduced_depends_on_the_map():
+    """A second pool of pools; the waiting rows are those of the whole chain."""
+    body = (
+        "a = AveragePool<kernel_shape = [2, 3], strides = [2, 3]>(x)\n b = ReduceMean<axes = [2, 3], keepdims = 1>(a)\n"
+        " y = Mul(x, b)"
+    )
+    model = text_model(body, {}, inputs="float[1, 2, 8, 6] x", outputs="float[1, 2, 8, 6] y")
+    (gate,) = gates_of(network_of(model))
+    assert (gate.tensor, gate.rows, gate.columns) == ("x", 8, 6)
+
+
+def test_a_map_that_was_pooled_waits_for_its_gate_as_others_do():
+    body = "a = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(x)\n m = GlobalAveragePool(a)\n y = Mul(a, m)"
+    model = text_model(body, {}, inputs="float[1, 2, 8, 6] x", outputs="float[1, 2, 4, 3] y")
+    (gate,) = gates_of(network_of(model))
+    assert (gate.tensor, gate.rows, gate.columns) == ("a", 4, 3)
 
 
 def test_a_row_that_is_no_repeated_column_is_held_whole():

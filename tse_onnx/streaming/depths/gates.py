@@ -18,7 +18,7 @@ from tse_onnx.streaming.network.network import Network, Stage
 # Operators behind which a tensor is still the same map, or a part of it, for the squeeze and for the scale.
 _SEEN_THROUGH = frozenset({
     "Cast", "DequantizeLinear", "Dropout", "Flatten", "Gather", "Identity", "Pad", "QuantizeLinear", "Reshape", "Slice",
-    "Squeeze", "Transpose", "Unsqueeze",
+    "Split", "Squeeze", "Transpose", "Unsqueeze",
 })  # fmt: skip
 _SCALES = frozenset({"Mul", "QLinearMul", "Div"})
 
@@ -45,7 +45,9 @@ def gates_of(network: Network) -> tuple[Gate, ...]:
         if (held := _held_instead(network, stage)) is not None:
             found.append(held)
         if stage.absorbs or _narrows(network, stage):
-            descriptors[stage.output] = dict(_roots(network, stage))
+            # What is reduced may be a descriptor already: a chain of pools, say, reduces the map before the first.
+            above = _joined(network, stage, descriptors) if stage.inputs[0] in descriptors else {}
+            descriptors[stage.output] = above | dict(_roots(network, stage))
             continue
         gate = _gate(network, stage, descriptors)
         if gate is not None:
@@ -128,7 +130,7 @@ def _gate(network: Network, stage: Stage, descriptors: Mapping[str, Mapping[str,
         return None
     for number, name in enumerate(stage.inputs):
         gate = stage.inputs[1 - number]
-        if gate not in descriptors or name in descriptors:
+        if gate not in descriptors:
             continue
         for alias in _aliases(network, name):
             if alias in descriptors[gate]:
