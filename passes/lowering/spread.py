@@ -230,6 +230,7 @@ BROADCAST: Spread = Way("broadcast", "one gate, which broadcasts over its map", 
 """The one way where there is one gate."""
 
 _SPREAD = (Tile, Running)
+_TO_SPREAD = Needs(per_tile=True, double=True)
 
 SPREADS: tuple[Spread, ...] = (
     Way(
@@ -246,14 +247,23 @@ SPREADS: tuple[Spread, ...] = (
         ("Resize", "Upsample", "Slice", "Concat", "Shape"),
         _resize,
         Needs((Tile, Running, OpenStrips)),
+        _TO_SPREAD,
     ),
-    Way("gather", "the gate of each row by a constant index", ("Gather",), _gather, Needs(_SPREAD, double=True)),
+    Way(
+        "gather",
+        "the gate of each row by a constant index",
+        ("Gather",),
+        _gather,
+        Needs(_SPREAD, double=True),
+        _TO_SPREAD,
+    ),
     Way(
         "expand",
         "each gate repeated by broadcasting",
         ("Reshape", "Expand", "Slice", "Concat"),
         _expand,
         Needs(_SPREAD),
+        _TO_SPREAD,
     ),
     Way(
         "ones",
@@ -261,6 +271,7 @@ SPREADS: tuple[Spread, ...] = (
         ("MatMul", "Reshape"),
         _ones,
         Needs(_SPREAD, rows=True, first=True, even=True, double=True),
+        Needs(plain=True, double=True),
         best=Needs(per_row=True, plain=True, double=True),
     ),
     Way(
@@ -269,6 +280,7 @@ SPREADS: tuple[Spread, ...] = (
         ("Resize", "Upsample", "Slice", "Concat"),
         _full,
         Needs(_SPREAD, first=True),
+        _TO_SPREAD,
         # What onnxruntime has for its own layout of channels takes gates that are as large as the map.
         best=Needs((Tile,), until=18, divides=True, rows=True, batch=True, plain=True),
     ),

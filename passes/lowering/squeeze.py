@@ -393,6 +393,8 @@ MEANS: tuple[Means, ...] = (
         _gemm,
         Needs(_MEANS, one_axis=True, most_rows=512, double=True),
         each_row=True,
+        # Pads and pools in ceil_mode are what runtimes disagree on, and a product for each channel is slow.
+        best=Needs(_MEANS, uneven=True, rows=True, first=True, plain=True, double=True),
     ),
     Way(
         "pools",

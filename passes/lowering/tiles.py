@@ -48,11 +48,12 @@ def tile(cover: Cover | OpenStrips, block: Convertible, scope: Scope, taken: set
 def pairs(cover: Cover | OpenStrips, block: Convertible, scope: Scope, style: Style) -> Iterator[tuple[Means, Spread]]:
     """Every way to write the means and the spread of a block, the best first; what `style` names, where it is among
     them, in all of them."""
-    case = _case(cover, block, scope)
-    for mean in fitting(MEANS, case, style.means):
-        spreads = (BROADCAST,) if isinstance(cover, Window) else SPREADS
-        for spread in fitting(spreads, replace(case, each_row=mean.each_row), style.upsample):
-            yield mean, spread
+    case, spreads = _case(cover, block, scope), (BROADCAST,) if isinstance(cover, Window) else SPREADS
+    cases = {mean: replace(case, each_row=mean.each_row) for mean in fitting(MEANS, case, style.means)}
+    found = [(mean, spread) for mean in cases for spread in fitting(spreads, cases[mean], style.upsample)]
+    if style.upsample:  # what is named is given gates to spread before it is given those that need it no more
+        found.sort(key=lambda pair: pair[1].name != style.upsample or pair[1].rank(cases[pair[0]]) > 1)
+    yield from found
 
 
 def _case(cover: Cover | OpenStrips, block: Convertible, scope: Scope) -> Case:

@@ -55,7 +55,7 @@ class Needs:
 
     * `covers`: the ways to cut a map that it is for.
     * `opset`, `until`: the first opset that it is for, and the last.
-    * `divides`: all tiles are of one size.
+    * `divides`: all tiles are of one size; `uneven`: they are not, or there are none.
     * `one_axis`: the map is cut along one axis; `rows`: along the first one of at most two.
     * `first`: the channels come first.
     * `small`: the sizes of a tile are products of numbers up to 8.
@@ -71,6 +71,7 @@ class Needs:
     opset: int = OLDEST_OPSET
     until: int = 0
     divides: bool = False
+    uneven: bool = False
     one_axis: bool = False
     rows: bool = False
     first: bool = False
@@ -89,6 +90,7 @@ class Needs:
         words += [f"up to opset {self.until}"] if self.until else []
         for wanted, text in (
             (self.divides, "tiles of one size"),
+            (self.uneven, "tiles that are not of one size"),
             (self.one_axis, "one axis that is cut"),
             (self.rows, "strips of rows"),
             (self.first, "channels first"),
@@ -132,6 +134,7 @@ class Needs:
             f"it needs sizes that are products of numbers up to {_LARGEST_OF_A_CHAIN}",
         )
         yield self.divides and isinstance(cover, Tile) and not case.divides, "it needs tiles of one size"
+        yield self.uneven and case.divides, "it is for tiles that are not of one size"
         rows = max((cover.extents[axis] for axis in cut), default=1)
         yield bool(self.most_rows) and rows > self.most_rows, f"it is for up to {self.most_rows} rows"
         numbers = max((cover.extents[axis] * (cover.grid[axis] or 1) for axis in cut), default=1)

@@ -99,7 +99,7 @@ def find(
             block = _with_maximum(_read(squeeze, index, types, opset, kinds), squeeze, index, types, opset, kinds)
             if not squeeze.tentative or block.scale is not None:
                 found.append(block)
-    found = _outside_excites(found)
+    found = [block for block in _outside_excites(found) if not _of_tiled(block, tiled, index)]
     if any(isinstance(step, Function) for step in scope.path):
         found = [_with_inliner(block) for block in found]
     taken = set() if taken is None else taken
@@ -125,6 +125,18 @@ def _outside_excites(found: Sequence[Convertible | Refused]) -> list[Convertible
     inside = {step.position for block in found for step in block.path}
     inside |= {place for block in found if block.anatomy for other in block.anatomy.beside for place in other.nodes}
     return [block for block in found if block.squeeze.position not in inside]
+
+
+def _of_tiled(block: Convertible | Refused, tiled: Sequence[Tiled], index: GraphIndex) -> bool:
+    """Whether a pooling is a part of the means of a tiled block, where its nodes do not say so any more."""
+    means = {own.squeeze.position for own in tiled if own.input == block.input}
+    position = block.squeeze.position
+    while means and position not in means:
+        uses = index.uses(index.nodes[position].output[0])
+        if len(uses) != 1 or uses[0].slot < 0 or uses[0].node <= position:
+            return False
+        position = uses[0].node
+    return bool(means)
 
 
 def _pooling(position: int, refusal: Refusal, index: GraphIndex, types: Types) -> Refused:

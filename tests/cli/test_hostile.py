@@ -809,7 +809,7 @@ def test_a_function_without_an_opset_of_its_own_has_the_models():
     del model.graph.node[:]
     model.graph.node.extend([kept[0], onnx.helper.make_node("block", ["h"], ["s"], domain="local"), kept[1]])
     model.opset_import.add(domain="local", version=1)
-    converted = tse_onnx.convert(model, rows=3, verify=False)
+    converted = tse_onnx.convert(model, rows=3, means="pads", upsample="resize", verify=False)
     assert [decision.status for decision in converted.blocks] == ["converted"]
     slices = [node for node in converted.model.functions[0].node if node.op_type == "Slice"]
     assert slices

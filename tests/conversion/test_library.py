@@ -64,11 +64,13 @@ def test_a_graphsurgeon_graph_is_not_changed():
 
 def test_the_result_as_a_graphsurgeon_graph():
     model = se_model()
-    graph = tse_onnx.convert(model, rows=7).graph()
+    graph = tse_onnx.convert(model, rows=7, means="pads").graph()
     assert isinstance(graph, gs.Graph)
     assert "AveragePool" in [node.op for node in graph.nodes]
     x = some_input(model)
-    np.testing.assert_allclose(run(gs.export_onnx(graph), x), run(tse_onnx.convert(model, rows=7).model, x), atol=1e-6)
+    np.testing.assert_allclose(
+        run(gs.export_onnx(graph), x), run(tse_onnx.convert(model, rows=7, means="pads").model, x), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("form", ["path", "text", "proto", "graph"])

@@ -16,7 +16,8 @@ def test_efficientnet_b2_holds_less_and_pads_nothing():
     """Maps of 130, 65, 33, 17 and 9 rows: the elements are those of the nearest divisors, worked out by hand."""
     model = models.load("efficientnet_b2_torchscript_17")
     ragged, even = (
-        tse_onnx.convert(model, tiling=tiling, verify=False) for tiling in (Tiling(7), Tiling(7, divisors=True))
+        tse_onnx.convert(model, tiling=tiling, means="pads", verify=False)
+        for tiling in (Tiling(7), Tiling(7, divisors=True))
     )
     assert (ragged.report.buffering.totals.after, even.report.buffering.totals.after) == (1_498_896, 1_039_632)
     assert _pads(ragged.model)

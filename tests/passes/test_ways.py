@@ -71,6 +71,28 @@ def test_what_cannot_be_written_is_written_otherwise():
     assert other == tse_onnx.convert(model, rows=3, kinds={"ge"}, verify=False).model
 
 
+RUNNING = Tiling(3, squeeze="running", step=2)
+
+
+@pytest.mark.parametrize(("tiling", "named", "means", "upsample"), [
+    (Tiling(5), None, "gemm", "ones"),
+    (Tiling(7, balanced=True), None, "pool", "full"),
+    (RUNNING, None, "gemm", "ones"),
+    (Tiling(None, 3), None, "pads", "resize"),
+    (Tiling(5, 3), None, "pads", "resize"),
+    (Tiling(5), "ones", "gemm", "ones"),
+    (RUNNING, "ones", "gemm", "ones"),
+    *((Tiling(5), name, "pads", name) for name in ("resize", "gather", "expand", "full")),
+    *((RUNNING, name, "matmul", name) for name in ("resize", "gather", "expand", "full")),
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("opset", [10, 17])
+def test_what_is_taken_where_not_all_is_named(tiling, named, means, upsample, opset):
+    model = every_size.model_of(Job(12, 10, (tiling,), "", "", opset))
+    made = tse_onnx.convert(model, tiling=tiling, kinds={"ge"}, upsample=named, verify=False).model
+    both = tse_onnx.convert(model, tiling=tiling, kinds={"ge"}, upsample=upsample, means=means, verify=False).model
+    assert made == both
+
+
 @pytest.mark.parametrize("name", ["views", "none"])
 def test_a_name_that_there_is_not(name):
     model = every_size.model_of(Job(12, 10, (Tiling(3),), "", "", 17))

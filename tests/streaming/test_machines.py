@@ -103,7 +103,7 @@ def test_a_latency_of_a_node_that_a_conversion_makes_or_takes_away(digits):
     """Both networks are named together: what one of them has is no mistake."""
     result = tse_onnx.convert(digits, rows=3, verify=False)
     before = {node.name for node in onnx.load(digits).graph.node}
-    after = {node.name for node in result.model.graph.node}
+    after = {node.name for node in result.model.graph.node if node.op_type != "Constant"}
     made = sorted(after - before)[0]
     for name in (made, sorted(before - after)[0]):
         done = run("report", digits, "--rows", "3", "--latency", f"{name}=3", "--format", "json")

@@ -13,8 +13,8 @@ from tse_onnx.streaming.depths.simulate import simulate
 TWO = {"w": (4, 4, 3, 3), "v": (4, 4, 3, 3)}
 
 
-def tiled(model, rows):
-    return tse_onnx.convert(model, rows=rows, verify=False).model
+def tiled(model, rows, **ways):
+    return tse_onnx.convert(model, rows=rows, verify=False, **ways).model
 
 
 def se_on_input(height):
@@ -55,7 +55,7 @@ def test_a_residual_around_two_convolutions():
 )
 def test_a_gate_on_the_input(height, rows, answer):
     model = se_on_input(height)
-    found = streamed(model if rows is None else tiled(model, rows))
+    found = streamed(model if rows is None else tiled(model, rows, means="pads"))
     assert found.minimum()["h"] == answer
     assert sum(found.minimum().values()) == answer + len(found.least.capacities) - 1
     assert_tight(found)

@@ -32,14 +32,16 @@ def bytes_of(model, **options):
     return tse_onnx.convert(model, verify=False, **options).serialized()
 
 
-@pytest.mark.parametrize(("target", "forced"), [
-    (without("CumSum"), "resize"),
-    (without("Resize"), "gather"),
-    (without("Resize", "Gather"), "expand"),
-    ("tflite-edgetpu", "gather"),
+@pytest.mark.parametrize(("target", "means", "upsample"), [
+    (without("CumSum"), "gemm", "ones"),
+    (without("Resize"), "gemm", "ones"),
+    (without("MatMul"), "pads", "resize"),
+    (without("MatMul", "Resize"), "pads", "gather"),
+    (without("MatMul", "Resize", "Gather"), "pads", "expand"),
+    ("tflite-edgetpu", "gemm", "ones"),
 ])  # fmt: skip
-def test_the_first_way_to_spread_gates_that_fits(digits, target, forced):
-    assert bytes_of(digits, rows=7, target=target) == bytes_of(digits, rows=7, upsample=forced)
+def test_the_first_pair_of_ways_for_tiles_that_are_cut_short(digits, target, means, upsample):
+    assert bytes_of(digits, rows=7, target=target) == bytes_of(digits, rows=7, means=means, upsample=upsample)
 
 
 @pytest.mark.parametrize(("target", "means", "upsample"), [
@@ -57,11 +59,12 @@ def test_the_first_pair_of_ways_that_fits(digits, target, means, upsample):
 
 
 @pytest.mark.parametrize(("target", "upsample", "means"), [
-    (without("Softmax"), "resize", "matmul"),
+    (without("Softmax"), "ones", "gemm"),
     (without("MatMul"), "resize", "cumsum"),
     (without("MatMul", "Resize"), "gather", "cumsum"),
-    (without("CumSum", "Resize"), "gather", "matmul"),
-    (without("Resize", "Gather"), "expand", "matmul"),
+    (without("CumSum", "Resize", "Gather"), "ones", "gemm"),
+    (without("Reshape"), "resize", "matmul"),
+    (without("Reshape", "Resize"), "gather", "matmul"),
 ])  # fmt: skip
 def test_the_first_way_to_running_means_that_fits(digits, target, upsample, means):
     running = Tiling(rows=4, squeeze="running", step=4)
@@ -87,7 +90,7 @@ def test_each_block_by_itself(digits):
         blocks = [one for one in result.blocks if one.block.name.endswith("body.6")]
         assert [one.status for one in blocks] == ["converted" if area <= most else "refused" for area in areas]
         kept = [one.block.name for one in blocks if one.status == "refused"]
-        assert result.serialized() == bytes_of(digits, rows=7, selection=Selection(exclude=tuple(kept)))
+        assert result.serialized() == bytes_of(digits, rows=7, means="pads", selection=Selection(exclude=tuple(kept)))
         for one, area in zip(blocks, areas, strict=True):
             if one.refusal is not None:
                 assert one.refusal.code == "target"

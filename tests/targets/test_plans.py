@@ -64,7 +64,7 @@ def test_what_does_not_fit_is_kept_with_the_limit_as_note(digits):
     assert made.choices["/3/body/body.6"] == Tiling(8)
     left = {name for name, choice in made.choices.items() if choice is None}
     assert left == {"/4/body/body.6", "/5/body/body.6", "/6/body/body.6"}
-    assert all("uncounted pads at most 0" in made.notes[name] for name in left)
+    assert all("an operator that is not taken (a page)" in made.notes[name] for name in left)
     assert Plan.loads(made.dumps()) == made
     figures = tse_onnx.buffering(digits, plan=made)
     assert figures.totals.refused == tse_onnx.buffering(digits).totals.refused

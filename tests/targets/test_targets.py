@@ -292,7 +292,7 @@ def test_all_but_some():
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("targets")
     models.save("digits_se", path / "digits.onnx")
-    tse_onnx.convert(path / "digits.onnx", path / "tiled.onnx", rows=7, verify=False)
+    tse_onnx.convert(path / "digits.onnx", path / "tiled.onnx", rows=7, means="pads", upsample="resize", verify=False)
     tse_onnx.convert(path / "digits.onnx", path / "even.onnx", rows=8, means="pads", upsample="resize", verify=False)
     return path
 

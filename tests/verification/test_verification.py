@@ -71,6 +71,25 @@ def gate_of_the_next_tile(model):
             attribute.s = b"ceil"
 
 
+def _row_weights(model, change):
+    for tensor, array in _constant(model, lambda array: array.ndim == 2 and array.shape[0] == array.shape[1]):
+        tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(change(array))))
+
+
+def gate_of_the_next_row(model):
+    """The last row of a tile has the gate of the tile below it."""
+    _row_weights(model, lambda array: np.hstack([array[:, 1:], array[:, -1:]]))
+
+
+def short_tile_as_a_whole_one(model):
+    _row_weights(model, lambda array: array.clip(max=1 / 7).astype(np.float32))
+
+
+def wrong_ones(model):
+    for tensor, array in _constant(model, lambda array: array.dtype == np.float32 and array.shape[0] == 1):
+        tensor.CopyFrom(numpy_helper.from_array(array * np.linspace(1, 1.2, array.size, dtype=np.float32)))
+
+
 def touched_weight(model):
     weight = model.graph.initializer[0]
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.0000002), weight.name))
@@ -115,7 +134,10 @@ def missing_constant(model):
     model.graph.node.remove(next(node for node in model.graph.node if node.op_type == "Constant"))
 
 
-BLOCK_FAULTS = [wrong_pads, padding_counted, wrong_scales, smooth_upsampling, wrong_crop, gate_of_the_next_tile]
+POOLED = ("--means", "pads", "--upsample", "resize")
+POOLED_FAULTS = [wrong_pads, padding_counted, wrong_scales, smooth_upsampling, wrong_crop, gate_of_the_next_tile]
+BLOCK_FAULTS = [(fault, POOLED) for fault in POOLED_FAULTS]
+BLOCK_FAULTS += [(fault, ()) for fault in (gate_of_the_next_row, short_tile_as_a_whole_one, wrong_ones)]
 OUTSIDE_FAULTS = [touched_weight, dropped_metadata, dropped_node_metadata, renamed_output, other_opset, removed_node,
                   added_node, replaced_activation]  # fmt: skip
 
@@ -157,10 +179,10 @@ def _convert(folder, *arguments):
     return line
 
 
-@pytest.mark.parametrize("fault", BLOCK_FAULTS, ids=lambda fault: fault.__name__)
-def test_a_wrong_rewrite_fails_with_error_tolerance_and_block(folder, sabotage, fault):
+@pytest.mark.parametrize(("fault", "options"), BLOCK_FAULTS, ids=lambda of: getattr(of, "__name__", ""))
+def test_a_wrong_rewrite_fails_with_error_tolerance_and_block(folder, sabotage, fault, options):
     sabotage(fault)
-    line = _convert(folder)
+    line = _convert(folder, *options)
     (name,) = (block.name for block in tse_onnx.find_blocks(folder / "se.onnx"))
     assert f"block '{name}'" in line
     error, tolerance = (
@@ -192,7 +214,7 @@ def test_a_converted_model_that_does_not_load_is_a_failed_check(folder, sabotage
 
 
 def test_a_failed_check_says_what_it_measured(folder, sabotage):
-    sabotage(wrong_pads)
+    sabotage(wrong_ones)
     with pytest.raises(tse_onnx.CheckFailed) as caught:
         tse_onnx.convert(folder / "se.onnx", folder / "new.onnx")
     (check,) = caught.value.verification.blocks
@@ -202,7 +224,7 @@ def test_a_failed_check_says_what_it_measured(folder, sabotage):
 
 
 def test_no_verify_checks_nothing(folder, sabotage):
-    sabotage(wrong_pads)
+    sabotage(wrong_ones)
     assert command("convert", "se.onnx", "out.onnx", "--no-verify", cwd=folder).returncode == 0
 
 
@@ -216,7 +238,7 @@ def test_one_wrong_block_of_three_is_named(tmp_path, sabotage):
 
     sabotage(second_pool)
     with pytest.raises(tse_onnx.CheckFailed) as caught:
-        tse_onnx.convert(tmp_path / "net.onnx", rows=5)
+        tse_onnx.convert(tmp_path / "net.onnx", rows=5, means="pads")
     assert [check.passed for check in caught.value.verification.blocks] == [True, False, True]
 
 

@@ -11,7 +11,7 @@ from tests.command import tse_onnx as command
 from tests.command import validated
 from tests.graphs import se_body, se_model, se_weights, some_input, text_model
 from tests.running import run as first_output
-from tests.verification.test_verification import gate_of_the_next_tile, stale_types
+from tests.verification.test_verification import gate_of_the_next_row, stale_types
 from tse_onnx import Frozen, Plan, Tiling
 from tse_onnx.conversion import convert as conversion
 from tse_onnx.verification.comparison import Comparison
@@ -65,7 +65,7 @@ def test_the_gate_of_the_next_tile_is_noticed_at_every_scale(name, sabotage, tmp
     options = {"data": _saved(tmp_path, some_input(model))}
     assert tse_onnx.convert(model, **options).verification.blocks[0].told_apart == 1
 
-    sabotage(gate_of_the_next_tile)
+    sabotage(gate_of_the_next_row)
     with pytest.raises(tse_onnx.CheckFailed, match="differs from the original"):
         tse_onnx.convert(model, **options)
 
@@ -90,7 +90,7 @@ def test_where_gates_do_not_move_the_report_says_that_nothing_was_proved(tmp_pat
     assert "--data" in found["notes"][0]
     assert b"Note: the gates of block 'd' do not move" in command(*arguments, cwd=tmp_path).stdout
     # Rightly so: the planted bug is not seen here, and is with other data.
-    sabotage(gate_of_the_next_tile)
+    sabotage(gate_of_the_next_row)
     assert tse_onnx.convert(model, data=data).verification.notes
     with pytest.raises(tse_onnx.CheckFailed):
         tse_onnx.convert(model, data=_saved(tmp_path, some_input(model)))
@@ -144,7 +144,7 @@ def test_amplified_rounding_is_no_fault(tiling, seed):
 def test_a_wrong_gate_is_noticed_where_rounding_is_amplified(sabotage, tmp_path):
     model = _amplifying()
     data = _saved(tmp_path, some_input(model))
-    sabotage(gate_of_the_next_tile)
+    sabotage(gate_of_the_next_row)
     with pytest.raises(tse_onnx.CheckFailed, match="differs from the original"):
         tse_onnx.convert(model, data=data)
 
@@ -265,7 +265,7 @@ def test_an_output_of_another_size_than_the_original_has_is_a_fault(sabotage):
 
     sabotage(cut)
     with pytest.raises(tse_onnx.CheckFailed, match="refuses the output for what it does not say of the input"):
-        tse_onnx.convert(_stale(), input_shapes={"x": (1, 8, 32, 24)})
+        tse_onnx.convert(_stale(), input_shapes={"x": (1, 8, 32, 24)}, means="pads", upsample="resize")
 
 
 def test_a_model_that_onnxruntime_refuses_as_well_is_not_valid():

@@ -53,9 +53,10 @@ def check_narrow(form: Form, converted: GraphIndex, block: Convertible, x: np.nd
     with np.errstate(all="ignore"):
         made = _run(part, {squeeze.input: x.astype(dtype)})[squeeze.output].astype(np.float64)
     batch, channels = x.shape[0], x.shape[squeeze.channel]
-    made = made.reshape(batch, channels, form.count)
+    made = made.reshape(batch, channels, -1)
+    each_row = made.shape[2] != form.count  # what is made for each row is the same for all that a gate scales
     worst = 0.0
-    for number, (source, _) in enumerate(form.pieces()):
+    for number, (source, target) in enumerate(form.pieces()):
         region: list[slice] = [slice(None)] * x.ndim
         for axis, span in zip(squeeze.spatial, source, strict=True):
             region[axis] = span
@@ -66,7 +67,8 @@ def check_narrow(form: Form, converted: GraphIndex, block: Convertible, x: np.nd
             mean, size = slope * mean + offsets, abs(slope) * size + np.abs(offsets)
         finite = np.isfinite(mean) & (np.abs(mean) <= _largest(dtype))
         allowed = _ROUNDINGS * _step(dtype) * size + _smallest(dtype)
-        error = np.where(finite, np.abs(made[:, :, number] - mean), 0) / allowed
+        own = made[:, :, target[form.axis] if each_row else slice(number, number + 1)]
+        error = np.where(finite[..., None], np.abs(own - mean[..., None]), 0) / allowed[..., None]
         worst = float(np.maximum(worst, np.max(np.where(np.isnan(error), np.inf, error), initial=0.0)))
     return NarrowCheck(block.name, worst)
 
