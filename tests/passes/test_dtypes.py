@@ -19,7 +19,8 @@ from tests.spellings import DTYPES, Spelling, model_of
 from tse_onnx import Tiling
 from tse_onnx.conversion import convert as conversion
 
-TILINGS = [Tiling(4), Tiling(None, 3), Tiling(4, 3), Tiling(4, squeeze="running"), Tiling(4, squeeze="middle")]
+TILINGS = [Tiling(4), Tiling(None, 3), Tiling(4, 3), Tiling(4, squeeze="running"),
+           Tiling(4, squeeze="running", step=2), Tiling(4, squeeze="middle")]  # fmt: skip
 
 
 @pytest.fixture
