@@ -338,7 +338,7 @@ def test_the_interval_is_reported(digits, tmp_path):
     (("--macs-per-cycle", "0"), "macs_per_cycle is a number above 0, not 0.0"),
     (("--macs-per-cycle", "nan"), "macs_per_cycle is a number above 0, not nan"),
     (("--macs-per-cycle", "8", "--macs-per-cycle", "/a=-1"), "rates: that of '/a' is a number above 0, not -1.0"),
-    (("--macs-per-cycle", "/a=1"), "rates goes with macs_per_cycle"),
+    (("--macs-per-cycle", "/a=1"), "a rate of one node goes with that of all others"),
     (("--elements-per-cycle", "4"), "elements_per_cycle goes with macs_per_cycle"),
 ])  # fmt: skip
 def test_what_is_no_rate(digits, words, said):

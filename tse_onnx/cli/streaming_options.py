@@ -121,6 +121,10 @@ def _machine(
             rates[node] = rate
         else:
             changes["macs_per_cycle"] = rate
+    if rates and changes.get("macs_per_cycle", machine.macs_per_cycle) is None:
+        raise click.BadParameter(
+            "a rate of one node goes with that of all others: add --macs-per-cycle N", param_hint="--macs-per-cycle"
+        )
     return {"machine": replace(machine, latencies=latencies, rates=rates, **changes)}
 
 
