@@ -99,7 +99,9 @@ def find(
             block = _with_maximum(_read(squeeze, index, types, opset, kinds), squeeze, index, types, opset, kinds)
             if not squeeze.tentative or block.scale is not None:
                 found.append(block)
-    found = [block for block in _outside_excites(found) if not _of_tiled(block, tiled, index)]
+    known_excites = _tiled_excites(tiled, index)
+    found = [block for block in _outside_excites(found) if block.squeeze.position not in known_excites]
+    found = [block for block in found if not _of_tiled(block, tiled, index)]
     if any(isinstance(step, Function) for step in scope.path):
         found = [_with_inliner(block) for block in found]
     taken = set() if taken is None else taken
@@ -125,6 +127,19 @@ def _outside_excites(found: Sequence[Convertible | Refused]) -> list[Convertible
     inside = {step.position for block in found for step in block.path}
     inside |= {place for block in found if block.anatomy for other in block.anatomy.beside for place in other.nodes}
     return [block for block in found if block.squeeze.position not in inside]
+
+
+def _tiled_excites(tiled: Sequence[Tiled], index: GraphIndex) -> set[int]:
+    """The nodes between the squeeze and the scale of each tiled block: what they pool is descriptors."""
+    inside = set[int]()
+    for own in tiled:
+        values = [own.squeeze.output]
+        while values:
+            for use in index.uses(values.pop()):
+                if own.squeeze.position < use.node < own.scale.position and use.node not in inside:
+                    inside.add(use.node)
+                    values += index.nodes[use.node].output
+    return inside
 
 
 def _of_tiled(block: Convertible | Refused, tiled: Sequence[Tiled], index: GraphIndex) -> bool:

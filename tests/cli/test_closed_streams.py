@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner
 
 from tests.graphs import network
 from tse_onnx import convert
+from tse_onnx.cli import main
 
 ROOT = Path(__file__).parents[2]
 NO_SPACE = "No space left on device"
@@ -20,6 +22,8 @@ DATA = ["--data", "data.npy"]
 COMMANDS = {
     "check": (["net.onnx", "--target", "onnxruntime"], None),
     "convert": (["net.onnx", "out.onnx"], "out.onnx"),
+    "diff": (["before.json", "after.json"], None),
+    "doctor": ([], None),
     "evaluate": (["net.onnx", *DATA, "--correlation", "--csv", "out.csv"], "out.csv"),
     "explain": (["net.onnx", "block0_squeeze"], None),
     "inspect": (["net.onnx"], None),
@@ -32,7 +36,7 @@ COMMANDS = {
     "tune": (["net.onnx", *DATA, "--reduce", "30%", "--no-cache", "-o", "out.toml"], "out.toml"),
     "verify": (["net.onnx", "tiled.onnx"], None),
 }
-READING = [name for name, (words, _) in COMMANDS.items() if "net.onnx" in words]  # all but the list of targets
+READING = [name for name, (words, _) in COMMANDS.items() if "net.onnx" in words]  # not of targets, extras or reports
 # A whole run of each takes a minute in all; two stand for all of them where time is short.
 EACH = [name if name in ("convert", "inspect") else pytest.param(name, marks=pytest.mark.long) for name in COMMANDS]
 ASKING = {"help": ["--help"], "help of a command": ["tune", "--help"], "version": ["--version"]}
@@ -42,6 +46,9 @@ ASKING = {"help": ["--help"], "help of a command": ["tune", "--help"], "version"
 def folder(tmp_path):
     onnx.save(network(28, 14), tmp_path / "net.onnx")
     convert(tmp_path / "net.onnx", tmp_path / "tiled.onnx", verify=False)
+    for name, rows in (("before", "7"), ("after", "3")):
+        words = ["report", str(tmp_path / "net.onnx"), "--rows", rows, "--format", "json"]
+        (tmp_path / f"{name}.json").write_text(CliRunner().invoke(main, words).stdout)
     np.save(tmp_path / "data.npy", np.random.default_rng(0).standard_normal((4, 8, 28, 12)).astype(np.float32))
     return tmp_path
 
@@ -62,8 +69,6 @@ def _line(done):
 
 
 def test_every_command_is_here():
-    from tse_onnx.cli import main
-
     assert sorted(main.commands) == sorted([*COMMANDS, "distil"])  # which needs torch for a whole run
 
 
