@@ -67,12 +67,12 @@ def network_of(
             raise ModelError(f"the model is not valid: {said.rstrip('.')}")
     apart = laid_apart(model, index, dims, dtypes)
     if apart is not None:
-        model, index = apart, _sorted_index(apart.graph)
-        dims, dtypes, _ = _sized(model, index, dict(bound or {}), trusted=trusted)
+        model, index = apart.model, _sorted_index(apart.model.graph)
+        dims, dtypes = dims | apart.dims, dtypes | apart.dtypes
     constants = Constants(index, dims, dtypes, opset)
     directions = (COLUMNS, ROWS) if axis == COLUMNS else (ROWS, COLUMNS)
     builder = _Builder(model.graph, index, dims, dtypes, constants, opset, max(most_rows, _MOST_ROWS), directions)
-    return replace(builder.build(_carried(given)), apart=apart)
+    return replace(builder.build(_carried(given)), apart=apart and apart.model)
 
 
 def _carried(model: ModelProto) -> Collection[str]:

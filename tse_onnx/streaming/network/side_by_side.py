@@ -8,6 +8,7 @@ streams: as pools over k rows, and products row by row. What it makes is compare
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
@@ -21,7 +22,17 @@ Dims = Mapping[str, tuple[int, ...]]
 _POOLED = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16})
 
 
-def laid_apart(model: ModelProto, index: GraphIndex, dims: Dims, dtypes: Mapping[str, int]) -> ModelProto | None:
+@dataclass(frozen=True)
+class LaidApart:
+    """A model without such views, and the dimensions and types of what it has in their place, so that nothing is
+    inferred a second time."""
+
+    model: ModelProto
+    dims: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    dtypes: dict[str, int] = field(default_factory=dict)
+
+
+def laid_apart(model: ModelProto, index: GraphIndex, dims: Dims, dtypes: Mapping[str, int]) -> LaidApart | None:
     """The model without such views; None where it has none. The index is that of its graph."""
     changed: dict[str, tuple[NodeProto, ...]] = {}
     taken = {name for node in index.nodes for name in node.output} | set(index.initializers)
@@ -35,7 +46,17 @@ def laid_apart(model: ModelProto, index: GraphIndex, dims: Dims, dtypes: Mapping
     del made.graph.node[:]
     for node in index.nodes:
         made.graph.node.extend(changed.get(node.output[0], (node,)) if node.output else (node,))
-    return made
+    apart = LaidApart(made)
+    for node in (node for nodes in changed.values() for node in nodes if node.output[0] not in dims):
+        name = node.output[0]
+        if node.op_type == "Constant":
+            rows = numpy_helper.to_array(node.attribute[0].t)
+            apart.dims[name], apart.dtypes[name] = rows.shape, TensorProto.INT64
+        else:  # the gate of each row
+            gate = dims[node.input[0]]
+            apart.dims[name] = (*gate[:2], *apart.dims[node.input[1]], *gate[3:])
+            apart.dtypes[name] = dtypes[node.input[0]]
+    return apart
 
 
 def _apart(
