@@ -19,7 +19,7 @@ class Tensor:
     """A value that streams: its dimensions, element type (a `TensorProto.DataType`), and where rows and columns lie.
 
     `source` tells an input of the graph, `leaves` an output of it, which the world takes as it is made. Along the axis
-    `one_column`, its last, every row is one column, repeated: that one is held.
+    `one_column`, its last, every row is one column, repeated: that one is held. (By columns there is no such axis.)
     """
 
     name: str

@@ -72,7 +72,7 @@ def network_of(
     constants = Constants(index, dims, dtypes, opset)
     directions = (COLUMNS, ROWS) if axis == COLUMNS else (ROWS, COLUMNS)
     builder = _Builder(model.graph, index, dims, dtypes, constants, opset, max(most_rows, _MOST_ROWS), directions)
-    return replace(builder.build(_carried(given)), apart=apart and apart.model)
+    return replace(builder.build(_carried(given)), apart=None if apart is None else apart.model)
 
 
 def _carried(model: ModelProto) -> Collection[str]:
