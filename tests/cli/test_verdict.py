@@ -36,7 +36,19 @@ def machine(request):
     return request.param
 
 
-TUNE = ("tune", "digits.onnx", "--data", "digits.npz", "--reduce", "40%", "--trials", "0", "--points", "0")
+TUNE = (
+    "tune",
+    "digits.onnx",
+    "--data",
+    "digits.npz",
+    "--reduce",
+    "40%",
+    "--trials",
+    "0",
+    "--points",
+    "0",
+    "--no-cache",
+)
 
 
 def test_one_plan_has_one_verdict(folder, machine):

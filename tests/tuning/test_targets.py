@@ -125,7 +125,7 @@ def test_the_commands(folder):
     assert told["target"] == "even"
     assert "target_note" not in told
     assert [[one["rows"] for one in block["outside"]] for block in told["blocks"]] == [[3]] * 4
-    assert all("tiled_squeeze" in one["reason"] for block in told["blocks"] for one in block["outside"])
+    assert all("line_means' would be there" in one["reason"] for block in told["blocks"] for one in block["outside"])
     text = run("sensitivity", "digits.onnx", *words, "even.toml", cwd=folder).stdout.decode()
     assert "Not offered: /3/body/body.6: 1 of 2 choices, as tile of 3 rows: no form of it is within" in text
     more = ("--reduce", "20%", "--trials", "0", "--points", "0", "-o", "plan.toml", "--format", "json")
