@@ -173,7 +173,7 @@ def _trained(
             "the running squeezes of the plan stand in bodies or functions, or see whole maps: none can be trained"
         )
     turned: dict[str, Choice | None] = {**dict(combination), **{knob.block: knob.plain for knob in knobs}}
-    changed = network.changed(combined(turned.items()))
+    changed = network.changed(combined(turned.items()), means="matmul")  # one mean for each number to train
     pair = Pair(network, changed, knobs, excites, samples.batch if samples.fixed else None)
     _need_same(network, pair, samples)
     path = settings.checkpoint

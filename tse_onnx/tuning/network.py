@@ -168,10 +168,10 @@ class Network:
 
     # With all its blocks.
 
-    def changed(self, combination: Combination) -> ModelProto:
-        """The model with these choices made."""
+    def changed(self, combination: Combination, means: str | None = None) -> ModelProto:
+        """The model with these choices made; `means` names how means are computed, as for a conversion."""
         made = self.prepared(dict(combination))
-        return rewrite(made, style_of(), owned=False)[0]
+        return rewrite(made, style_of(means=means), owned=False)[0]
 
     def prepared(self, choices: Mapping[str, Choice | None]) -> Preparation:
         """A conversion with these choices, by block name, decided."""
