@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,7 +35,7 @@ from tse_onnx.tuning.choosing import Candidate, least_loss, most_saved
 from tse_onnx.tuning.figures import StreamFigure
 from tse_onnx.tuning.refining import refined
 from tse_onnx.tuning.search import halves
-from tse_onnx.tuning.store import Store
+from tse_onnx.tuning.store import Store, program
 from tse_onnx.tuning.work import Measured
 
 FEW = Menu(rows=(1, 3, 7), squeezes=("calibrated", RUNNING, TILE))
@@ -668,6 +669,19 @@ def test_what_was_measured_for_something_else_is_not_taken(change, noise, tmp_pa
         data = Data(noise, batch=4)
     tse_onnx.sensitivity(model, data, **options)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_another_text_of_the_program_has_measurements_of_its_own(tmp_path, monkeypatch):
+    """Between two releases the version stays, and what is counted may not."""
+    mine = program()
+    assert program() == mine
+    other = tmp_path / "passes"
+    shutil.copytree(tse_onnx.passes.__path__[0], other)
+    monkeypatch.setattr(tse_onnx.passes, "__path__", [str(other)])
+    assert program() == mine
+    with (other / "lowering" / "squeeze.py").open("a") as file:
+        file.write("# other means\n")
+    assert program() != mine
 
 
 def test_lines_that_are_no_measurements_are_left_out(tmp_path):

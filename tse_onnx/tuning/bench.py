@@ -32,10 +32,9 @@ from tse_onnx.tuning.network import Facts, Network, facts_on
 from tse_onnx.tuning.result import BlockSensitivity, CandidateLoss, Sensitivity
 from tse_onnx.tuning.settings import ANY, NEVER, Settings
 from tse_onnx.tuning.statistics import Gate
-from tse_onnx.tuning.store import Store, default_folder, identity, model_identity
+from tse_onnx.tuning.store import Store, default_folder, identity, model_identity, program
 from tse_onnx.tuning.within import Outside, outside_of
 from tse_onnx.tuning.work import Measured, in_streams, only, weight
-from tse_onnx.version import VERSION
 
 _log = logging.getLogger(__name__)
 
@@ -186,7 +185,7 @@ def bench_of(network: Network, samples: Samples, settings: Settings) -> Iterator
         model=model_identity(network.source), samples=samples.digest(), batch=batches.size, loss=name,
         labels=None if samples.labels is None or name != TOP1 else samples.labels.tolist(),
         shapes={key: list(dims) for key, dims in network.analysis.bound.items()}, kinds=sorted(settings.kinds),
-        versions=[VERSION, onnx.__version__, ORT_VERSION],
+        versions=[program(), onnx.__version__, ORT_VERSION],
         **({"streams": samples.starts, "settle": settings.settle} if samples.starts else {}),
     )  # fmt: skip
     with (

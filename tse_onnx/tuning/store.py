@@ -47,6 +47,19 @@ def model_identity(source: Source) -> str:
     return found.hexdigest()
 
 
+def program() -> str:
+    """A digest of this program's own text: between two releases it changes what is counted under one version."""
+    import tse_onnx
+    from tse_onnx import passes
+
+    found = hashlib.sha256()
+    for package in (tse_onnx, passes):
+        for folder in map(Path, package.__path__):
+            for path in sorted(folder.rglob("*.py")):
+                found.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return found.hexdigest()
+
+
 class Store:
     """What was measured so far, in memory, and in a file where `folder` is given.
 

@@ -48,17 +48,7 @@ def _kept(network: Network, replay: Replay) -> Network:
         for number, stage in enumerate(network.stages)
         if number not in replay.original
     )
-    readers: dict[str, list[int]] = {name: [] for name in network.tensors if name not in base}
-    for number, stage in enumerate(stages):
-        for name in stage.inputs:
-            readers[name].append(number)
-    return replace(
-        network,
-        tensors={name: network.tensors[name] for name in readers},
-        stages=stages,
-        readers={name: tuple(numbers) for name, numbers in readers.items()},
-        producer={stage.output: number for number, stage in enumerate(stages)},
-    )
+    return network.with_stages(stages)
 
 
 def _reading(stage: Stage, inputs: tuple[str, ...]) -> Stage:

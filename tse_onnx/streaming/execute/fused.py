@@ -38,7 +38,7 @@ def grouped(network: Network, machine: Machine) -> Grouped:
     groups += [tuple(copies[stage] for stage in group) for group in groups if group[-1] in copies]
     groups.sort(key=lambda group: group[-1])
     number_of = {group[-1]: number for number, group in enumerate(groups)}
-    made = _with_stages(network, [_stage(network, group) for group in groups])
+    made = network.with_stages([_stage(network, group) for group in groups])
     twice = {number_of[copy]: number_of[stage] for copy, stage in sharing.original.items() if copy in number_of}
     return Grouped(made, tuple(groups), Sharing(made, twice))
 
@@ -51,21 +51,6 @@ def _stage(network: Network, group: Sequence[int]) -> Stage:
     made = {stage.output for stage in inside}
     reads = dict.fromkeys(name for stage in (*inside, last) for name in stage.inputs if name not in made)
     return replace(last, position=inside[0].position, inputs=tuple(reads), needs=(), column_needs=())
-
-
-def _with_stages(network: Network, stages: Sequence[Stage]) -> Network:
-    names = {each.name for each in network.sources} | {stage.output for stage in stages}
-    readers: dict[str, list[int]] = {name: [] for name in network.tensors if name in names}
-    for number, stage in enumerate(stages):
-        for name in stage.inputs:
-            readers[name].append(number)
-    return replace(
-        network,
-        tensors={name: network.tensors[name] for name in readers},
-        stages=tuple(stages),
-        readers={name: tuple(numbers) for name, numbers in readers.items()},
-        producer={stage.output: number for number, stage in enumerate(stages)},
-    )
 
 
 class Fused:

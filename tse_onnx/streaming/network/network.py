@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from onnx import ModelProto, NodeProto
@@ -103,6 +103,24 @@ class Network:
         if need.size != read.column_count or len(need.rows) != made.column_count:
             return everything(read.column_count, made.column_count)
         return need
+
+    def with_stages(self, stages: Sequence[Stage]) -> Network:
+        """The network made of other stages, which read its inputs and each other, and without the tensors that none of
+        them makes."""
+        made = {stage.output for stage in stages}
+        readers: dict[str, list[int]] = {
+            name: [] for name, tensor in self.tensors.items() if tensor.source or name in made
+        }
+        for number, stage in enumerate(stages):
+            for name in stage.inputs:
+                readers[name].append(number)
+        return replace(
+            self,
+            tensors={name: self.tensors[name] for name in readers},
+            stages=tuple(stages),
+            readers={name: tuple(numbers) for name, numbers in readers.items()},
+            producer={stage.output: number for number, stage in enumerate(stages)},
+        )
 
     @cached_property
     def sources(self) -> tuple[Tensor, ...]:
