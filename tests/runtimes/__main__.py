@@ -32,7 +32,11 @@ from tests.runtimes.trial import ORIGINAL, Cell, tried
 def main() -> int:
     """Print a line for each fault, and the counts; 1 where a tool is missing, or with --target there is a fault."""
     every = tools()
-    options = _parser(list(every)).parse_args()
+    parser = _parser(list(every))
+    options = parser.parse_args()
+    for name in options.tools:  # argparse has no choices for a list that may be empty
+        if name not in every:
+            parser.error(f"a tool is {', '.join(every)}, not '{name}'")
     chosen = [every[name] for name in options.tools or every]
     if options.target:
         chosen = [tool for tool in chosen if tool.target is not None]
