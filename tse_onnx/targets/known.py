@@ -132,6 +132,7 @@ _NCNN = Target(
         Limit(("Gather",), OPERATOR, _PNNX, _NCNN_VERSION, effect=_WRONG),
         Limit(("Expand",), OPERATOR, _PNNX, _NCNN_VERSION, effect=f"{_WRONG}, or refused"),
         Limit(("CumSum",), OPERATOR, _PNNX, _NCNN_VERSION, effect="refused"),
+        _run("ncnn", _NCNN_VERSION, ("ReduceMean",), "opset", _WRONG, 17),
         _default("ncnn", _NCNN_VERSION),
     ),
 )
