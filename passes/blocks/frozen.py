@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.blocks.choice import MEASURED, Buffers, Choice, Fields, Settled, Site
-from tse_onnx.passes.reasons import quoted
+from tse_onnx.passes.blocks.whole_numbers import scaled_whole
+from tse_onnx.passes.reasons import Refusal, quoted
 
 if TYPE_CHECKING:
     from tse_onnx.passes.blocks.block import Convertible, Tiled
@@ -51,8 +52,10 @@ class Frozen(Choice):
         """The gate with these numbers."""
         return cls(tuple(float(number) for number in fields["gate"]))
 
-    def settle(self, block: Convertible, site: Site) -> Settled:
-        """Itself, on any map with as many channels."""
+    def settle(self, block: Convertible, site: Site) -> Settled | Refusal:
+        """Itself, on any map with as many channels; refused where gates are whole numbers."""
+        if refusal := scaled_whole(block, site, "freeze"):
+            return refusal
         if block.channels is not None and len(self.gate) not in (1, block.channels):
             raise UsageError(
                 f"the plan freezes {quoted(block.name)} with a gate of {len(self.gate)} numbers; its map has "

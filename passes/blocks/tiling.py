@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.blocks.choice import MEASURED, UNSAID, Buffers, Choice, Fields, Form, Settled, Site
+from tse_onnx.passes.blocks.whole_numbers import pooled_whole
 from tse_onnx.passes.reasons import Refusal, quoted
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ class Tiling(Choice):
         extents = tuple(extent for extent in block.extents if extent is not None)
         if len(extents) != len(block.extents) or not extents:
             if site.dynamic:
-                return self._open(block, site.opset)
+                return pooled_whole(block, site, "in strips of a map of unknown size") or self._open(block, site.opset)
             return Refusal("shape", f"the size of {quoted(block.input)} cannot be inferred")
         if 0 in extents:
             return Refusal("shape", f"{quoted(block.input)} is an empty map")
@@ -188,8 +189,11 @@ class Tiling(Choice):
                 text = f"the plan calibrates {quoted(block.name)} at another size: {error}; tune it anew"
                 raise UsageError(text) from None
             return Refusal("rank", str(error))
-        if isinstance(cover, Running) and (text := _too_much(self, cover, block)):
-            return Refusal("shape", text)
+        if isinstance(cover, Running):
+            if refusal := pooled_whole(block, site, "over the rows seen so far"):
+                return refusal
+            if text := _too_much(self, cover, block):
+                return Refusal("shape", text)
         if self.calibration is not None and self.calibration.channels != block.channels:
             raise UsageError(
                 f"the plan calibrates {quoted(block.name)} for {self.calibration.channels} channels; its map has "

@@ -11,13 +11,20 @@ from tse_onnx.passes.reasons import Refusal, refuse
 
 
 def _convolution(site: Site) -> Act | Refusal:
-    """A 1×1 convolution; or a window that slides over the channels, where these lie along its spatial axis."""
+    return convolution(site)
+
+
+def convolution(site: Site, weight: int = 1, bias: int = 2) -> Act | Refusal:
+    """A 1×1 convolution; or a window that slides over the channels, where these lie along its spatial axis.
+
+    One in whole numbers has its weights and its bias in other slots.
+    """
     source, node = site.source, site.node
     if source is None or not site.constants_elsewhere:
         return refuse("weights", "takes its weights from the descriptor", node)
-    if len(node.input) > 3 and node.input[3]:
+    if weight == 1 and len(node.input) > 3 and node.input[3]:
         return refuse("operator", "adds a further tensor", node)
-    dims = site.operand(1).dims
+    dims = site.operand(weight).dims
     if dims is None or None in dims or len(dims) != len(source.axes):
         return refuse("shape", "has weights of a shape that is not known", node)
     sizes = tuple(dim or 0 for dim in dims)
@@ -40,9 +47,9 @@ def _convolution(site: Site) -> Act | Refusal:
     if group < 1 or sizes[0] % group or source.channels not in (None, sizes[1] * group):
         return refuse("operator", "has weights that do not fit the descriptor's channels", node)
     result = Descriptor(source.axes, sizes[0], source.batch)
-    bias = 2 if len(node.input) > 2 and node.input[2] else None
+    added = bias if len(node.input) > bias and node.input[bias] else None
     mixes = "full" if sizes[1] > 1 or sizes[0] != group else ""
-    return Act(result, PointConvolution(0, 1, "OI", bias, tap), mixes, sizes[0] * sizes[1])
+    return Act(result, PointConvolution(0, weight, "OI", added, tap), mixes, sizes[0] * sizes[1])
 
 
 def _tap(node: NodeProto, kernel: tuple[int, ...], pads: tuple[int, ...]) -> tuple[int, ...] | None:

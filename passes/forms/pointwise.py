@@ -10,7 +10,7 @@ from tse_onnx.passes.graph.index import element_count
 from tse_onnx.passes.reasons import Refusal, refuse
 
 
-def _unary(site: Site) -> Act | Refusal:
+def unary(site: Site) -> Act | Refusal:
     """One descriptor; further inputs (bounds, ratios, scales) are single constant numbers."""
     source, node = site.source, site.node
     if source is None:
@@ -28,10 +28,10 @@ def _dropout(site: Site) -> Act | Refusal:
     training = site.numbers(2)
     if len(site.node.input) > 2 and site.node.input[2] and (training is None or bool(training.any())):
         return refuse("operator", "is in training mode", site.node)
-    return _unary(site)
+    return unary(site)
 
 
-def _elementwise(site: Site) -> Act | Refusal:
+def elementwise(site: Site) -> Act | Refusal:
     """Descriptors of one form combined element by element, with each other and with constants per channel. What was
     made of all channels, one number for each descriptor, goes with each of them."""
     forms = {operand.descriptor for operand in site.operands if operand.descriptor is not None}
@@ -56,14 +56,14 @@ def _slope(site: Site) -> Act | Refusal:
     tiles would not fit data that are constant."""
     if site.source is None:
         return refuse("operator", "takes its slopes from the descriptor, not its data", site.node)
-    return _elementwise(site)
+    return elementwise(site)
 
 
 def _bias_activation(site: Site) -> Act | Refusal:
     """An activation fused with the addition of a vector before it, which runs along the last axis."""
     source, node = site.source, site.node
     if len(site.operands) < 2 or not site.operands[1].name:
-        return _unary(site)
+        return unary(site)
     if source is None or not site.constants_elsewhere:
         return refuse("operator", "takes the vector that it adds from the descriptor", node)
     if source.axes[-1] != "C" or site.operands[1].dims != (source.channels,):
@@ -82,9 +82,9 @@ FORMS = Forms(
             "Swish", "Gelu", "Mish", "Tanh", "Softplus", "Softsign", "Erf", "Exp", "Log", "Sqrt", "Reciprocal", "Neg",
             "Abs", "Clip", "Cast", "QuantizeLinear", "DequantizeLinear",
             "com.microsoft::Gelu", "com.microsoft::QuickGelu",
-        ): _unary,
+        ): unary,
         "Dropout": _dropout,
-        ("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean", "Pow"): _elementwise,
+        ("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean", "Pow"): elementwise,
         "PRelu": _slope,
         ("com.microsoft::FastGelu", "com.microsoft::BiasGelu"): _bias_activation,
     }

@@ -10,9 +10,10 @@ A map has its channels first or last, and is read so. The cases, to which the re
 6. Einsum that leaves the spatial axes out, as `nchw->nc`, then as in 4.
 7. Several of these one after the other, each for some of the axes; average pools whose windows lie side by side; MatMul
    with a column of one number; the numbers anywhere among them. `stepwise.py` reads what is taken in steps.
+8. QLinearGlobalAveragePool, the first case in whole numbers.
 
 A view of the map in between, as in `x.view(N, C, -1).mean(2)`, is read in `flat.py`. What pools a map otherwise, by a
-maximum or a norm, or is quantised as a whole, is refused with the reason.
+maximum or a norm, is refused with the reason.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import numpy as np
 from onnx import NodeProto
 
 from tse_onnx.passes.forms.descriptor import Descriptor
-from tse_onnx.passes.forms.excite import quantised_as
+from tse_onnx.passes.forms.quantised import ADVICE
 from tse_onnx.passes.forms.stepwise import (
     STEPS,
     Stage,
@@ -229,7 +230,12 @@ def _reduce_max(position: int, node: NodeProto, index: GraphIndex, types: Types)
 
 
 def _quantised_pool(position: int, node: NodeProto, index: GraphIndex, types: Types) -> Found:
-    return refuse("quantised", quantised_as(node), node)
+    """Case 8."""
+    if int_attribute(node, "channels_last", 0):
+        return refuse("quantised", f"pools whole numbers with the channels last; {ADVICE}", node)
+    if not all(index.is_constant(name) for name in node.input[1:] if name):
+        return refuse("quantised", f"reads a scale or a zero point that is not constant; {ADVICE}", node)
+    return _global_average_pool(position, node, index, types)
 
 
 def mean_of(

@@ -8,15 +8,22 @@ from __future__ import annotations
 
 from onnx import GraphProto
 
-# The operator by which each is inferred, how many of its inputs that has, and which attributes go.
-_STAND_INS: dict[str, tuple[str, int, tuple[str, ...]]] = {
-    "QuickGelu": ("Identity", 1, ("alpha",)),
-    "Gelu": ("Identity", 1, ()),
-    "FastGelu": ("Identity", 1, ()),
-    "BiasGelu": ("Add", 2, ()),
-    "FusedConv": ("Conv", 3, ("activation", "activation_params")),
-    "FusedGemm": ("Gemm", 3, ("activation", "activation_alpha", "activation_beta", "activation_gamma")),
-    "FusedMatMul": ("MatMul", 2, ("alpha", "transA", "transB", "transBatchA", "transBatchB")),
+# The operator by which each is inferred, which of its inputs that reads, and which attributes go.
+_STAND_INS: dict[str, tuple[str, tuple[int, ...], tuple[str, ...]]] = {
+    "QuickGelu": ("Identity", (0,), ("alpha",)),
+    "Gelu": ("Identity", (0,), ()),
+    "FastGelu": ("Identity", (0,), ()),
+    "BiasGelu": ("Add", (0, 1), ()),
+    "FusedConv": ("Conv", (0, 1, 2), ("activation", "activation_params")),
+    "FusedGemm": ("Gemm", (0, 1, 2), ("activation", "activation_alpha", "activation_beta", "activation_gamma")),
+    "FusedMatMul": ("MatMul", (0, 1), ("alpha", "transA", "transB", "transBatchA", "transBatchB")),
+    "QLinearSigmoid": ("Identity", (0,), ()),
+    "QLinearLeakyRelu": ("Identity", (0,), ("alpha",)),
+    "QLinearAdd": ("Add", (0, 3), ()),
+    "QLinearMul": ("Mul", (0, 3), ()),
+    "QLinearAveragePool": ("AveragePool", (0,), ("channels_last",)),
+    "QLinearGlobalAveragePool": ("GlobalAveragePool", (0,), ("channels_last",)),
+    "QGemm": ("Gemm", (0, 3), ("alpha",)),
 }
 _TRANSPOSING = ("transA", "transB", "transBatchA", "transBatchB")
 
@@ -27,10 +34,14 @@ def stand_in(graph: GraphProto) -> None:
         if node.domain != "com.microsoft" or node.op_type not in _STAND_INS:
             continue
         operator, inputs, gone = _STAND_INS[node.op_type]
+        if any(found.name == "channels_last" and found.i for found in node.attribute):
+            continue
         if operator == "MatMul" and any(found.i for found in node.attribute if found.name in _TRANSPOSING):
             continue
         node.op_type, node.domain = operator, ""
-        del node.input[inputs:]
+        read = [node.input[slot] for slot in inputs if slot < len(node.input)]
+        del node.input[:]
+        node.input.extend(read)
         kept = [found for found in node.attribute if found.name not in gone]
         del node.attribute[:]
         node.attribute.extend(kept)

@@ -20,6 +20,9 @@ from tse_onnx.passes.graph.scope import Scope
 from tse_onnx.passes.graph.types import Dim, TensorType, Types, value_info
 from tse_onnx.passes.names import fresh
 
+# Types whose numbers are moved in the initializer itself where they are transposed.
+_MOVED = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
+
 
 class Draft:
     """Gathers the nodes of one block. Values on the way keep their names and hold one descriptor per tile; `now` says
@@ -77,7 +80,14 @@ class Draft:
         return str(made.output[0])
 
     def node(
-        self, op: str, role: str, inputs: Sequence[str], output: str = "", name: str = "", **attributes: Any
+        self,
+        op: str,
+        role: str,
+        inputs: Sequence[str],
+        output: str = "",
+        name: str = "",
+        domain: str = "",
+        **attributes: Any,
     ) -> NodeProto:
         """Make a node without adding it. `role` names it within the block where it has no `name` of its own."""
         name = name or fresh(f"{self.name}/{role}", self.taken)
@@ -86,6 +96,8 @@ class Draft:
         proto = NodeProto()
         proto.CopyFrom(_template(op, frozen))
         proto.name = name
+        if domain:
+            proto.domain = domain
         proto.input.extend(inputs)
         proto.output.append(result)
         return proto
@@ -166,7 +178,7 @@ class Draft:
             return name
         tensor = self.index.initializers.get(name)
         alone = tensor is not None and len(self.index.uses(name)) == 1 and name not in self.index.outputs
-        loaded = tensor is not None and holds_numbers(tensor)
+        loaded = tensor is not None and holds_numbers(tensor) and tensor.data_type in _MOVED
         if alone and name not in self.index.inputs and (loaded or not transposed) and name not in self._weights:
             self._weights[name] = Relaid(wanted, transposed)
             if (stated := self.types.stated(name)) is not None:  # as in dynamo exports

@@ -18,7 +18,7 @@ from tse_onnx.passes.names import fresh
 
 Grid = Sequence["int | None"]
 
-_CONVOLUTIONS = frozenset({"Conv", "FusedConv"})
+_CONVOLUTIONS = frozenset({"Conv", "FusedConv", "QLinearConv"})
 # A convolution's attributes with an entry for each spatial axis; with a kernel of one pixel none of them says anything.
 _BY_AXIS = frozenset({"kernel_shape", "pads", "strides", "dilations", "auto_pad"})
 
@@ -66,8 +66,10 @@ def _point_convolution(draft: Draft, node: NodeProto, lowering: PointConvolution
     if node.op_type in _CONVOLUTIONS and len(dims) == 2 + spatial:
         kept = _with_inputs(node, {name: draft.current(name) for name in node.input})
         return None if kept == node else kept
-    if node.op_type == "FusedConv":
-        return _of_other_rank(draft, node, spatial)
+    if node.op_type in ("FusedConv", "QLinearConv"):
+        return _of_other_rank(draft, node, lowering, spatial)
+    if node.op_type == "QGemm":
+        return _in_whole_numbers(draft, node, lowering, spatial)
     if draft.double and node.op_type != "Conv":
         return _product(draft, node, lowering, grid)
     outputs = dims[0 if lowering.order == "OI" else 1]
@@ -123,14 +125,26 @@ def _over_channels(draft: Draft, node: NodeProto) -> NodeProto | None:
     return None if changed == node else changed
 
 
-def _of_other_rank(draft: Draft, node: NodeProto, spatial: int) -> NodeProto:
-    """A 1×1 convolution with an activation, for as many spatial axes as the tiles lie along."""
-    dims = draft.types[node.input[1]].sizes or ()
-    weights = draft.relaid(node.input[1], (*dims[:2],) + (1,) * spatial)
-    changed = _with_inputs(node, {node.input[0]: draft.current(node.input[0]), node.input[1]: weights})
+def _of_other_rank(draft: Draft, node: NodeProto, lowering: PointConvolution, spatial: int) -> NodeProto:
+    """A 1×1 convolution that is fused or quantised, for as many spatial axes as the tiles lie along."""
+    name = node.input[lowering.weight]
+    dims = draft.types[name].sizes or ()
+    weights = draft.relaid(name, (*dims[:2],) + (1,) * spatial)
+    changed = _with_inputs(node, {node.input[0]: draft.current(node.input[0]), name: weights})
     del changed.attribute[:]
     changed.attribute.extend(found for found in node.attribute if found.name not in _BY_AXIS)
     return changed
+
+
+def _in_whole_numbers(draft: Draft, node: NodeProto, lowering: PointConvolution, spatial: int) -> NodeProto:
+    """A linear layer in whole numbers, as the convolution that rounds alike."""
+    data, scale, zero, name, weight_scale, weight_zero, bias, made_scale, made_zero = node.input
+    dims = draft.types[name].sizes or ()
+    weights = draft.relaid(name, (*dims[:2],) + (1,) * spatial, transposed=lowering.order == "IO")
+    inputs = [draft.current(data), scale, zero, weights, weight_scale, weight_zero, made_scale, made_zero]
+    if bias:
+        inputs.append(draft.relaid(bias, (-1,)))
+    return draft.node("QLinearConv", "excite_conv", inputs, node.output[0], node.name)
 
 
 def _activation(draft: Draft, node: NodeProto, name: str, value: str) -> NodeProto:

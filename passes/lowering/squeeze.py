@@ -130,6 +130,32 @@ def _split(draft: Draft, cover: Tile) -> Grid:
     return cover.grid
 
 
+def _whole_numbers(draft: Draft, cover: Tile | Window) -> Grid:
+    """Each tile for itself, by the operator that pooled the map: a pool in whole numbers of several tiles would round
+    by other sums."""
+    source, tile = _strip(draft, cover)
+    _pooled_apart(draft, source, tile, 0, draft.anatomy.squeeze.output)
+    return cover.grid
+
+
+def _pooled_apart(draft: Draft, source: str, tile: Tile, axis: int, output: str = "") -> str:
+    """The means of what lies along an axis and those behind it."""
+    squeeze = draft.anatomy.squeeze
+    if axis == len(tile.grid):
+        own = draft.index.nodes[squeeze.nodes[-1]]
+        made = draft.node(own.op_type, "tile_mean", [source, *own.input[1:]], output, domain=own.domain)
+        made.attribute.extend(own.attribute)
+    elif tile.grid[axis] == 1:
+        return _pooled_apart(draft, source, tile, axis + 1, output)
+    else:
+        lengths = [len(part) for part in _parts(tile.extents[axis], tile.sizes[axis])]
+        parts = draft.parts("tile", source, squeeze.spatial[axis], lengths)
+        means = [_pooled_apart(draft, part, tile, axis + 1) for part in parts]
+        made = draft.node("Concat", "tiled_squeeze", means, output, axis=2 + axis)
+    draft.add(made)
+    return str(made.output[0])
+
+
 # Products.
 
 
@@ -325,6 +351,14 @@ def _channels_first(draft: Draft, value: str) -> str:
 
 
 Means = Way[Callable[..., Grid]]
+
+WHOLE_NUMBERS: Means = Way(
+    "whole",
+    "the mean of each tile for itself",
+    ("Slice", "Split", "QLinearGlobalAveragePool", "Concat"),
+    _whole_numbers,
+)
+"""The one way where the map is pooled in whole numbers."""
 
 _STRIPS = (Tile, Window)
 _MEANS = (Tile, Running)

@@ -14,12 +14,14 @@ from tse_onnx.passes.blocks.block import Convertible
 from tse_onnx.passes.blocks.tiling import Cover, Cut, OpenStrips, Window
 from tse_onnx.passes.edit.prune import prune
 from tse_onnx.passes.edit.splice import Edit
+from tse_onnx.passes.forms.quantised import QUANTISED
+from tse_onnx.passes.graph.operators import operator
 from tse_onnx.passes.graph.scope import Scope
 from tse_onnx.passes.lowering.draft import Draft, is_double
 from tse_onnx.passes.lowering.excite import excite
 from tse_onnx.passes.lowering.maximum import maximum
 from tse_onnx.passes.lowering.spread import BROADCAST, SPREADS, Spread
-from tse_onnx.passes.lowering.squeeze import MEANS, Means
+from tse_onnx.passes.lowering.squeeze import MEANS, WHOLE_NUMBERS, Means
 from tse_onnx.passes.lowering.style import Style, lowering
 from tse_onnx.passes.lowering.way import Case, fitting
 
@@ -49,7 +51,11 @@ def pairs(cover: Cover | OpenStrips, block: Convertible, scope: Scope, style: St
     """Every way to write the means and the spread of a block, the best first; what `style` names, where it is among
     them, in all of them."""
     case, spreads = _case(cover, block, scope), (BROADCAST,) if isinstance(cover, Window) else SPREADS
-    cases = {mean: replace(case, each_row=mean.each_row) for mean in fitting(MEANS, case, style.means)}
+    squeeze, scale = (scope.index.nodes[place] for place in (block.anatomy.squeeze.nodes[-1], block.scale.position))
+    if operator(scale) in QUANTISED:
+        spreads = tuple(spread for spread in spreads if "MatMul" not in spread.operators)
+    means = (WHOLE_NUMBERS,) if operator(squeeze) in QUANTISED else MEANS
+    cases = {mean: replace(case, each_row=mean.each_row) for mean in fitting(means, case, style.means)}
     found = [(mean, spread) for mean in cases for spread in fitting(spreads, cases[mean], style.upsample)]
     if style.upsample:  # what is named is given gates to spread before it is given those that need it no more
         found.sort(key=lambda pair: pair[1].name != style.upsample or pair[1].rank(cases[pair[0]]) > 1)
@@ -59,11 +65,13 @@ def pairs(cover: Cover | OpenStrips, block: Convertible, scope: Scope, style: St
 def _case(cover: Cover | OpenStrips, block: Convertible, scope: Scope) -> Case:
     anatomy = block.anatomy
     makers = [scope.index.producer(value) for value in (anatomy.gate, anatomy.map)]
+    made = [scope.index.nodes[maker] for maker in makers if maker is not None]
+    made.append(scope.index.nodes[block.scale.position])
     return Case(
         cover,
         scope.opset,
         first=anatomy.input_axes[1] == anatomy.map_axes[1] == "C",
         double=is_double(anatomy, scope.types),
         batch=block.shape is not None and block.shape[0] is not None,
-        quantised=any(maker is not None and scope.index.nodes[maker].op_type == "DequantizeLinear" for maker in makers),
+        quantised=any(node.op_type == "DequantizeLinear" or operator(node) in QUANTISED for node in made),
     )

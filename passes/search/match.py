@@ -35,12 +35,12 @@ from tse_onnx.passes.forms.act import Alias, Operand, Site
 from tse_onnx.passes.forms.descriptor import Descriptor
 from tse_onnx.passes.forms.flat import laid_behind
 from tse_onnx.passes.forms.maximum import maximum_at
+from tse_onnx.passes.forms.quantised import SCALES, scaled_by
 from tse_onnx.passes.forms.squeeze import Squeeze, squeeze_at
 from tse_onnx.passes.forms.views import SHAPE_SLOTS
 from tse_onnx.passes.graph.index import GraphIndex
 from tse_onnx.passes.graph.layout import SPATIAL, View, view
 from tse_onnx.passes.graph.nested import Function
-from tse_onnx.passes.graph.operators import is_default
 from tse_onnx.passes.graph.scope import Scope
 from tse_onnx.passes.graph.types import Types
 from tse_onnx.passes.names import fresh, marked, module_of
@@ -268,7 +268,7 @@ def _follow(walk: _Walk, index: GraphIndex, types: Types, opset: int) -> Refusal
                 walk.sized.append(position)
             elif (other := _map_beside(walk, node, index, types)) is not None:
                 done.add(position)
-                refusal = _meets_map(walk, position, node, value, other)
+                refusal = _meets_map(walk, position, value, other, index)
             else:
                 operands = _operands(walk, node, index, types)
                 if operands is None:
@@ -311,7 +311,7 @@ def _gated_part(walk: _Walk, index: GraphIndex) -> str | None:
     while waiting and len(seen) < _FARTHEST:
         for use in index.uses(waiting.pop()):
             node = index.nodes[use.node]
-            if node.op_type == "Mul" and (met := parts.intersection(node.input)):
+            if SCALES.of(node) is not None and (met := parts.intersection(node.input)):
                 return min(met)
             if use.node not in seen:
                 seen.add(use.node)
@@ -340,9 +340,11 @@ def _root(value: str, index: GraphIndex, types: Types) -> str:
     return "" if index.is_constant(value) else view(value, index, types).root
 
 
-def _meets_map(walk: _Walk, position: int, node: NodeProto, value: str, other: str) -> Refusal | None:
+def _meets_map(walk: _Walk, position: int, value: str, other: str, index: GraphIndex) -> Refusal | None:
     """A node reads both a descriptor and x: the scale, if it multiplies the two."""
-    if node.op_type != "Mul" or not is_default(node.domain) or len(node.input) != 2:
+    node = index.nodes[position]
+    beside = [name for name in node.input if name and name not in (value, other)]
+    if not scaled_by(node, value, other) or not all(map(index.is_constant, beside)):
         return refuse("not-mul", f"meets the pooled tensor {quoted(other)}, and only a Mul scales it", node)
     walk.scales.append(_Scale(NodeRef(position, node.name, node.output[0]), value, other))
     return None
@@ -364,7 +366,7 @@ def _operands(walk: _Walk, node: NodeProto, index: GraphIndex, types: Types) -> 
 def _stranger(node: NodeProto, walk: _Walk, index: GraphIndex) -> Refusal:
     """Why an operator never got all of its inputs: what it reads beside the descriptor comes from elsewhere."""
     other = next(name for name in node.input if name and name not in walk.held and not index.is_constant(name))
-    if node.op_type == "Mul":
+    if SCALES.of(node) is not None:
         return refuse(
             "other-tensor", f"multiplies the gate with {quoted(other)}, not with the tensor that was pooled", node
         )
@@ -374,7 +376,7 @@ def _stranger(node: NodeProto, walk: _Walk, index: GraphIndex) -> Refusal:
 def _scaled(walk: _Walk, index: GraphIndex) -> bool:
     """Whether anything multiplies the pooled map at all."""
     values = {walk.squeeze.input, walk.root.root}
-    return any(index.nodes[use.node].op_type == "Mul" for value in values for use in index.uses(value))
+    return any(SCALES.of(index.nodes[use.node]) is not None for value in values for use in index.uses(value))
 
 
 def _whole(walk: _Walk, index: GraphIndex) -> _Scale | Refusal:

@@ -53,6 +53,25 @@ CONSTANTS = (
     np.array(3, np.uint8), np.array(False), np.arange(CHANNELS, dtype=np.uint8),
 )  # fmt: skip
 
+# Operators in whole numbers read a step and a zero point beside each operand: what else they read, by the slots of the descriptors.
+_BYTES = {shape: np.arange(np.prod(shape, dtype=int), dtype=np.uint8).reshape(shape) for shape in (
+    (), (CHANNELS,), (1, CHANNELS, 1, 1), (CHANNELS, CHANNELS), (CHANNELS, CHANNELS, 1, 1), (CHANNELS, CHANNELS, 1),
+    (1, 1, 3), (1, 1, 3, 1), (1, 1, 1, 3),
+)}  # fmt: skip
+_BIAS = np.arange(CHANNELS, dtype=np.int32)
+_PAIR = (np.array(0.02, np.float32), np.array(0, np.uint8))
+_WEIGHED = tuple(((0,), (*_PAIR, numbers, *_PAIR, *_PAIR)) for numbers in _BYTES.values())
+_TWO = (*_WEIGHED, *(((3,), (numbers, *_PAIR, *_PAIR, *_PAIR)) for numbers in _BYTES.values()), ((0, 3), 3 * _PAIR))
+WHOLE: Mapping[str, tuple[tuple[tuple[int, ...], tuple[np.ndarray | None, ...]], ...]] = {
+    "QLinearConv": (*_WEIGHED, *((slots, (*given, _BIAS)) for slots, given in _WEIGHED)),
+    "QLinearMatMul": _TWO,
+    "com.microsoft::QGemm": tuple(
+        (slots, (*given[:5], bias, *given[5:])) for slots, given in _WEIGHED for bias in (None, _BIAS)
+    ),
+    **dict.fromkeys(("com.microsoft::QLinearSigmoid", "com.microsoft::QLinearLeakyRelu"), (((0,), 2 * _PAIR),)),
+    **dict.fromkeys(("com.microsoft::QLinearAdd", "com.microsoft::QLinearMul"), _TWO),
+}
+
 
 @dataclass(frozen=True)
 class Case:
@@ -171,6 +190,11 @@ def _arities(operator: str) -> Iterable[int]:
 
 def cases(operator: str) -> Iterator[Case]:
     """Every choice of one or two positions for the descriptor, with combinations of constants."""
+    for batch, layouts in LAYOUTS.items():
+        for layout, (slots, constants) in itertools.product(layouts, WHOLE.get(operator, ())):
+            yield Case(operator, batch, layout, True, slots, constants)
+    if operator in WHOLE:
+        return
     for arity, (batch, layouts), quantised in itertools.product(_arities(operator), LAYOUTS.items(), (False, True)):
         for many, layout in itertools.product((1, 2), layouts):
             for slots in itertools.combinations(range(arity), many):

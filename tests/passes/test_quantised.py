@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
@@ -96,10 +95,14 @@ def test_the_spread_gate_stands_between_the_quantisers_of_the_gate(quantised):
         assert list(reader.input[1:]) == list(quantise.input[1:])
 
 
-def test_a_qoperator_model_is_refused_and_says_why(quantised):
+@pytest.mark.parametrize("tiling", [tse_onnx.Tiling(7), tse_onnx.Tiling(7, squeeze="running")], ids=str)
+def test_a_model_in_whole_numbers_is_converted_with_its_own_steps(quantised, tiling):
     model = quantised(QuantFormat.QOperator)
-    result = tse_onnx.convert(model, rows=7)
-    assert result.report.buffering.totals.converted == 0
-    codes = {decision.refusal.code for decision in result.blocks if decision.refusal}
-    assert "quantised" in codes
-    assert np.array_equal(result.model.SerializeToString(), model.SerializeToString())
+    result = tse_onnx.convert(model, tiling=tiling, expect=4)
+    assert result.verification.passed
+    kept = {
+        t.name: t.SerializeToString() for t in model.graph.initializer if t.name.endswith(("_scale", "_zero_point"))
+    }
+    assert kept.items() <= {t.name: t.SerializeToString() for t in result.model.graph.initializer}.items()
+    assert accuracy(result.model) > accuracy(model) - 0.05
+    assert tse_onnx.restore(result.model).model.SerializeToString() == model.SerializeToString()

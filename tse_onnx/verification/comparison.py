@@ -26,6 +26,8 @@ _RELATIVE: dict[int, float] = {
 }
 # Where the way to the gate is quantised, the last bit of a mean decides now and then between two steps of a quantiser.
 _QUANTISED = 2e-2
+# Where a map is whole numbers, steps of its quantiser: the gate's last one, and that of the product.
+_WHOLE = 2.0
 # Below the smallest normal number rounding is absolute: so many of the smallest steps of the type.
 _STEPS = 4
 # How much farther than changes of a few roundings move the output it may be.
@@ -51,9 +53,9 @@ class Comparison:
         self.elements = self.not_finite = 0
         self._ratio = 0.0
         self._within = tuple(axis for axis, letter in enumerate(axes) if letter not in "NC")
-        self._relative = max(_relative(dtype), _QUANTISED if quantised else 0.0)
+        self._relative = max(_relative(dtype), _QUANTISED if quantised else 0.0) if dtype.kind == "f" else 0.0
         self._factor = _FACTOR_QUANTISED if quantised else _FACTOR
-        self._least = _STEPS * float(np.finfo(dtype).smallest_subnormal) if dtype.kind == "f" else 0.0
+        self._least = _STEPS * float(np.finfo(dtype).smallest_subnormal) if dtype.kind == "f" else _WHOLE
 
     def add(self, values: np.ndarray, reference: np.ndarray, again: Again) -> tuple[np.ndarray, np.ndarray]:
         """Take a tile into account; the tolerance and the largest value of each of its channels.

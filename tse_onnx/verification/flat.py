@@ -89,7 +89,8 @@ def _compared(
 
     def again() -> list[np.ndarray]:
         shaken = Shaken(part, original.folder).runs(feed, [output], within)
-        return [reference + rounding_of(feed[source]), *(run[output] for run in shaken)]
+        rounded = [reference + rounding_of(feed[source])] if feed[source].dtype.kind == "f" else []
+        return [*rounded, *(run[output] for run in shaken)]
 
     compared.add(values, reference, again)
     return FlatCheck(block.name, compared.error, compared.tolerance)
@@ -161,10 +162,14 @@ def _flat(like: np.ndarray, axes: str, tiled: set[str]) -> np.ndarray:
         tuple(length // 2 if letter in tiled else slice(None) for letter, length in zip(axes, like.shape, strict=True))
     ]
     finite = some[np.isfinite(some)].astype(np.float64)
-    size = float(np.sqrt(np.mean(np.square(finite)))) if finite.size else 0.0
+    whole = np.iinfo(like.dtype) if like.dtype.kind in "iu" else None  # whose zero point is anywhere
+    centre = float(finite.mean()) if whole is not None and finite.size else 0.0
+    size = float(np.sqrt(np.mean(np.square(finite - centre)))) if finite.size else 0.0
     shape = [1 if letter in tiled else length for letter, length in zip(axes, like.shape, strict=True)]
     channels = [length if letter in "NC" else 1 for letter, length in zip(axes, like.shape, strict=True)]
     values = (random.standard_normal(shape) + random.standard_normal(channels)) * (size or 1.0)
+    if whole is not None:
+        values = np.rint(values + centre).clip(whole.min, whole.max)
     return np.ascontiguousarray(np.broadcast_to(values.astype(like.dtype), like.shape))
 
 

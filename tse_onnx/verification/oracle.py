@@ -12,7 +12,7 @@ gate. Two ways, by what the block's nodes allow:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial, singledispatch
 from pathlib import Path
@@ -31,9 +31,11 @@ from tse_onnx.passes.blocks.previous import Carried
 from tse_onnx.passes.blocks.recompute import Recomputed
 from tse_onnx.passes.blocks.tiling import Cover, Cut, Region, Running, Tile, Window
 from tse_onnx.passes.edit.excerpt import excerpt
+from tse_onnx.passes.forms.quantised import QUANTISED
 from tse_onnx.passes.forms.squeeze import Squeeze
 from tse_onnx.passes.forms.views import SHAPE_SLOTS
 from tse_onnx.passes.graph.index import GraphIndex
+from tse_onnx.passes.graph.operators import operator
 from tse_onnx.passes.graph.scope import Scope
 from tse_onnx.passes.graph.types import TensorType
 from tse_onnx.passes.reasons import quoted
@@ -259,8 +261,9 @@ def _comparison(original: Original, block: Convertible, axes: str, made: np.ndar
 
 
 def is_quantised(block: Convertible, index: GraphIndex) -> bool:
-    """Whether a quantiser stands on the way to the gate."""
-    return any(index.nodes[step.position].op_type == "QuantizeLinear" for step in block.anatomy.steps)
+    """Whether a quantiser stands on the way to the gate, or an operator in whole numbers."""
+    nodes = (index.nodes[step.position] for step in block.anatomy.steps)
+    return any(node.op_type == "QuantizeLinear" or operator(node) in QUANTISED for node in nodes)
 
 
 def _checked(block: Convertible, compared: Comparison, spread: Spread | None) -> BlockCheck:
@@ -296,7 +299,7 @@ def _takes_any_size(anatomy: Anatomy, index: GraphIndex) -> bool:
     nodes = [index.nodes[position] for position in anatomy.squeeze_nodes]
     if nodes[0].input[0] != anatomy.squeeze.input:
         return False
-    if any(node.op_type not in ("GlobalAveragePool", "ReduceMean", "GlobalMaxPool", "ReduceMax") for node in nodes):
+    if any(node.op_type not in _OF_ANY_SIZE for node in nodes):
         return False
     fixed = {"Expand", "Tile", "Resize", "Upsample"}
     return not any(
@@ -304,6 +307,9 @@ def _takes_any_size(anatomy: Anatomy, index: GraphIndex) -> bool:
         or any(not index.is_constant(name) for name in _size_operands(index, step.position))
         for step in anatomy.steps
     )
+
+
+_OF_ANY_SIZE = frozenset({"GlobalAveragePool", "ReduceMean", "GlobalMaxPool", "ReduceMax", "QLinearGlobalAveragePool"})
 
 
 def _size_operands(index: GraphIndex, position: int) -> Iterator[str]:
@@ -324,7 +330,8 @@ def _by_crops(original: Original, block: Convertible, cover: Cover, values: Feed
     within = {anatomy.root: tuple(axis for axis, letter in enumerate(anatomy.root_axes) if letter not in "NC")}
 
     def again(feed: Feed, scaled: np.ndarray, made: Feed) -> Iterator[np.ndarray]:
-        yield made[output] + scaled * rounding_of(made[anatomy.gate])
+        if made[anatomy.gate].dtype.kind == "f":  # whole numbers are rounded by their quantisers, which are shaken
+            yield made[output] + scaled * rounding_of(made[anatomy.gate])
         for run in shaken.runs(feed, [output], within):
             yield run[output]
 
@@ -344,10 +351,11 @@ def _by_means(original: Original, block: Convertible, cover: Cover, values: Feed
     """The gates that the original block gives for each tile's mean, times what they scale there."""
     anatomy = block.anatomy
     scaled, gates = values[anatomy.map], _GateOfMean(original, block, cover, values)
+    multiply = _multiplication(original, block)
     for number, (source, target) in enumerate(cover.pieces()):
         mean, change = gates.mean(source, number)
         gate = gates.gate(mean)
-        scale = partial(_scaled, scaled, _slices(anatomy.map_axes, anatomy, target))
+        scale = partial(_scaled, multiply, scaled, _slices(anatomy.map_axes, anatomy, target))
         again = partial(gates.again, mean, change, gate)
         yield Piece(
             target,
@@ -357,14 +365,31 @@ def _by_means(original: Original, block: Convertible, cover: Cover, values: Feed
         )
 
 
-def _scaled(values: np.ndarray, place: tuple[slice, ...], gate: np.ndarray) -> np.ndarray:
+Multiply = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""A map, or a part of it, scaled by a gate."""
+
+
+def _multiplication(original: Original, block: Convertible) -> Multiply:
+    """The scale of a block: the product, unless its node rounds that to whole numbers."""
+    anatomy = block.anatomy
+    if original.index.nodes[block.scale.position].op_type == "Mul":
+        return np.multiply
+
+    def scale(part: np.ndarray, gate: np.ndarray) -> np.ndarray:
+        feed = {anatomy.map: np.ascontiguousarray(part), anatomy.gate: np.ascontiguousarray(gate)}
+        return _run_alone(original, feed, block.scale.output)
+
+    return scale
+
+
+def _scaled(multiply: Multiply, values: np.ndarray, place: tuple[slice, ...], gate: np.ndarray) -> np.ndarray:
     """What the gate makes of the values at a place."""
     try:
         spread = np.broadcast_to(gate, values.shape)
     except ValueError:  # the map has not the size that the model states
         return gate
     with np.errstate(invalid="ignore", over="ignore"):
-        return np.asarray(values[place] * spread[place])
+        return np.asarray(multiply(values[place], spread[place]))
 
 
 def _gate_of_all(original: Original, block: Convertible, cover: Cover, values: Feed) -> np.ndarray:
@@ -406,6 +431,8 @@ class _GateOfMean:
         crop, axes = self._x[_slices(self._anatomy.input_axes, self._anatomy, region)], self._anatomy.squeeze.spatial
         with np.errstate(invalid="ignore", over="ignore"):
             mean = crop.mean(axis=axes, keepdims=True, dtype=np.float64)
+            if crop.dtype.kind != "f":  # whole numbers have a mean that is none: the pixels themselves are fed
+                return crop, np.zeros_like(crop)
             pixels = math.prod(crop.shape[axis] for axis in axes)
             change = shake(crop.dtype, pixels) * np.abs(crop).mean(axis=axes, keepdims=True, dtype=np.float64)
             if isinstance(self._cover, Running) and self._cover.calibration is not None:
@@ -423,10 +450,11 @@ class _GateOfMean:
 
     def again(self, mean: np.ndarray, change: np.ndarray, gate: np.ndarray) -> Iterator[np.ndarray]:
         """The gates of that mean, changed by as much as rounding may; and the gate that it has, changed so itself."""
-        yield gate + rounding_of(gate)
+        if gate.dtype.kind == "f":
+            yield gate + rounding_of(gate)
         random = np.random.default_rng(2)
         for number in range(DRAWS):
-            feed = self._feed(mean + change * signs(random, change.shape))
+            feed = self._feed(mean + (change * signs(random, change.shape)).astype(change.dtype))
             yield self._shaken.run(number, feed, [self._anatomy.gate])[self._anatomy.gate]
 
     def _feed(self, mean: np.ndarray) -> Feed:
@@ -435,7 +463,11 @@ class _GateOfMean:
         if self._anatomy.beside:
             pairs = zip(self._anatomy.squeezes, mean, strict=True)
             return {squeeze.output: _laid(squeeze, each) for squeeze, each in pairs} | self._others
-        given = mean if self._one_pixel else _with_mean(mean, self._x.shape, self._anatomy.squeeze.spatial)
+        given = (
+            mean
+            if self._one_pixel or mean.dtype.kind != "f"
+            else _with_mean(mean, self._x.shape, self._anatomy.squeeze.spatial)
+        )
         return {self._anatomy.squeeze.input: given, **self._others}
 
 
@@ -512,4 +544,7 @@ def _shape(kind: TensorType) -> tuple[int, ...]:
 
 
 def _noise(random: np.random.Generator, shape: tuple[int, ...], dtype: int) -> np.ndarray:
-    return random.standard_normal(shape).astype(onnx.helper.tensor_dtype_to_np_dtype(dtype))
+    kind = onnx.helper.tensor_dtype_to_np_dtype(dtype)
+    if kind.kind in "iu":
+        return random.integers(np.iinfo(kind).min, np.iinfo(kind).max, shape, kind, endpoint=True)
+    return random.standard_normal(shape).astype(kind)
