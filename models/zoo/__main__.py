@@ -14,6 +14,7 @@ STEPS = {
     "jax": "jax_exports",
     "derive": "derive",
     "check": "check",
+    "published": "published",
     "table": "table",
 }
 
@@ -25,7 +26,7 @@ def main() -> int:
     )
     parser.add_argument("step", choices=STEPS)
     parser.add_argument("folder", type=Path, metavar="DIR", help="where the models lie")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="networks or models; default: all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="networks, models or wheels; default: all")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where `table` writes; default: the terminal")
     options = parser.parse_args()
     step = importlib.import_module(f"models.zoo.{STEPS[options.step]}")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from models.zoo import published
 from models.zoo.check import ROWS, Outcome, outcome_path
 from models.zoo.facts import Facts, load
 
@@ -68,7 +69,8 @@ def table(folder: Path) -> str:
         if facts.convertible and (outcome.missed or outcome.wrong or outcome.failures):
             why = "; ".join([*outcome.failures.values(), *outcome.notes[:1]])
             text += f"* `{facts.name}`: {outcome.missed} missed, {outcome.wrong} wrong: {why[:300]}\n"
-    return text
+    strangers = tuple(published.load(folder))
+    return text + ("\n" + published.table(strangers) if strangers else "")
 
 
 __doc_text__ = """\
