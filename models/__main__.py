@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
+import onnx
+
 import models
+from models.networks import NETWORKS, build
 
 
 def table() -> str:
@@ -25,8 +28,8 @@ def table() -> str:
             )
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
-    return "\n".join(lines)
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, "", f"made layer by layer, as they were published: {', '.join(NETWORKS)}"])
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,12 +43,15 @@ def main(arguments: list[str] | None = None) -> int:
             parser.error("which model is to be written?")
         print(table())
         return 0
-    if options.name not in models.names():
+    if options.name not in (*models.names(), *NETWORKS):
         print(f"models: no model is called {options.name!r}; `python -m models` lists them", file=sys.stderr)
         return 2
     output = options.output or f"{options.name}.onnx"
     try:
-        models.save(options.name, output)
+        if options.name in NETWORKS:
+            onnx.save_model(build(options.name), output)
+        else:
+            models.save(options.name, output)
     except OSError as error:
         print(f"models: cannot write {output}: {error.strerror}", file=sys.stderr)
         return 2

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from tse_onnx.conversion.report import Report
     from tse_onnx.conversion.restore import RestoreResult, restore
     from tse_onnx.conversion.verdict import Verdict
+    from tse_onnx.costs.array import Array
+    from tse_onnx.costs.convention import Convention
+    from tse_onnx.costs.cost import cost
+    from tse_onnx.costs.cycles import Cost, LayerCost
+    from tse_onnx.costs.layer import Layer, Profile
+    from tse_onnx.costs.profile import profile
     from tse_onnx.data.choice import Data
     from tse_onnx.data.preprocess import Preprocess
     from tse_onnx.decision.buffering import BlockBuffering, Buffering, Totals
@@ -67,6 +73,12 @@ _HOMES = {
     "tse_onnx.conversion.plan_for": ("plan_for",),
     "tse_onnx.data.choice": ("Data",),
     "tse_onnx.data.preprocess": ("Preprocess",),
+    "tse_onnx.costs.array": ("Array",),
+    "tse_onnx.costs.convention": ("Convention",),
+    "tse_onnx.costs.cost": ("cost",),
+    "tse_onnx.costs.cycles": ("Cost", "LayerCost"),
+    "tse_onnx.costs.layer": ("Layer", "Profile"),
+    "tse_onnx.costs.profile": ("profile",),
     "tse_onnx.difference.diff": ("BlockChange", "Diff", "FigureChange", "diff"),
     "tse_onnx.distillation.distil": ("distil",),
     "tse_onnx.distillation.result": ("DistilResult",),
@@ -106,15 +118,16 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Accuracy", "Block", "BlockBuffering", "BlockChange", "BlockCheck", "BlockCorrelation", "Buffer", "Buffering",
-    "Calibration", "Check", "CheckFailed", "ConvertResult", "Correlations", "Data", "DataError", "Dataflow",
-    "Decision", "Diff", "DistilResult", "Drift", "Evaluation", "FigureChange", "Frozen", "Held", "Inspection",
-    "Judgement", "Limit", "Machine", "Menu", "ModelError", "ModelScores", "NodeRef", "Payoff", "Plan", "Preprocess",
-    "Previous", "Proof", "QualityGates", "Recompute", "Refusal", "Report", "RestoreResult", "Score", "Selection",
-    "Sensitivity", "StageFlow", "StageScores", "Stop", "StreamScores", "Sums", "Target", "TargetCheck",
-    "TileCorrelation", "Tiling", "Totals", "TseError", "TuneResult", "UsageError", "Verdict", "Verification",
-    "Violation", "__version__", "buffering", "check", "convert", "correlate", "dataflow", "diff", "distil", "evaluate",
-    "exact_plan", "find_blocks", "first_gates", "inspect", "plan_for", "restore", "sensitivity", "tune", "verify",
+    "Accuracy", "Array", "Block", "BlockBuffering", "BlockChange", "BlockCheck", "BlockCorrelation", "Buffer",
+    "Buffering", "Calibration", "Check", "CheckFailed", "Convention", "ConvertResult", "Correlations", "Cost", "Data",
+    "DataError", "Dataflow", "Decision", "Diff", "DistilResult", "Drift", "Evaluation", "FigureChange", "Frozen",
+    "Held", "Inspection", "Judgement", "Layer", "LayerCost", "Limit", "Machine", "Menu", "ModelError", "ModelScores",
+    "NodeRef", "Payoff", "Plan", "Preprocess", "Previous", "Profile", "Proof", "QualityGates", "Recompute", "Refusal",
+    "Report", "RestoreResult", "Score", "Selection", "Sensitivity", "StageFlow", "StageScores", "Stop", "StreamScores",
+    "Sums", "Target", "TargetCheck", "TileCorrelation", "Tiling", "Totals", "TseError", "TuneResult", "UsageError",
+    "Verdict", "Verification", "Violation", "__version__", "buffering", "check", "convert", "correlate", "cost",
+    "dataflow", "diff", "distil", "evaluate", "exact_plan", "find_blocks", "first_gates", "inspect", "plan_for",
+    "profile", "restore", "sensitivity", "tune", "verify",
 ]  # fmt: skip
 
 

@@ -71,7 +71,8 @@ def test_every_reason_is_documented_and_no_other():
 
 
 @pytest.mark.parametrize(
-    "schema", ["inspect", "report", "evaluate", "verify", "sensitivity", "tune", "check", "targets", "diff", "doctor"]
+    "schema",
+    ["inspect", "report", "evaluate", "verify", "sensitivity", "tune", "check", "targets", "diff", "doctor", "profile"],
 )
 def test_every_field_of_the_schemas_is_documented(schema):
     own = {
@@ -81,6 +82,7 @@ def test_every_field_of_the_schemas_is_documented(schema):
         "targets": "targets",
         "diff": "ci",
         "doctor": "cli",
+        "profile": "costs",
     }
     pages = (own[schema],) if schema in own else ("report", "dataflow")
     text = "".join((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in pages)

@@ -1,5 +1,5 @@
 """The command line: `tse-onnx check`, `convert`, `diff`, `distil`, `doctor`, `evaluate`, `explain`, `inspect`, `plan`,
-`report`, `restore`, `sensitivity`, `stream`, `targets`, `tune`, `verify`.
+`profile`, `report`, `restore`, `sensitivity`, `stream`, `targets`, `tune`, `verify`.
 
 Exit codes: 0 done, 1 a check failed, 2 bad usage or bad input, 70 a fault of the program itself, 74 the output was
 written but standard output could not be, 130 interrupted (143 by SIGTERM, and so on: 128 and the signal's number), 141
@@ -43,6 +43,7 @@ from tse_onnx.cli.evaluate import evaluate
 from tse_onnx.cli.explain import explain
 from tse_onnx.cli.inspect import inspect
 from tse_onnx.cli.plan import write_plan
+from tse_onnx.cli.profile import profile
 from tse_onnx.cli.report import report
 from tse_onnx.cli.restore import restore
 from tse_onnx.cli.stream import stream as stream_command
@@ -245,6 +246,7 @@ def main() -> None:
       tse-onnx verify model.onnx tiled.onnx              prove a converted model, also after other tools
       tse-onnx restore tiled.onnx model.onnx             the way back
       tse-onnx stream model.onnx                         what every tensor holds while rows stream in
+      tse-onnx profile model.onnx --array squeezelerator16   parameters, MACs and cycles, layer by layer
       tse-onnx check tiled.onnx --target ascend          what a compiler would not take
       tse-onnx diff before.json after.json               what changed between two reports
     """
@@ -260,6 +262,7 @@ main.add_command(evaluate)
 main.add_command(explain)
 main.add_command(inspect)
 main.add_command(write_plan)
+main.add_command(profile)
 main.add_command(report)
 main.add_command(restore)
 main.add_command(sensitivity)

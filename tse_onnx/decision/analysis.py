@@ -185,10 +185,15 @@ def bind(source: Source, wanted: InputShapes) -> dict[str, tuple[Dim, ...]]:
 
 def input_types(analysis: Analysis) -> dict[str, TensorType]:
     """Types of the inputs that a caller feeds, as bound."""
+    return types_of(analysis.source, analysis.bound)
+
+
+def types_of(source: Source, bound: InputShapes) -> dict[str, TensorType]:
+    """Types of the inputs of a model that a caller feeds, `bound` by name."""
     return {
         value.name: TensorType(
             value.type.tensor_type.elem_type or TensorProto.FLOAT,
-            analysis.bound.get(value.name) or tensor_type(value.type.tensor_type).dims,
+            bound.get(value.name) or tensor_type(value.type.tensor_type).dims,
         )
-        for value in fed_inputs(analysis.source)
+        for value in fed_inputs(source)
     }

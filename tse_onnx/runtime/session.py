@@ -102,6 +102,20 @@ class Session:
         return work() if self._alone else self._deadline.awaited(work, stop)
 
 
+def opened_for_timing(model: ModelProto, folder: Path | None, profile: Path | None) -> ort.InferenceSession:
+    """A session on one thread; with a `profile`, of the model as it is written, whose times are written to a file that
+    begins so. Raises what onnxruntime raises."""
+    options = ort.SessionOptions()
+    options.log_severity_level = _FATAL_ONLY
+    options.intra_op_num_threads = 1
+    if folder is not None:
+        options.add_session_config_entry(_FOLDER, str(folder))
+    if profile is not None:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.enable_profiling, options.profile_file_prefix = True, str(profile)
+    return _opened(b"".join(encoded(model)), options, folder, model)
+
+
 def _leave_out_biases(model: ModelProto) -> None:
     """Leave out the bias of a LayerNormalization that is given as "", which means the same: where onnxruntime (1.31,
     1.32) optimises such a node, it takes the process down."""

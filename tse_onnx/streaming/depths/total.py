@@ -8,7 +8,7 @@ from tse_onnx.streaming.depths.building import pipeline_of
 from tse_onnx.streaming.depths.least import least
 from tse_onnx.streaming.depths.model import carried, held_of, token_elements
 from tse_onnx.streaming.depths.pipeline import Pipeline
-from tse_onnx.streaming.depths.result import Sums
+from tse_onnx.streaming.depths.result import Held, Sums
 from tse_onnx.streaming.depths.schedule import depths
 from tse_onnx.streaming.depths.simulate import simulate
 from tse_onnx.streaming.network.machine import Machine
@@ -39,3 +39,17 @@ COUNTED: Mapping[str, Callable[[Network, Machine, Pipeline], Sequence[int]]] = {
     "asap": _asap, "min": _min, "no_stall": depths,
 }  # fmt: skip
 """By figure, how many tokens each store of a network holds on a machine."""
+
+
+def held_at_least(network: Network, machine: Machine | None = None) -> Mapping[str, Held]:
+    """What each tensor holds at `min`, by its name, all of its readers together; on the ideal machine if None."""
+    machine = machine or Machine()
+    pipeline, held = pipeline_of(network, machine), dict[str, Held]()
+    for store, depth in zip(pipeline.stores, _min(network, machine, pipeline), strict=True):
+        tensor = network.tensors[store.tensor]
+        here, before = held_of(tensor, machine, depth), held.get(tensor.name, Held(0, 0, 0, 0))
+        held[tensor.name] = Held(
+            max(here.rows, before.rows), max(here.depth, before.depth),
+            here.elements + before.elements, here.bytes + before.bytes,
+        )  # fmt: skip
+    return held

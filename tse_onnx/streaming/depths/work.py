@@ -30,7 +30,7 @@ def work_of(network: Network, stage: Stage) -> Work:
     """What a stage does for one image."""
     made = network.tensors[stage.output]
     read = [network.tensors[name].elements for name in stage.inputs]
-    rule = _MACS.of(stage.node)
+    rule = MULTIPLIES.of(stage.node)
     return Work(0 if rule is None else rule(network, stage), max([1, made.elements, *read]))
 
 
@@ -96,7 +96,7 @@ def _gemm(network: Network, stage: Stage) -> int:
     return made.elements * (math.prod(_dims(network, stage.node.input[1])) // (made.dims[-1] or 1))
 
 
-_MACS: Rules[Callable[[Network, Stage], int]] = Rules(
+MULTIPLIES: Rules[Callable[[Network, Stage], int]] = Rules(
     {
         ("Conv", "ConvInteger"): _window(1),
         "QLinearConv": _window(3),
@@ -105,3 +105,4 @@ _MACS: Rules[Callable[[Network, Stage], int]] = Rules(
         ("MatMul", "MatMulInteger", "QLinearMatMul"): _product(0),
     }
 )
+"""The operators that multiply two values and sum over one of their axes, and how many of these products they make."""

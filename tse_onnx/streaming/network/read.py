@@ -44,11 +44,13 @@ def network_of(
     types: Types | None = None,
     trusted: Collection[str] = (),
     axis: int = ROWS,
+    as_written: bool = False,
 ) -> Network:
     """Read a model as a pipeline whose maps stream along a spatial `axis`, 0 or 1: what is called a row here is then a
     column of the maps. `bound` gives inputs other dimensions, by name. More than `most_rows` rows of all
     tensors together, and more than four million, are taken for a mistake. `types` are those of the main graph so bound,
-    where they are known, `trusted` values whose sizes are known to be sound.
+    where they are known, `trusted` values whose sizes are known to be sound. What
+    a model lays side by side is read as the rows that it is made of, but `as_written`.
 
     Raises `ModelError` where a tensor's size is not known, a map has no elements, or the graph has loops, and
     `UsageError` for another axis.
@@ -65,7 +67,7 @@ def network_of(
         dims, dtypes, other = _sized(unstated(model, bound or {}), index, dict(bound or {}), trusted=trusted)
         if other is not None:
             raise ModelError(f"the model is not valid: {said.rstrip('.')}")
-    apart = laid_apart(model, index, dims, dtypes)
+    apart = None if as_written else laid_apart(model, index, dims, dtypes)
     if apart is not None:
         model, index = apart.model, _sorted_index(apart.model.graph)
         dims, dtypes = dims | apart.dims, dtypes | apart.dtypes

@@ -1,0 +1,67 @@
+"""What the SqueezeNext paper (Gholami et al., 2018) prints: its table of layers, and Table 3."""
+
+# Of 1.0-SqNxt-23: layer, how often it comes, parameters in thousands and MACs in thousands of all of them, and the size
+# of one output in KiB. conv11 is printed with 89 where its neighbours of the same size have 189: a digit is missing.
+LAYERS = (
+    ("conv1", 1, 9.5, 116_705, 3080),
+    ("conv2", 1, 2.1, 6_292, 378),
+    ("conv3", 1, 1.0, 3_146, 189),
+    ("conv4", 1, 0.1, 411, 95),
+    ("conv5", 1, 0.4, 1_210, 189),
+    ("conv6", 1, 0.8, 2_372, 189),
+    ("conv7", 1, 0.5, 1_646, 378),
+    ("conv8", 5, 2.6, 7_986, 189),
+    ("conv9", 5, 0.7, 2_057, 95),
+    ("conv10", 5, 2.0, 6_050, 189),
+    ("conv11", 5, 3.9, 11_858, 89),
+    ("conv12", 5, 2.7, 8_228, 378),
+    ("conv33", 1, 2.1, 1_656, 196),
+    ("conv34", 1, 1.1, 828, 98),
+    ("conv35", 1, 0.5, 414, 49),
+    ("conv36", 1, 1.6, 1_229, 98),
+    ("conv37", 1, 3.1, 2_434, 98),
+    ("conv38", 1, 2.1, 1_656, 196),
+    ("conv39", 5, 10.4, 8_154, 98),
+    ("conv40", 5, 2.6, 2_070, 49),
+    ("conv41", 5, 7.8, 6_147, 98),
+    ("conv42", 5, 15.5, 12_168, 98),
+    ("conv43", 5, 10.6, 8_279, 196),
+    ("conv64", 1, 8.3, 1_631, 98),
+    ("conv65", 1, 4.2, 815, 49),
+    ("conv66", 1, 2.1, 408, 25),
+    ("conv67", 1, 6.2, 1_217, 49),
+    ("conv68", 1, 12.4, 2_421, 49),
+    ("conv69", 1, 8.3, 1_631, 98),
+    ("conv70", 7, 57.8, 11_327, 49),
+    ("conv71", 7, 14.6, 2_854, 25),
+    ("conv72", 7, 43.5, 8_517, 49),
+    ("conv73", 7, 86.5, 16_947, 49),
+    ("conv74", 7, 58.2, 11_415, 98),
+    ("conv105", 1, 33.0, 1_618, 49),
+    ("conv106", 1, 16.5, 809, 25),
+    ("conv107", 1, 8.3, 405, 12),
+    ("conv108", 1, 24.7, 1_210, 25),
+    ("conv109", 1, 49.3, 2_415, 25),
+    ("conv110", 1, 33.0, 1_618, 49),
+    ("conv111", 1, 32.9, 1_612, 25),
+    ("fc1000", 1, 129.0, 129, 4),
+)  # fmt: skip
+MISPRINTS = {"conv11": (89, 189)}
+
+# MACs in millions, and the time on the arrays of 8 × 8 and 16 × 16, to that of the fastest network.
+TABLE_3 = {
+    "alexnet": (725, 5.46, 8.26),
+    "squeezenet_1.0": (837, 3.42, 2.59),
+    "squeezenet_1.1": (352, 1.60, 1.31),
+    "tiny_darknet": (495, 1.92, 1.50),
+    "squeezenext_1.0_23": (282, 1.17, 1.22),
+    "squeezenext_1.0_23v2": (228, 1.00, 1.13),
+    "squeezenext_1.0_23v3": (228, 1.00, 1.08),
+    "squeezenext_1.0_23v4": (228, 1.00, 1.02),
+    "squeezenext_1.0_23v5": (228, 1.00, 1.00),
+    "mobilenet": (574, 2.94, 2.60),
+    "squeezenext_2.0_23": (749, 3.24, 2.72),
+    "squeezenext_2.0_23v4": (708, 3.17, 2.55),
+    "squeezenext_2.0_23v5": (708, 3.17, 2.55),
+}
+IN_NO_FIT = "squeezenext_2.0_23v4"
