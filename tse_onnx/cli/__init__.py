@@ -41,6 +41,7 @@ from tse_onnx.cli.distil import distil
 from tse_onnx.cli.doctor import doctor
 from tse_onnx.cli.evaluate import evaluate
 from tse_onnx.cli.explain import explain
+from tse_onnx.cli.help import write_commands, write_options
 from tse_onnx.cli.inspect import inspect
 from tse_onnx.cli.plan import write_plan
 from tse_onnx.cli.profile import profile
@@ -127,6 +128,10 @@ class _Group(click.Group):
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         cmd.params.extend(diagnosis_options())
         super().add_command(cmd, name)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_commands(self.list_commands(ctx), formatter)
+        write_options(self, ctx, formatter)
 
     def main(self, *arguments: Any, **named: Any) -> Any:
         with standard_streams():
@@ -235,20 +240,11 @@ def main() -> None:
 
     \b
     Examples:
-      tse-onnx inspect model.onnx                        which blocks there are
-      tse-onnx explain model.onnx NODE                   why this one is a block, or none
-      tse-onnx report model.onnx --rows 7                what they buffer, before and after
-      tse-onnx convert model.onnx tiled.onnx --rows 7    rewrite, verify, report
-      tse-onnx plan model.onnx --rows 7 > plan.toml      choices block by block, to edit and give to --plan
-      tse-onnx evaluate model.onnx tiled.onnx --data val/   what it costs, on your own data
-      tse-onnx tune model.onnx --data val/ --budget 1.2MiB -o plan.toml   tiles for a memory budget
-      tse-onnx distil model.onnx --plan plan.toml --data val/ -o better.toml   its numbers trained against the original
-      tse-onnx verify model.onnx tiled.onnx              prove a converted model, also after other tools
-      tse-onnx restore tiled.onnx model.onnx             the way back
-      tse-onnx stream model.onnx                         what every tensor holds while rows stream in
-      tse-onnx profile model.onnx --array squeezelerator16   parameters, MACs and cycles, layer by layer
-      tse-onnx check tiled.onnx --target ascend          what a compiler would not take
-      tse-onnx diff before.json after.json               what changed between two reports
+      tse-onnx inspect model.onnx
+      tse-onnx report model.onnx --rows 7
+      tse-onnx convert model.onnx tiled.onnx --rows 7
+      tse-onnx tune model.onnx --data images/ --reduce 40% -o plan.toml
+      tse-onnx convert model.onnx tiled.onnx --plan plan.toml
     """
 
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from tse_onnx.cli.display import Display, display_options
+from tse_onnx.cli.help import Command
 from tse_onnx.cli.options import given_model, input_shape_option, model_argument
 
 if TYPE_CHECKING:
     from tse_onnx.decision.analysis import InputShapes
 
 
-@click.command()
+@click.command(cls=Command)
 @model_argument
 @click.option(
     "--target", required=True, metavar="NAME|FILE",
@@ -31,7 +32,7 @@ def check(model: Path, target: str, input_shapes: InputShapes, display: Display)
     \b
     Examples:
       tse-onnx check tiled.onnx --target ascend
-      tse-onnx check tiled.onnx --target board.toml --format json | jq '.violations[].node'
+      tse-onnx check tiled.onnx --target board.toml --format json | jq .violations
     """
     from tse_onnx.report.targets import CheckView
     from tse_onnx.targets.check import check as checked

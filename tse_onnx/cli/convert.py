@@ -13,6 +13,7 @@ import click
 from tse_onnx.cli.checks_options import checks_options
 from tse_onnx.cli.display import Display, display_options, quiet_option
 from tse_onnx.cli.groups import group
+from tse_onnx.cli.help import Command
 from tse_onnx.cli.options import alls_option, given_model, input_shape_option, kinds_option, model_argument, say_note
 from tse_onnx.cli.output import OutputPath, is_stdout, pour, refuse_terminal, words
 from tse_onnx.cli.quality_gates import gates_options, require_dataflow
@@ -77,7 +78,7 @@ def _style(upsample: str | None, means: str | None, target: str | None) -> Mappi
 _style_options = group(_STYLE, _style)
 
 
-@click.command()
+@click.command(cls=Command)
 @model_argument
 @click.argument("output", type=OutputPath(allow_dash=True))
 @tiling_options
@@ -137,13 +138,13 @@ def convert(
     \b
     Examples:
       tse-onnx convert model.onnx tiled.onnx --rows 7
-      tse-onnx convert model.onnx tiled.onnx --data images/ --preprocess imagenet --report report.json
+      tse-onnx convert model.onnx tiled.onnx --data images/ --report report.json
       tse-onnx convert model.onnx tiled.onnx --squeeze running --rows 3
-      tse-onnx convert model.onnx tiled.onnx --rows 7 --rows 112:3 --exclude '*stage4*'
+      tse-onnx convert model.onnx tiled.onnx --rows 7 --exclude '*stage4*'
       tse-onnx convert model.onnx tiled.onnx --plan plan.toml --machine cascade
       tse-onnx convert model.onnx tiled.onnx --certify --report report.json
       tse-onnx convert model.onnx model.onnx --expect 16 --max-drift 0.5
-      tse-onnx convert model.onnx tiled.onnx --max-memory 2MiB --machine cascade --min-saved 60
+      tse-onnx convert model.onnx tiled.onnx --max-memory 2MiB --min-saved 60
     """
     import logging
 

@@ -43,7 +43,14 @@ _OPTIONS = (
         help="Leave out images that cannot be read, and say so. They are errors otherwise.",
     ),
     click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Take N samples, drawn at random."),
-    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of whatever is drawn."),
+    click.option(
+        "--seed",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        metavar="N",
+        help="Seed of whatever is drawn.",
+    ),
     click.option(
         "--batch",
         type=click.IntRange(min=1),

@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from tse_onnx.cli.display import Display, display_options
+from tse_onnx.cli.help import Command
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path))
 @display_options()
@@ -22,7 +23,7 @@ def diff(a: Path, b: Path, display: Display) -> None:
     \b
     Examples:
       tse-onnx diff before.json after.json
-      tse-onnx diff main.json branch.json --format markdown >> "$GITHUB_STEP_SUMMARY"
+      tse-onnx diff main.json branch.json --format markdown > summary.md
       tse-onnx diff a.json b.json --format json | jq '.blocks[].name'
     """
     from tse_onnx.difference.diff import diff as compared

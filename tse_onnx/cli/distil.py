@@ -13,6 +13,7 @@ from tse_onnx.cli import values
 from tse_onnx.cli.data_options import data_options
 from tse_onnx.cli.display import Display, display_options, quiet_option
 from tse_onnx.cli.groups import group
+from tse_onnx.cli.help import Command
 from tse_onnx.cli.interruption import keeping
 from tse_onnx.cli.model_output import model_at
 from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, model_argument, threads_option
@@ -73,7 +74,7 @@ _training_options = group(_TRAINING, _training)
 with trained weights goes, None where there is none."""
 
 
-@click.command()
+@click.command(cls=Command)
 @model_argument
 @click.option(
     "--plan", "plan_path", type=click.Path(path_type=Path), required=True, metavar="FILE",
@@ -119,10 +120,11 @@ def distil(
 
     \b
     Examples:
-      tse-onnx tune model.onnx --data calibration/ --reduce 80% -o plan.toml
-      tse-onnx distil model.onnx --plan plan.toml --data calibration/ -o distilled.toml
-      tse-onnx convert model.onnx tiled.onnx --plan distilled.toml
-      tse-onnx distil model.onnx --plan plan.toml --data images/ -o new.toml --train excite --model-output trained.onnx
+      tse-onnx tune model.onnx --data images/ --reduce 80% -o plan.toml
+      tse-onnx distil model.onnx --plan plan.toml --data images/ -o new.toml
+      tse-onnx convert model.onnx tiled.onnx --plan new.toml
+      tse-onnx distil model.onnx --plan plan.toml --data images/ -o new.toml \\
+          --train excite --model-output trained.onnx
     """
     if checkpoint is not None and no_checkpoint:
         raise click.UsageError("--checkpoint and --no-checkpoint exclude each other")

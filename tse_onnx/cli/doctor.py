@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from tse_onnx.cli.display import Display, display_options
+from tse_onnx.cli.help import Command
 from tse_onnx.errors import CheckFailed
 
 
-@click.command()
+@click.command(cls=Command)
 @display_options()
 def doctor(display: Display) -> None:
     """Say which packages and extras are installed, what they are for, and how to install what is missing.
@@ -19,7 +20,7 @@ def doctor(display: Display) -> None:
     \b
     Examples:
       tse-onnx doctor
-      tse-onnx doctor --format json | jq -r '.extras[] | select(.ok | not) | .install'
+      tse-onnx doctor --format json | jq '.extras[] | select(.ok | not)'
     """
     from tse_onnx.installation.doctor import doctor as examined
     from tse_onnx.report.doctor import DoctorView

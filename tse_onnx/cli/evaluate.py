@@ -12,6 +12,7 @@ import click
 from tse_onnx.cli.data_options import data_options
 from tse_onnx.cli.display import Display, display_options
 from tse_onnx.cli.groups import given, group
+from tse_onnx.cli.help import Command
 from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, threads_option
 from tse_onnx.cli.progress import progress_bar
 from tse_onnx.cli.tiling import OPTION_NAMES, tiling_options
@@ -55,7 +56,7 @@ _bound_options = group(_BOUNDS, lambda **bounds: {"bounds": bounds})
 """What a command is held to; it receives what `Evaluation.require` takes."""
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("original", type=click.Path(path_type=Path, allow_dash=True))
 @click.argument("converted", type=click.Path(path_type=Path, allow_dash=True), nargs=-1)
 @data_options
@@ -109,12 +110,12 @@ def evaluate(
     \b
     Examples:
       tse-onnx evaluate model.onnx tiled.onnx --data images/ --preprocess imagenet
-      tse-onnx evaluate model.onnx seven.onnx three.onnx --data val/ --labels val.csv --limit 1000
+      tse-onnx evaluate model.onnx seven.onnx three.onnx --data val/ --limit 1000
       tse-onnx evaluate model.onnx --squeeze running --rows 3 --data val.npz
       tse-onnx evaluate model.onnx tiled.onnx --data val/ --by-stage
-      tse-onnx evaluate model.onnx tiled.onnx --data val/ --correlation --plot correlation.svg
+      tse-onnx evaluate model.onnx tiled.onnx --data val/ --correlation
       tse-onnx evaluate model.onnx previous.onnx --data clips/ --frames --settle
-      tse-onnx evaluate model.onnx tiled.onnx --data val/ --min-agreement 0.95 --max-loss 0.5
+      tse-onnx evaluate model.onnx tiled.onnx --data val/ --min-agreement 0.95
     """
     if not correlation and (display.plot or display.csv):
         raise click.UsageError(f"{'--plot' if display.plot else '--csv'} goes with --correlation")

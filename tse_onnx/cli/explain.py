@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from tse_onnx.cli.display import Display, display_options
+from tse_onnx.cli.help import Command
 from tse_onnx.cli.options import given_model, input_shape_option, model_argument
 
 if TYPE_CHECKING:
     from tse_onnx.decision.analysis import InputShapes
 
 
-@click.command()
+@click.command(cls=Command)
 @model_argument
 @click.argument("node", required=False)
 @input_shape_option

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from tse_onnx.cli.display import Display, display_options
+from tse_onnx.cli.help import Command
 from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, model_argument
 
 if TYPE_CHECKING:
     from tse_onnx.decision.analysis import InputShapes
 
 
-@click.command()
+@click.command(cls=Command)
 @model_argument
 @input_shape_option
 @kinds_option
@@ -28,7 +29,7 @@ def inspect(model: Path, input_shapes: InputShapes, kinds: frozenset[str], displ
     \b
     Examples:
       tse-onnx inspect model.onnx
-      tse-onnx inspect model.onnx --format json | jq '.blocks[] | select(.status == "refused")'
+      tse-onnx inspect model.onnx --format json | jq '.blocks[].status'
     """
     from tse_onnx.conversion.inspect import inspect as inspected
     from tse_onnx.report.convert import InspectView

@@ -44,7 +44,7 @@ preprocess_option = click.option(
     "(0 to 255), caffe, torchvision, timm; or a .toml file that says it.",
 )
 seed_option = click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the noise."
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="Seed of the noise."
 )
 threads_option = click.option(
     "--threads", type=click.IntRange(0, 1024), default=0, show_default=True, metavar="N",

@@ -10,6 +10,7 @@ import click
 from tse_onnx.cli import values
 from tse_onnx.cli.display import Display, display_options
 from tse_onnx.cli.groups import given
+from tse_onnx.cli.help import Command
 from tse_onnx.cli.options import (
     alls_option,
     given_model,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 _TILES = ("rows", "cols", "patch", "tile", "step", "balanced", "divisors", "axis", "plan_path")
 
 
-@click.command("plan")
+@click.command("plan", cls=Command)
 @model_argument
 @click.option(
     "--exact", is_flag=True,

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from tse_onnx.cli.display import Display, display_options
+from tse_onnx.cli.help import Command
 from tse_onnx.cli.options import given_model, input_shape_option, model_argument
 
 if TYPE_CHECKING:
     from tse_onnx.decision.analysis import InputShapes
 
 
-@click.command()
+@click.command(cls=Command)
 @model_argument
 @click.argument("converted", required=False, type=click.Path(path_type=Path))
 @input_shape_option
@@ -58,7 +59,7 @@ def profile(
     Examples:
       tse-onnx profile model.onnx
       tse-onnx profile model.onnx tiled.onnx --array squeezelerator16
-      tse-onnx profile model.onnx --convention squeezenext --format json | jq .totals
+      tse-onnx profile model.onnx --format json | jq .totals
       tse-onnx profile model.onnx --array board.toml --plot layers.svg
       tse-onnx profile model.onnx --time --csv layers.csv
     """

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tse_onnx.cli.display import Display, display_options, quiet_option
+from tse_onnx.cli.help import Command
 from tse_onnx.cli.options import (
     given_model,
     input_shape_option,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from tse_onnx.streaming.network.machine import Machine
 
 
-@click.command()
+@click.command(cls=Command)
 @model_argument
 @tiling_options
 @input_shape_option
@@ -69,7 +70,7 @@ def report(
       tse-onnx report model.onnx --squeeze running --rows 3
       tse-onnx report model.onnx --bits 8 --csv tensors.csv --plot occupancy.svg
       tse-onnx report model.onnx --no-dataflow --format json | jq .totals
-      tse-onnx report model.onnx --plan plan.toml --max-buffer 1.2MiB --min-saved 60
+      tse-onnx report model.onnx --plan plan.toml --max-buffer 1.2MiB
     """
     require_plot(axes, display)
     require_dataflow(gates, dataflow)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from tse_onnx.cli.help import Command
 from tse_onnx.cli.options import given_model, model_argument
 from tse_onnx.cli.output import OutputPath, is_stdout, pour, refuse_terminal, words
 
 
-@click.command()
+@click.command(cls=Command)
 @model_argument
 @click.argument("output", type=OutputPath(allow_dash=True))
 def restore(model: Path, output: Path) -> None:

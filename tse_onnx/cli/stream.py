@@ -11,6 +11,7 @@ import click
 
 from tse_onnx.cli.display import Display, display_options
 from tse_onnx.cli.groups import group
+from tse_onnx.cli.help import Command
 from tse_onnx.cli.options import (
     given_model,
     input_shape_option,
@@ -59,7 +60,7 @@ _run_options = group(_RUN, lambda **run: {"run": run})
 """What says whether and how a network is run; a command receives what `tse_onnx.streaming.stream.stream` takes."""
 
 
-@click.command()
+@click.command(cls=Command)
 @model_argument
 @input_shape_option
 @_run_options
@@ -100,8 +101,8 @@ def stream(
     Examples:
       tse-onnx stream model.onnx
       tse-onnx stream model.onnx --no-run --grain pixel --bits 8
-      tse-onnx stream model.onnx --data images/ --preprocess imagenet --csv rows.csv
-      tse-onnx stream model.onnx --no-run --storage per-reader --power-of-two --latency 2 --latency /head/conv=8
+      tse-onnx stream model.onnx --data images/ --csv rows.csv
+      tse-onnx stream model.onnx --no-run --latency 2 --latency /head/conv=8
       tse-onnx stream model.onnx --no-run --plot occupancy.svg
       tse-onnx stream model.onnx --no-run --machine board.toml
       tse-onnx stream model.onnx --export hls4ml > depths.json

@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from tse_onnx.cli.display import Display, display_options
+from tse_onnx.cli.help import Command
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("target", nargs=-1, metavar="[NAME|FILE]...")
 @display_options()
 def targets(target: tuple[str, ...], display: Display) -> None:

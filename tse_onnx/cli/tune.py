@@ -13,6 +13,7 @@ from tse_onnx.cli import values
 from tse_onnx.cli.data_options import data_options
 from tse_onnx.cli.display import Display, display_options, quiet_option
 from tse_onnx.cli.groups import group
+from tse_onnx.cli.help import Command
 from tse_onnx.cli.interruption import keeping
 from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, model_argument, say_note, threads_option
 from tse_onnx.cli.output import is_stdout
@@ -119,7 +120,7 @@ _frames_option = click.option(
 )  # fmt: skip
 
 
-@click.command()
+@click.command(cls=Command)
 @model_argument
 @data_options
 @_frames_option
@@ -135,9 +136,9 @@ def sensitivity(model: Path, data: Data, frames: bool, options: Options, machine
 
     \b
     Examples:
-      tse-onnx sensitivity model.onnx --data calibration/ --preprocess imagenet
-      tse-onnx sensitivity model.onnx --data val.npz --squeeze running --rows 1,3,7 --csv blocks.csv
-      tse-onnx sensitivity model.onnx --data val/ --loss top1 --limit 500 --workers 8
+      tse-onnx sensitivity model.onnx --data images/ --preprocess imagenet
+      tse-onnx sensitivity model.onnx --data val.npz --rows 1,3,7 --csv blocks.csv
+      tse-onnx sensitivity model.onnx --data val/ --limit 500 --workers 8
     """
     from tse_onnx.tuning.search import sensitivity as run
 
@@ -153,7 +154,7 @@ def sensitivity(model: Path, data: Data, frames: bool, options: Options, machine
     say_note(found.target)
 
 
-@click.command()
+@click.command(cls=Command)
 @model_argument
 @data_options
 @_frames_option
@@ -215,11 +216,11 @@ def tune(
 
     \b
     Examples:
-      tse-onnx tune model.onnx --data calibration/ --budget 1.2MiB -o plan.toml
-      tse-onnx tune model.onnx --data calibration/ --reduce 35% --machine cascade -o plan.toml --plot pareto.svg
-      tse-onnx tune model.onnx --data calibration/ --reduce 80% --figure gate --max-macs 20 -o plan.toml
-      tse-onnx tune model.onnx --data clips/ --frames --settle --reduce 60% -o plan.toml
-      tse-onnx tune model.onnx --data val/ --loss top1 --max-loss 0.005 --machine finn --bits 8 -o plan.toml
+      tse-onnx tune model.onnx --data images/ --budget 1.2MiB -o plan.toml
+      tse-onnx tune model.onnx --data images/ --reduce 35% --plot pareto.svg
+      tse-onnx tune model.onnx --data images/ --reduce 80% --max-macs 20
+      tse-onnx tune model.onnx --data clips/ --frames --settle --reduce 60%
+      tse-onnx tune model.onnx --data val/ --loss top1 --max-loss 0.005 --bits 8
       tse-onnx convert model.onnx tiled.onnx --plan plan.toml
     """
     if sum(value is not None for value in (budget, reduce, max_loss)) != 1:

@@ -11,6 +11,7 @@ import click
 from tse_onnx.cli.checks_options import samples_options
 from tse_onnx.cli.display import Display, display_options
 from tse_onnx.cli.groups import given
+from tse_onnx.cli.help import Command
 from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, time_limit_option
 from tse_onnx.cli.progress import progress_bar
 from tse_onnx.cli.tiling import OPTION_NAMES, tiling_options
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from tse_onnx.decision.selection import Selection
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("original", type=click.Path(path_type=Path, allow_dash=True))
 @click.argument("converted", type=click.Path(path_type=Path, allow_dash=True))
 @input_shape_option
@@ -58,7 +59,7 @@ def verify(
     \b
     Examples:
       tse-onnx verify model.onnx tiled.onnx
-      tse-onnx verify model.onnx optimised.onnx --data images/ --preprocess imagenet
+      tse-onnx verify model.onnx optimised.onnx --data images/
       tse-onnx verify model.onnx stripped.onnx --plan plan.toml
     """
     from tse_onnx.evaluation.verify import verify as proved

@@ -1,0 +1,65 @@
+"""Under which heading `--help` lists an option, and the command line a command: the headings in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+COMMANDS: Mapping[str, Mapping[str, str]] = {
+    "Look": {
+        "inspect": "which blocks there are, and why other poolings are none",
+        "explain": "how each candidate was read, node by node",
+        "report": "what they buffer, and what they would",
+        "stream": "what every tensor holds while rows stream in",
+        "profile": "parameters, multiply-accumulates and cycles, by layer",
+    },
+    "Convert": {
+        "convert": "rewrite, verify, report",
+        "plan": "choices block by block, to edit and give to --plan",
+        "verify": "prove a converted model, also after other tools",
+        "restore": "the way back, byte for byte",
+    },
+    "Measure and choose": {
+        "evaluate": "what a conversion costs, on your own data",
+        "sensitivity": "what each block bears, on your own data",
+        "tune": "a plan for a memory budget",
+        "distil": "a plan's numbers, trained against the original",
+    },
+    "Machines and jobs": {
+        "check": "what of a model a compiler or a device does not take",
+        "targets": "the compilers and devices whose limits are known",
+        "diff": "what changed between two reports",
+        "doctor": "which extras are there, and how to install them",
+    },
+}
+"""The commands under their headings, each in the few words that fit behind its name."""
+
+OPTIONS: Mapping[str, str] = {
+    "What is asked for": "budget reduce max-loss tune:max-macs exact loss figure by-stage correlation convention array "
+    "time",
+    "Which blocks": "kinds include exclude first min-height max-macs retile input-shape dynamic",
+    "What becomes of them": "plan rows cols patch tile squeeze step balanced divisors axis cascade freeze still",
+    "How it is written": "target upsample means alls",
+    "Data": "data frames settle preprocess labels label-offset skip-unreadable limit batch seed held-out",
+    "Search": "trials points",
+    "Training": "epochs views distil:step rate train stop checkpoint no-checkpoint",
+    "Checks": "verify run certify tolerance time-limit max-rows expect max-drift evaluate:max-loss min-agreement "
+    "max-kl min-sqnr max-buffer max-memory min-saved",
+    "The machine that rows stream through": "dataflow machine grain storage replay fusion power-of-two bits "
+    "back-to-back latency memory macs-per-cycle elements-per-cycle stream:axis",
+    "This machine": "threads workers scheduler sensitivity:memory tune:memory cache no-cache runs",
+    "Output": "output model-output report csv plot plot-limit plot-images top all export format quiet",
+    "Help, and where something went wrong": "help version verbose debug",
+}
+"""The long names of the options under their headings; `command:name` is for that command alone, where the name means
+something else there."""
+
+OTHERS = "Other options"
+
+
+def heading_of(command: str, option: str) -> str:
+    """The heading of a command's option, both by their names: `OTHERS` where the table has none."""
+    for name in (f"{command}:{option}", option):
+        for heading, listed in OPTIONS.items():
+            if name in listed.split():
+                return heading
+    return OTHERS
