@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 
 from tse_onnx.passes.blocks.block import Convertible
-from tse_onnx.passes.blocks.tiling import Cover, Cut, OpenStrips, Window
+from tse_onnx.passes.blocks.tiling import Cover, Cut, OpenStrips, Running, Window
 from tse_onnx.passes.edit.prune import prune
 from tse_onnx.passes.edit.splice import Edit
 from tse_onnx.passes.forms.quantised import QUANTISED
@@ -50,16 +51,26 @@ def tile(cover: Cover | OpenStrips, block: Convertible, scope: Scope, taken: set
 def pairs(cover: Cover | OpenStrips, block: Convertible, scope: Scope, style: Style) -> Iterator[tuple[Means, Spread]]:
     """Every way to write the means and the spread of a block, the best first; what `style` names, where it is among
     them, in all of them."""
-    case, spreads = _case(cover, block, scope), (BROADCAST,) if isinstance(cover, Window) else SPREADS
-    squeeze, scale = (scope.index.nodes[place] for place in (block.anatomy.squeeze.nodes[-1], block.scale.position))
-    if operator(scale) in QUANTISED:
+    operators = tuple(
+        operator(scope.index.nodes[place]) for place in (block.anatomy.squeeze.nodes[-1], block.scale.position)
+    )
+    squeezed, scaled = (one in QUANTISED for one in operators)
+    return iter(_pairs(_case(cover, block, scope), squeezed, scaled, style.means, style.upsample))
+
+
+# A model has many blocks of few sizes.
+@lru_cache(maxsize=1024)
+def _pairs(case: Case, squeezed: bool, scaled: bool, means: str, upsample: str) -> tuple[tuple[Means, Spread], ...]:
+    """The pairs in a case, where the map is `squeezed` and `scaled` in whole numbers, or not."""
+    spreads = (BROADCAST,) if isinstance(case.cover, Window) else SPREADS
+    if scaled:
         spreads = tuple(spread for spread in spreads if "MatMul" not in spread.operators)
-    means = (WHOLE_NUMBERS,) if operator(squeeze) in QUANTISED else MEANS
-    cases = {mean: replace(case, each_row=mean.each_row) for mean in fitting(means, case, style.means)}
-    found = [(mean, spread) for mean in cases for spread in fitting(spreads, cases[mean], style.upsample)]
-    if style.upsample:  # what is named is given gates to spread before it is given those that need it no more
-        found.sort(key=lambda pair: pair[1].name != style.upsample or pair[1].rank(cases[pair[0]]) > 1)
-    yield from found
+    ways = (WHOLE_NUMBERS,) if squeezed else MEANS
+    cases = {mean: replace(case, each_row=mean.each_row) for mean in fitting(ways, case, means)}
+    found = [(mean, spread) for mean in cases for spread in fitting(spreads, cases[mean], upsample)]
+    if upsample:  # what is named is given gates to spread before it is given those that need it no more
+        found.sort(key=lambda pair: pair[1].name != upsample or pair[1].rank(cases[pair[0]]) > 1)
+    return tuple(found)
 
 
 def _case(cover: Cover | OpenStrips, block: Convertible, scope: Scope) -> Case:
@@ -67,6 +78,8 @@ def _case(cover: Cover | OpenStrips, block: Convertible, scope: Scope) -> Case:
     makers = [scope.index.producer(value) for value in (anatomy.gate, anatomy.map)]
     made = [scope.index.nodes[maker] for maker in makers if maker is not None]
     made.append(scope.index.nodes[block.scale.position])
+    if isinstance(cover, Running):  # its numbers decide nothing
+        cover = replace(cover, calibration=None)
     return Case(
         cover,
         scope.opset,
