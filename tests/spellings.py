@@ -469,7 +469,7 @@ BETWEEN: dict[str, Function] = {
 }
 
 BROADCASTS = ("implicit", "expand", "expand-shape", "tile", "resize", "resize-sizes")
-LAYOUTS = ("first", "last", "pooled-first", "pooled-last")
+LAYOUTS = ("first", "last", "pooled-first", "pooled-last", "scaled-flat")
 WEIGHTS = ("initializer", "constant", "identity")
 
 
@@ -502,9 +502,7 @@ def model_of(spelling: Spelling) -> tuple[onnx.ModelProto, str]:
         scaled = build.node("Transpose", [x], perm=to_last)
     elif spelling.layout == "pooled-last":
         pooled = build.node("Transpose", [x], perm=to_first)
-    pooled_axes = (
-        first[2:] if spelling.layout in ("first", "pooled-first", "pooled-last") else tuple(range(1, rank - 1))
-    )
+    pooled_axes = tuple(range(1, rank - 1)) if spelling.layout == "last" else first[2:]
     value, kept = SQUEEZES[spelling.squeeze](build, pooled, tuple(pooled_axes))
     letters = ["N", *(["1"] * (rank - 2) if kept else []), "C"]
     axes = "".join(letters) if spelling.layout == "last" else "NC" + "1" * (len(letters) - 2)
@@ -539,8 +537,15 @@ def model_of(spelling: Spelling) -> tuple[onnx.ModelProto, str]:
     elif spelling.broadcast == "resize-sizes":
         empty = build.const([], np.float32)
         value = build.node("Resize", [value, empty, empty, build.node("Shape", [scaled])], mode="nearest")
-    pair = [value, scaled] if spelling.gate_first else [scaled, value]
-    build.nodes.append(helper.make_node("Mul", pair, ["y"], name="scale"))
+    gate, made = value, "y"
+    if spelling.layout == "scaled-flat":
+        scaled, made = build.node("Reshape", [scaled, build.ints(0, CHANNELS, -1)]), "scaled"
+        gate = build.node("Reshape", [value, build.ints(0, CHANNELS, 1)])
+    pair = [gate, scaled] if spelling.gate_first else [scaled, gate]
+    build.nodes.append(helper.make_node("Mul", pair, [made], name="scale"))
+    if spelling.layout == "scaled-flat":
+        back = build.ints(0, CHANNELS, *spelling.extents)
+        build.nodes.append(helper.make_node("Reshape", [made, back], ["y"], name="back"))
     graph = helper.make_graph(
         build.nodes,
         "block",

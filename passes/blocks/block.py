@@ -59,6 +59,9 @@ class Anatomy:
     root_nodes: tuple[int, ...] = field(repr=False)
     beside: tuple[Squeeze, ...] = ()
     """Further statistics of the same map that the gate is made of."""
+    before_flat: str = ""
+    """Where `map` has its pixels along one axis, P in `map_axes`: the map before they were laid out so, whose axes are
+    those of the pooled one."""
 
     @property
     def squeezes(self) -> tuple[Squeeze, ...]:

@@ -1,4 +1,7 @@
-"""Maps whose pixels are laid out anew before they are pooled: `x.view(N, C, -1)`, or a 1-D map under a further axis."""
+"""Maps whose pixels are laid out anew before they are pooled or scaled.
+
+That is `x.view(N, C, -1)`, or a 1-D map under a further axis.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +44,20 @@ def laid_behind(squeeze: Squeeze, index: GraphIndex, types: Types) -> Squeeze | 
     if axes[squeeze.channel] not in (1, rank - 1) or not _same_pixels(node, index, types, last):
         return None
     return replace(squeeze, input=node.input[0], channel=channel, spatial=tuple(spatial))
+
+
+def in_one_axis(value: str, squeeze: Squeeze, index: GraphIndex, types: Types) -> str | None:
+    """The map whose pixels lie along one axis of `value`, with its channels where the pooled map has them; None where
+    it is no such view."""
+    position = index.producer(value)
+    node = None if position is None else index.nodes[position]
+    if node is None or node.op_type != "Reshape" or not is_default(node.domain) or takes_references(node):
+        return None
+    before, after = types[node.input[0]].dims, types[value].dims
+    rank, last = 2 + len(squeeze.spatial), squeeze.channel != 1
+    if before is None or after is None or len(before) != rank or len(after) != 3:
+        return None
+    return node.input[0] if _same_pixels(node, index, types, last) else None
 
 
 def _same_pixels(node: NodeProto, index: GraphIndex, types: Types, last: bool) -> bool:

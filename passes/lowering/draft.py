@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -36,7 +37,14 @@ class Draft:
         self._value_types: dict[str, ValueInfoProto | None] = {}
         self._weights: dict[str, Relaid] = {}
         self._made: list[NodeProto] = []
+        self.scaled = anatomy.map
+        """What the scale of the original reads."""
         self._views: dict[str, str] = {}
+
+    def scale_rows(self) -> None:
+        """Let a map that is scaled with its pixels along one axis be scaled before they are laid out so."""
+        if self.anatomy.before_flat:
+            self.anatomy = replace(self.anatomy, map=self.anatomy.before_flat, map_axes=self.anatomy.input_axes)
 
     @property
     def double(self) -> bool:

@@ -149,11 +149,7 @@ def _view(draft: Draft, scale: int, cover: Tile, grid: Grid) -> None:
         gate = draft.value("Reshape", "gate_column", [gate, draft.integers("gate_column_shape", [0, 0, -1, 1])])
     view = draft.tiles_as_rows(draft.anatomy.map, cover)
     made = _with_operands(draft, scale, quantised_again(draft, gate), view)
-    result = made.output[0]
-    made.output[0] = draft.fresh("scaled_rows")
-    draft.add(made)
-    shape = draft.integers("map_shape", [0, 0, *cover.extents])
-    draft.add(draft.node("Reshape", "scaled_map", [made.output[0], shape], result))
+    _laid(draft, made, _dims(draft) if draft.scaled != draft.anatomy.map else [0, 0, *cover.extents])
     draft.put(scale)
 
 
@@ -211,14 +207,32 @@ def scaled(draft: Draft, gate: str, position: int) -> None:
 
 def rescaled(draft: Draft, gate: str, position: int) -> None:
     """Put the scale at a position again, with `gate` in place of the block's own."""
-    draft.add(_with_operands(draft, position, gate, draft.anatomy.map))
+    made = _with_operands(draft, position, gate, draft.anatomy.map)
+    _laid(draft, made, _dims(draft) if draft.scaled != draft.anatomy.map else [])
     draft.put(position)
+
+
+def _dims(draft: Draft) -> list[int]:
+    """The target of the Reshape that lays the pixels of the scaled map along one axis."""
+    channels = draft.anatomy.squeeze.descriptor.channels or 0
+    return [0, 0, -1] if draft.anatomy.input_axes[1] == "C" else [0, -1, channels]
+
+
+def _laid(draft: Draft, made: NodeProto, target: Sequence[int]) -> None:
+    """Add a scale; where there is a `target`, with what it makes laid out so."""
+    result = made.output[0]
+    if target:
+        made.output[0] = draft.fresh("scaled_rows")
+    draft.add(made)
+    if target:
+        shape = draft.integers("map_shape", target)
+        draft.add(draft.node("Reshape", "scaled_map", [made.output[0], shape], result))
 
 
 def _with_operands(draft: Draft, position: int, gate: str, scaled_map: str) -> NodeProto:
     scale = NodeProto()
     scale.CopyFrom(draft.index.nodes[position])
-    operands = {draft.anatomy.gate: gate, draft.anatomy.map: scaled_map}
+    operands = {draft.anatomy.gate: gate, draft.scaled: scaled_map}
     for slot, name in enumerate(scale.input):
         scale.input[slot] = operands.get(name, name)
     return scale

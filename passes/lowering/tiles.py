@@ -32,6 +32,7 @@ from tse_onnx.passes.lowering.way import Case, fitting
 def tile(cover: Cover | OpenStrips, block: Convertible, scope: Scope, taken: set[str], style: Style) -> Edit:
     """The edit that tiles `block`."""
     anatomy, draft = block.anatomy, Draft(block.name, block.anatomy, scope, taken)
+    draft.scale_rows()
     mean, spread = next(pairs(cover, block, scope, style))
     grid = mean.write(draft, cover)
     draft.state(anatomy.squeeze.output, anatomy.squeeze.output, grid)

@@ -33,7 +33,7 @@ from tse_onnx.passes.edit.tiled import tiled_at
 from tse_onnx.passes.forms import excite
 from tse_onnx.passes.forms.act import Alias, Operand, Site
 from tse_onnx.passes.forms.descriptor import Descriptor
-from tse_onnx.passes.forms.flat import laid_behind
+from tse_onnx.passes.forms.flat import in_one_axis, laid_behind
 from tse_onnx.passes.forms.maximum import maximum_at
 from tse_onnx.passes.forms.quantised import SCALES, scaled_by
 from tse_onnx.passes.forms.squeeze import Squeeze, squeeze_at
@@ -327,13 +327,22 @@ _FARTHEST = 64
 def _map_beside(walk: _Walk, node: NodeProto, index: GraphIndex, types: Types) -> str | None:
     """The pooled map, or a view of it, among the inputs of a node that reads a descriptor."""
     for name in node.input:
-        if (
-            name
-            and name not in walk.held
-            and (name == walk.squeeze.input or _root(name, index, types) == walk.root.root)
-        ):
+        if not name or name in walk.held:
+            continue
+        if name == walk.squeeze.input or _root(name, index, types) == walk.root.root:
+            return name
+        if _before_flat(walk, name, index, types):
             return name
     return None
+
+
+def _before_flat(walk: _Walk, name: str, index: GraphIndex, types: Types) -> str | None:
+    """The pooled map, lying as it was pooled, if a value has its pixels along one axis."""
+    before = in_one_axis(name, walk.squeeze, index, types)
+    if before is None or before == walk.squeeze.input:
+        return before
+    seen, rank = view(before, index, types), 2 + len(walk.squeeze.spatial)
+    return before if seen.root == walk.root.root and seen.along(rank) == walk.root.along(rank) else None
 
 
 def _root(value: str, index: GraphIndex, types: Types) -> str:
@@ -376,6 +385,8 @@ def _stranger(node: NodeProto, walk: _Walk, index: GraphIndex) -> Refusal:
 def _scaled(walk: _Walk, index: GraphIndex) -> bool:
     """Whether anything multiplies the pooled map at all."""
     values = {walk.squeeze.input, walk.root.root}
+    laid = [index.nodes[use.node] for value in values for use in index.uses(value) if use.slot == 0]
+    values |= {node.output[0] for node in laid if node.op_type == "Reshape"}
     return any(SCALES.of(index.nodes[use.node]) is not None for value in values for use in index.uses(value))
 
 
@@ -430,15 +441,18 @@ def _anatomy(walk: _Walk, scale: _Scale, index: GraphIndex, types: Types) -> Ana
     rank = 2 + len(squeeze.spatial)
     letters = {0: "N", squeeze.channel: "C", **dict(zip(squeeze.spatial, SPATIAL, strict=False))}
     input_axes = "".join(letters[axis] for axis in range(rank))
-    other = view(scaled, index, types)
+    flat = _before_flat(walk, scaled, index, types) if scaled != squeeze.input else None
+    other = view(flat or scaled, index, types)
     inward, outward = walk.root.along(rank), other.along(rank)
     if len(inward) != rank or len(outward) != rank:
         return refuse("layout", f"scales {quoted(scaled)}, whose layout cannot be told", node)
     on_root = {axis: letter for letter, axis in zip(input_axes, inward, strict=True)}
     map_axes = "".join(on_root[axis] for axis in outward)
-    if len(form.axes) > rank:
+    if flat is not None:
+        map_axes = map_axes.replace(SPATIAL[: rank - 2], "P")
+    if len(form.axes) > len(map_axes):
         return refuse("layout", "gets a gate with more axes than the map has", node)
-    aligned = form.axes.rjust(rank, "1")
+    aligned = form.axes.rjust(len(map_axes), "1")
     for letter, place in zip(aligned, map_axes, strict=True):
         if (letter == "C") != (place == "C") or (letter == "N" and place != "N"):
             return refuse(
@@ -447,7 +461,8 @@ def _anatomy(walk: _Walk, scale: _Scale, index: GraphIndex, types: Types) -> Ana
     if form.channels is None or form.channels != squeeze.descriptor.channels:
         text = f"gets a gate of {form.channels or '?'} channels for a map of {squeeze.descriptor.channels or '?'}"
         return refuse("channels", text, node)
-    between = dict.fromkeys((*walk.root.nodes, *other.nodes))
+    laid = () if flat is None else (index.producer(scaled) or 0,)
+    between = dict.fromkeys((*walk.root.nodes, *other.nodes, *laid))
     root_axes = "".join(on_root[axis] for axis in range(rank))
     return Anatomy(
         squeeze,
@@ -460,6 +475,7 @@ def _anatomy(walk: _Walk, scale: _Scale, index: GraphIndex, types: Types) -> Ana
         root_axes,
         tuple(between),
         walk.beside,
+        flat or "",
     )
 
 

@@ -38,6 +38,8 @@ def sensible(spelling: Spelling) -> Spelling:
     """The nearest spelling that onnx allows."""
     if spelling.squeeze in CHANNELS_FIRST_ONLY and spelling.layout == "last":
         spelling = replace(spelling, layout="first")
+    if spelling.layout == "scaled-flat":
+        spelling = replace(spelling, broadcast="implicit", opset=max(spelling.opset, 12))
     if len(spelling.extents) != 2 and spelling.excite == "gemm-layer-norm":
         spelling = replace(spelling, excite="gemm")
     oldest = max(

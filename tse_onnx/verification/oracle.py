@@ -82,7 +82,7 @@ def probes(form: object, block: Convertible, index: GraphIndex) -> tuple[str, ..
 @probes.register
 def _(form: Cut, block: Convertible, index: GraphIndex) -> tuple[str, ...]:
     anatomy = block.anatomy
-    return (anatomy.root, anatomy.squeeze.input, anatomy.map, block.scale.output)
+    return (anatomy.root, anatomy.squeeze.input, anatomy.before_flat or anatomy.map, block.scale.output)
 
 
 @probes.register
@@ -237,16 +237,16 @@ def _strange(values: np.ndarray) -> int:
 @check_block.register(Cut)
 def _check_tiles(cover: Cover, original: Original, converted: Original, block: Convertible, values: Feed) -> BlockCheck:
     """The original block for each tile."""
-    y = values[block.scale.output]
     anatomy = block.anatomy
-    if tuple(y.shape[anatomy.map_axes.index(letter)] for letter in _letters(anatomy)) != cover.extents:
+    y, axes = _with_rows(values[block.scale.output], anatomy, cover.extents), _axes_of_rows(anatomy)
+    if tuple(y.shape[axes.index(letter)] for letter in _letters(anatomy)) != cover.extents:
         return BlockCheck(block.name, float("inf"), 0.0)
     by_crop = isinstance(cover, Tile) and _takes_any_size(anatomy, original.index)
-    compared, gates = _comparison(original, block, anatomy.map_axes, y), Gates()
+    compared, gates = _comparison(original, block, axes, y), Gates()
     seen = np.zeros(cover.extents, bool)
     for piece in (_by_crops if by_crop else _by_means)(original, block, cover, values):
         original.deadline.check()
-        allowed = compared.add(y[_slices(anatomy.map_axes, anatomy, piece.region)], piece.made, piece.again)
+        allowed = compared.add(y[_slices(axes, anatomy, piece.region)], piece.made, piece.again)
         gates.add(piece.gate, *allowed)
         seen[piece.region] = True
     if isinstance(cover, Window):  # one gate: what it must not be mistaken for is that of the whole map
@@ -254,6 +254,20 @@ def _check_tiles(cover: Cover, original: Original, converted: Original, block: C
     if not seen.all():
         compared.fail()
     return _checked(block, compared, gates.spread())
+
+
+def _axes_of_rows(anatomy: Anatomy) -> str:
+    """The axes of the scaled map, with each spatial axis for itself."""
+    return anatomy.input_axes if anatomy.before_flat else anatomy.map_axes
+
+
+def _with_rows(values: np.ndarray, anatomy: Anatomy, extents: tuple[int, ...]) -> np.ndarray:
+    """A scaled map whose pixels lie along one axis, with its rows and columns again."""
+    if not anatomy.before_flat or values.ndim != len(anatomy.map_axes):
+        return values
+    place = anatomy.map_axes.index("P")
+    dims = (*values.shape[:place], *extents, *values.shape[place + 1 :])
+    return values.reshape(dims) if math.prod(extents) == values.shape[place] else values
 
 
 def _comparison(original: Original, block: Convertible, axes: str, made: np.ndarray) -> Comparison:
@@ -297,7 +311,7 @@ def _letters(anatomy: Anatomy) -> str:
 def _takes_any_size(anatomy: Anatomy, index: GraphIndex) -> bool:
     """Whether the nodes of a block take a smaller map: a descriptor's own pixels, or its mean alone."""
     nodes = [index.nodes[position] for position in anatomy.squeeze_nodes]
-    if nodes[0].input[0] != anatomy.squeeze.input:
+    if nodes[0].input[0] != anatomy.squeeze.input or anatomy.before_flat:
         return False
     if any(node.op_type not in _OF_ANY_SIZE for node in nodes):
         return False
@@ -342,7 +356,7 @@ def _by_crops(original: Original, block: Convertible, cover: Cover, values: Feed
         yield Piece(
             target,
             made[output],
-            _by_channel(made[anatomy.gate], made[output].shape, anatomy.map_axes),
+            _by_channel(_spread(made[anatomy.gate], made[output].shape, anatomy), anatomy.map_axes),
             partial(again, feed, values[anatomy.map][_slices(anatomy.map_axes, anatomy, target)], made),
         )
 
@@ -350,17 +364,17 @@ def _by_crops(original: Original, block: Convertible, cover: Cover, values: Feed
 def _by_means(original: Original, block: Convertible, cover: Cover, values: Feed) -> Iterator[Piece]:
     """The gates that the original block gives for each tile's mean, times what they scale there."""
     anatomy = block.anatomy
-    scaled, gates = values[anatomy.map], _GateOfMean(original, block, cover, values)
+    scaled, gates = values[anatomy.before_flat or anatomy.map], _GateOfMean(original, block, cover, values)
     multiply = _multiplication(original, block)
     for number, (source, target) in enumerate(cover.pieces()):
         mean, change = gates.mean(source, number)
         gate = gates.gate(mean)
-        scale = partial(_scaled, multiply, scaled, _slices(anatomy.map_axes, anatomy, target))
+        scale = partial(_scaled, multiply, anatomy, scaled, _slices(_axes_of_rows(anatomy), anatomy, target))
         again = partial(gates.again, mean, change, gate)
         yield Piece(
             target,
             scale(gate),
-            _by_channel(gate, scaled.shape, anatomy.map_axes),
+            _by_channel(_spread(gate, scaled.shape, anatomy), _axes_of_rows(anatomy)),
             lambda scale=scale, again=again: map(scale, again()),  # type: ignore[misc]
         )
 
@@ -382,11 +396,25 @@ def _multiplication(original: Original, block: Convertible) -> Multiply:
     return scale
 
 
-def _scaled(multiply: Multiply, values: np.ndarray, place: tuple[slice, ...], gate: np.ndarray) -> np.ndarray:
-    """What the gate makes of the values at a place."""
+def _spread(gate: np.ndarray, shape: tuple[int, ...], anatomy: Anatomy) -> np.ndarray:
+    """A gate as large as a map of this shape; itself where that has not the size that the model states."""
+    flat = shape
+    if anatomy.before_flat:
+        batch, channels = shape[0], shape[anatomy.squeeze.channel]
+        sizes = {"N": batch, "C": channels, "P": math.prod(shape) // max(batch * channels, 1)}
+        flat = tuple(sizes[letter] for letter in anatomy.map_axes)
     try:
-        spread = np.broadcast_to(gate, values.shape)
-    except ValueError:  # the map has not the size that the model states
+        return np.broadcast_to(gate, flat).reshape(shape)
+    except ValueError:
+        return gate
+
+
+def _scaled(
+    multiply: Multiply, anatomy: Anatomy, values: np.ndarray, place: tuple[slice, ...], gate: np.ndarray
+) -> np.ndarray:
+    """What the gate makes of the values at a place."""
+    spread = _spread(gate, values.shape, anatomy)
+    if spread.shape != values.shape:
         return gate
     with np.errstate(invalid="ignore", over="ignore"):
         return np.asarray(multiply(values[place], spread[place]))
@@ -396,15 +424,14 @@ def _gate_of_all(original: Original, block: Convertible, cover: Cover, values: F
     """The gate of the whole map, by sample and channel."""
     anatomy, gates = block.anatomy, _GateOfMean(original, block, cover, values)
     mean, _ = gates.mean(tuple(slice(0, extent) for extent in cover.extents), 0)
-    return _by_channel(gates.gate(mean), values[anatomy.map].shape, anatomy.map_axes)
+    shape = values[anatomy.before_flat or anatomy.map].shape
+    return _by_channel(_spread(gates.gate(mean), shape, anatomy), _axes_of_rows(anatomy))
 
 
-def _by_channel(gate: np.ndarray, shape: tuple[int, ...], axes: str) -> np.ndarray:
-    """A gate as it meets a map of this shape, without the axes along which it is the same."""
-    try:
-        spread = np.broadcast_to(gate, shape)
-    except ValueError:
-        return gate
+def _by_channel(spread: np.ndarray, axes: str) -> np.ndarray:
+    """A gate as large as its map, without the axes along which it is the same."""
+    if spread.ndim != len(axes):
+        return spread
     return spread[tuple(slice(None) if letter in "NC" else 0 for letter in axes)]
 
 
