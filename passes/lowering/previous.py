@@ -37,8 +37,12 @@ def carry(form: Carried, block: Convertible, scope: Scope, taken: set[str], styl
     rescaled(draft, quantised_again(draft, form.gate_in), block.scale.position)
     shape = form.shape(block)
     stated = scope.types[block.input].dims or (None,)
-    dims = tuple(stated[0] if dim is None else dim for dim in shape)
-    ends = [value_info(name, TensorType(form.dtype, dims)) for name in (form.gate_in, form.gate_out)]
+    # Where the batch is open, the input is of that batch or of one sample, its default: it must not bear its name.
+    batches = (None, stated[0])
+    ends = [
+        value_info(name, TensorType(form.dtype, tuple(batch if dim is None else dim for dim in shape)))
+        for name, batch in zip((form.gate_in, form.gate_out), batches, strict=True)
+    ]
     edit = prune(draft.edit(), scope.index)
     return replace(edit, inputs=(ends[0],), outputs=(ends[1],), defaults=(_default(form, shape),))
 
