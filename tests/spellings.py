@@ -35,6 +35,8 @@ class Spelling:
     dynamic_batch: bool = True
     gate_first: bool = False
     beside: str = "none"
+    branches: int = 0
+    stacked: str = "first"
     seed: int = 0
 
 
@@ -478,7 +480,60 @@ def _excited(build: Builder, value: str, axes: str) -> tuple[str, str]:
     spelling = build.spelling
     value, axes = LAYERS[spelling.excite](build, value, axes, REDUCED, CHANNELS)
     value = BETWEEN[spelling.between](build, ACTIVATIONS[spelling.activation](build, value))
-    return LAYERS[spelling.excite](build, value, axes, CHANNELS, REDUCED)
+    return LAYERS[spelling.excite](build, value, axes, CHANNELS * (spelling.branches or 1), REDUCED)
+
+
+# Branches: maps side by side along an axis of their own, before the channels ("first"), behind them, or at the end.
+
+STACKED = ("first", "behind", "last")
+
+
+def branch_axes(spelling: Spelling) -> str:
+    """The axes of the stacked branches."""
+    space = "HWD"[: len(spelling.extents)]
+    letters = f"N{space}C" if spelling.layout == "last" else f"NC{space}"
+    place = {"first": 1, "behind": letters.index("C") + 1, "last": len(letters)}[spelling.stacked]
+    return letters[:place] + "R" + letters[place:]
+
+
+def branch_factors(spelling: Spelling) -> list[float]:
+    """What each branch is times the map."""
+    return [1 + number / 2 for number in range(spelling.branches)]
+
+
+def _stack(build: Builder, x: str) -> tuple[str, str]:
+    """Branches side by side, and their sum."""
+    place, parts = branch_axes(build.spelling).index("R"), []
+    for factor in branch_factors(build.spelling):
+        branch = build.node("Mul", [x, build.const(factor)])
+        if build.spelling.opset >= 13:
+            parts.append(build.node("Unsqueeze", [branch, build.ints(place)]))
+        else:
+            parts.append(build.node("Unsqueeze", [branch], axes=[place]))
+    stacked = build.node("Concat", parts, axis=place)
+    return stacked, reduce(build, "ReduceSum", stacked, (place,), 0)
+
+
+def _branch_gates(build: Builder, value: str) -> str:
+    """Gates for each branch from all of them in one vector, by a softmax over the branches or by another function."""
+    spelling = build.spelling
+    axes = [letter for letter in branch_axes(spelling) if letter in "NRC"]
+    if spelling.gate != "softmax":
+        value = build.node("Reshape", [value, build.ints(-1, spelling.branches, CHANNELS)])
+        value = GATES[spelling.gate](build, value)
+    elif spelling.opset < 13:  # over every axis from a place on
+        value = build.node("Reshape", [value, build.ints(-1, spelling.branches, CHANNELS)])
+        value = build.node("Softmax", [build.node("Transpose", [value], perm=[0, 2, 1])], axis=2)
+        value = build.node("Transpose", [value], perm=[0, 2, 1])
+    else:  # in two groups of channels, as split attention has it
+        grouped = build.node("Reshape", [value, build.ints(-1, 2, spelling.branches, CHANNELS // 2)])
+        value = build.node("Softmax", [build.node("Transpose", [grouped], perm=[0, 2, 1, 3])], axis=1)
+        value = build.node("Reshape", [value, build.ints(-1, spelling.branches, CHANNELS)])
+    value = BETWEEN[spelling.between](build, value)
+    if axes != ["N", "R", "C"]:
+        value = build.node("Transpose", [value], perm=[0, 2, 1])
+    sizes = {"N": -1, "R": spelling.branches, "C": CHANNELS}
+    return build.node("Reshape", [value, build.ints(*(sizes.get(letter, 1) for letter in branch_axes(spelling)))])
 
 
 MAXIMA: dict[str, Squeezer] = {
@@ -497,6 +552,8 @@ def model_of(spelling: Spelling) -> tuple[onnx.ModelProto, str]:
         dims = [dims[axis] for axis in last]
     x = build.node("Relu", ["input"])
     pooled, scaled = x, x
+    if spelling.branches:
+        scaled, pooled = _stack(build, x)
     to_last, to_first = list(last), [0, rank - 1, *range(1, rank - 1)]
     if spelling.layout == "pooled-first":
         scaled = build.node("Transpose", [x], perm=to_last)
@@ -515,6 +572,8 @@ def model_of(spelling: Spelling) -> tuple[onnx.ModelProto, str]:
         began = "".join(letters) if spelling.layout == "last" else "NC" + "1" * (len(letters) - 2)
         top, _ = _excited(build, top, began)
         value = build.node("Add", [value, top])
+    if spelling.branches:
+        return _finished(build, dims, _branch_gates(build, value), scaled)
     if spelling.gate == "softmax":
         value, axes = to(build, value, axes, "NC" + "1" * axes.count("1")), "NC" + "1" * axes.count("1")
     value = GATES[spelling.gate](build, value)
@@ -537,6 +596,12 @@ def model_of(spelling: Spelling) -> tuple[onnx.ModelProto, str]:
     elif spelling.broadcast == "resize-sizes":
         empty = build.const([], np.float32)
         value = build.node("Resize", [value, empty, empty, build.node("Shape", [scaled])], mode="nearest")
+    return _finished(build, dims, value, scaled)
+
+
+def _finished(build: Builder, dims: list[object], value: str, scaled: str) -> tuple[onnx.ModelProto, str]:
+    """The model with the scale, and its gate."""
+    spelling = build.spelling
     gate, made = value, "y"
     if spelling.layout == "scaled-flat":
         scaled, made = build.node("Reshape", [scaled, build.ints(0, CHANNELS, -1)]), "scaled"
@@ -550,7 +615,7 @@ def model_of(spelling: Spelling) -> tuple[onnx.ModelProto, str]:
         build.nodes,
         "block",
         [helper.make_tensor_value_info("input", build.kind, dims)],
-        [helper.make_tensor_value_info("y", build.kind, [None] * rank)],
+        [helper.make_tensor_value_info("y", build.kind, [None] * (len(dims) + bool(spelling.branches)))],
         build.weights,
     )
     versions = {9: 4, 10: 5, 11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10}

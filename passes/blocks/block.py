@@ -10,7 +10,7 @@ from tse_onnx.passes.forms.act import Act
 from tse_onnx.passes.forms.squeeze import Squeeze
 from tse_onnx.passes.reasons import Refusal
 
-SE, ESE, ECA, GATHER_EXCITE, CBAM = "se", "ese", "eca", "ge", "cbam"
+SE, ESE, ECA, GATHER_EXCITE, CBAM, SPLIT = "se", "ese", "eca", "ge", "cbam", "split"
 
 # Every kind of block that the tiles apply to, with what tells it from the others.
 KINDS = {
@@ -19,6 +19,7 @@ KINDS = {
     ECA: "a window that slides over the channels (efficient channel attention)",
     GATHER_EXCITE: "no map that combines channels (gather-excite without parameters)",
     CBAM: "a mean and a maximum that go through one excite (the channel attention of CBAM)",
+    SPLIT: "the mean of a sum of branches, and gates for each of these (split attention, selective kernels)",
 }
 
 
@@ -45,7 +46,9 @@ class Anatomy:
 
     `gate` is the value that scales, `map` the value that it scales: the pooled map or a view of it. `root` is the value
     that both views come from, `root_nodes` the nodes in between. The axes strings have one letter per axis: N, C, and
-    H, W, D for the spatial axes in order, the first of them being streamed.
+    H, W, D for the spatial axes in order, the first of them being streamed; and R for that of the branches where the
+    pooled map is the sum of some: these are what the gate scales. `gate_parts` are then the extents of the axes along
+    which the gate lies, in the order that they have in the map.
     """
 
     squeeze: Squeeze
@@ -62,6 +65,7 @@ class Anatomy:
     before_flat: str = ""
     """Where `map` has its pixels along one axis, P in `map_axes`: the map before they were laid out so, whose axes are
     those of the pooled one."""
+    gate_parts: tuple[int, ...] = ()
 
     @property
     def squeezes(self) -> tuple[Squeeze, ...]:
@@ -72,6 +76,12 @@ class Anatomy:
     def squeeze_nodes(self) -> tuple[int, ...]:
         """The positions of the nodes that compute them."""
         return tuple(position for squeeze in self.squeezes for position in squeeze.nodes)
+
+    def gate_dims(self, numbers: int) -> tuple[int, ...]:
+        """The dimensions under which so many numbers of a gate, in their order, meet the map: one for all channels, or
+        one for each."""
+        parts = iter(self.gate_parts if self.gate_parts and numbers > 1 else (numbers, 1))
+        return tuple(next(parts) if letter in "RC" else 1 for letter in self.map_axes)
 
     @property
     def macs(self) -> int:
@@ -102,6 +112,8 @@ class Block:
     """Where in the model: "" for the main graph, else the body or the function, in words."""
     tiled: Choice | None = None
     """What an earlier conversion made of the block."""
+    branches: int = 1
+    """How many maps of this shape one gate scales: those that the pooled one is the sum of."""
 
     @property
     def status(self) -> str:
@@ -121,6 +133,11 @@ class Block:
         if self.shape is None or self.anatomy is None:
             return None
         return self.shape[self.anatomy.squeeze.channel]
+
+    @property
+    def gates(self) -> int | None:
+        """The numbers of a gate: one for each channel of each branch; None where unknown."""
+        return None if self.channels is None else self.channels * self.branches
 
     @property
     def extents(self) -> tuple[int | None, ...]:

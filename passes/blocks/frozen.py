@@ -56,10 +56,10 @@ class Frozen(Choice):
         """Itself, on any map with as many channels; refused where gates are whole numbers."""
         if refusal := scaled_whole(block, site, "freeze"):
             return refusal
-        if block.channels is not None and len(self.gate) not in (1, block.channels):
+        if block.gates is not None and len(self.gate) not in (1, block.gates):
             raise UsageError(
                 f"the plan freezes {quoted(block.name)} with a gate of {len(self.gate)} numbers; its map has "
-                f"{block.channels} channels"
+                f"{block.gates} channels"
             )
         return Settled(self, "its gate is frozen")
 

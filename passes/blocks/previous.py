@@ -107,6 +107,9 @@ class Previous(Choice):
                 f"{block.channels} channels"
             )
         value, held = _gate(block, site.scope.index)
+        if held.parts:
+            text = f"the gates of {quoted(block.name)} lie along branches and channels, and an input has one axis"
+            return Refusal(PREVIOUS, f"{text}: give it rows, or leave it out")
         if "*" in held.axes:
             text = f"what spreads the gate of {quoted(block.name)} over the map is not the last before the scale"
             return Refusal(PREVIOUS, f"{text}: give it rows, or leave it out")

@@ -130,7 +130,7 @@ def settled(way: Recomputed) -> Settled:
 
 def whole_map(block: Block) -> int | None:
     """The elements of a block's map for one image; None where its size is not known."""
-    return _elements((1, block.channels, *block.extents)) if block.extents else None
+    return _elements((1, block.gates, *block.extents)) if block.extents else None
 
 
 def _elements(sizes: tuple[int | None, ...] | None) -> int | None:

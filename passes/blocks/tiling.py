@@ -289,7 +289,7 @@ class Cut:
     def buffers(self, block: Convertible | Tiled) -> Buffers:
         """The paper's metric, and the excite once more for each further descriptor."""
         assert isinstance(self, (Tile, Window, Running))
-        channels = block.channels or 0
+        channels = block.gates or 0
         held = self.rows_held * math.prod(self.extents) // max(self.extents[self.axis], 1)
         added = (self.count - 1) * block.anatomy.macs
         return Buffers(self.sizes, self.count, channels * self.area, channels * held, added)

@@ -152,6 +152,7 @@ class Recorder:
             weights=tuple(weights),
             dropped=tuple(dropped),
             added=Added(*(tuple(end.name for end in ends) for ends in (edit.inputs, edit.outputs, edit.defaults))),
+            branches=block.branches,
         )
         kept.doc_string = story.text()
         return packed(kept.SerializeToString(deterministic=True))

@@ -54,7 +54,7 @@ class Story:
     `step` counts the conversions of the model from 1, `digest` is that of the graph before this one. `types` and
     `dropped` are the places of types and initializers that were replaced, `retyped` the values that got other types,
     `spare` constants that the replaced nodes read, packed. Records of older versions have no `opset` and no `sizes`,
-    which are those of the map.
+    which are those of the map, or of each of its `branches`.
     """
 
     step: int
@@ -73,12 +73,16 @@ class Story:
     weights: tuple[Weight, ...]
     dropped: tuple[int, ...]
     added: Added
+    branches: int = 1
 
     def text(self) -> str:
-        """The story as JSON; the order of its parts is that of the fields. What was not added is not told."""
+        """The story as JSON; the order of its parts is that of the fields. What was not added is not told, nor that a
+        map has no branches."""
         parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         if not any(self.added):
             del parts["added"]
+        if self.branches == 1:
+            del parts["branches"]
         return json.dumps({"format": FORMAT, **parts}, separators=(",", ":"))
 
     @classmethod
@@ -108,6 +112,7 @@ class Story:
             weights=tuple(_weight(*weight) for weight in _one(list, parts["weights"])),
             dropped=_places(parts["dropped"]),
             added=_added(*_one(list, parts.get("added", [[], [], []]))),
+            branches=_place(parts.get("branches", 1)),
         )
 
 

@@ -47,4 +47,5 @@ def _block(record: Record, position: int, index: GraphIndex, types: Types) -> Ti
         source.dtype,
         anatomy=anatomy,
         tiled=record.choice,
+        branches=story.branches,
     )

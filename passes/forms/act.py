@@ -130,10 +130,24 @@ class PointConvolution:
 @dataclass(frozen=True)
 class ChannelsLast:
     """The node works along its last axis, so it stands between two transposes; constants of the slots `flat` become
-    vectors of the channels. `axis` tells whether an attribute names that axis."""
+    vectors of the channels. `axis` tells whether an attribute names that axis, `place` where the axis is that it works
+    along."""
 
     flat: tuple[int, ...] = ()
     axis: bool = True
+    place: int = 1
+
+
+@dataclass(frozen=True)
+class Regroup:
+    """The node lays the vector along other axes, [N, parts …, tiles, 1]: those of its result."""
+
+
+@dataclass(frozen=True)
+class Permute:
+    """The node puts the axes of the vector into another order: that of `order`, from which each is counted from 0."""
+
+    order: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -149,7 +163,7 @@ class OverChannels:
     """A reduction over the channels, whose axis stays with extent one."""
 
 
-Lowering = Keep | Alias | PointConvolution | ChannelsLast | AcrossChannels | OverChannels
+Lowering = Keep | Alias | Regroup | Permute | PointConvolution | ChannelsLast | AcrossChannels | OverChannels
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 
@@ -14,15 +15,31 @@ class Descriptor:
     `axes` has one letter per axis of the tensor: N for the batch, C for the channels, 1 for an axis of extent one, *
     for an axis over which the vector is repeated. A pooled NCHW map gives "NC11", a flattened one "NC". `channels` is
     the extent of C, `batch` that of N; None where unknown.
+
+    A vector may also lie along several axes, each a K, as [branches, channels of one] does: `parts` are their extents
+    in order, and `channels` the product of these.
     """
 
     axes: str
     channels: int | None
     batch: int | None = None
+    parts: tuple[int, ...] = ()
 
     def with_axes(self, axes: str) -> Descriptor:
         """The same vector under other axes."""
-        return Descriptor(axes, self.channels, self.batch)
+        return replace(self, axes=axes)
+
+    @property
+    def extents(self) -> tuple[int | None, ...]:
+        """How long the vector is along each of its axes."""
+        return self.parts or (self.channels,)
+
+    def extent(self, place: int) -> int | None:
+        """The extent of an axis; None where it is not known."""
+        letter = self.axes[place]
+        if letter == "K":
+            return self.parts[self.axes[:place].count("K")]
+        return {"N": self.batch, "C": self.channels, "1": 1}.get(letter)
 
     def admits(self, dims: Sequence[int | None] | None) -> bool:
         """Whether a constant of these dimensions broadcasts onto the descriptor without enlarging it.
@@ -58,6 +75,36 @@ class Descriptor:
                     return self.with_axes("".join(axes))
         return None
 
+    def regrouped(self, target: Sequence[int]) -> Descriptor | None:
+        """The vector along other axes after a Reshape to `target`, in memory order behind the batch; None where it is
+        not known to stay a vector of each sample."""
+        if self.channels is None or not target or self.axes.replace("1", "") != "N" + self._letters:
+            return None
+        sizes = list(target)
+        for place, size in enumerate(sizes):
+            if size == 0 and place and place < len(self.axes) and self.axes[place] != "N":
+                sizes[place] = self.extent(place) or 0
+        batch, rest = sizes[0], sizes[1:]
+        if any(size == 0 or size < -1 for size in rest) or sizes.count(-1) > 1:
+            return None
+        if -1 in rest:  # a batch of another size than the one written down would split the channels
+            known = math.prod(size for size in rest if size != -1)
+            if self.channels % known or not (batch == 0 or self.batch is not None):
+                return None
+            rest[rest.index(-1)] = self.channels // known
+        if batch == 0 and self.axes[0] != "N":
+            return None
+        if math.prod(rest) != self.channels or batch not in (0, -1, batch if self.batch is None else self.batch):
+            return None
+        parts = tuple(size for size in rest if size != 1)
+        if len(parts) < 2:
+            return None if not parts else Descriptor(_lettered(rest, "C"), self.channels, self.batch)
+        return Descriptor(_lettered(rest, "K"), self.channels, self.batch, parts)
+
+    @property
+    def _letters(self) -> str:
+        return "K" * len(self.parts) or "C"
+
     def _fits(self, axes: str, target: Sequence[int]) -> bool:
         if sum(size == -1 for size in target) > 1:
             return False
@@ -75,3 +122,7 @@ class Descriptor:
         # Where the channels are inferred, a batch of another size than the one written down would split them.
         inferred = target[axes.index("C")] == -1
         return not inferred or "N" not in axes or self.batch is not None or target[axes.index("N")] in (0, 1)
+
+
+def _lettered(sizes: Sequence[int], letter: str) -> str:
+    return "N" + "".join("1" if size == 1 else letter for size in sizes)

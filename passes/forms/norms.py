@@ -23,18 +23,20 @@ def _batch_normalization(site: Site) -> Act | Refusal:
 
 
 def _softmax(site: Site) -> Act | Refusal:
-    """A softmax over the channels. Before opset 13 it runs over every axis from `axis` on."""
+    """A softmax over the channels, or over one of the axes that they lie along, as that of branches. Before opset 13 it
+    runs over every axis from `axis` on."""
     source, node = site.source, site.node
     if source is None:
         return refuse("operator", "is not applied to the descriptor", node)
     axis = int_attribute(node, "axis", -1 if site.opset >= 13 else 1) % len(source.axes)
+    place = 1 + source.axes[:axis].count("K")
     if site.opset >= 13:
-        if source.axes[axis] != "C":
+        if source.axes[axis] not in "CK":
             return refuse("operator", "is a softmax over another axis than the channels", node)
-        return Act(source, Keep(axis=1))
-    if source.axes[axis:].replace("1", "") != "C" or "N" in source.axes[axis:]:
+        return Act(source, Keep(axis=place))
+    if source.axes[axis:].replace("1", "") not in ("C", "K"):
         return refuse("operator", "is a softmax over another axis than the channels", node)
-    return Act(source, ChannelsLast())
+    return Act(source, ChannelsLast(place=place))
 
 
 def _layer_normalization(site: Site) -> Act | Refusal:

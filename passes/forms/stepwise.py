@@ -197,7 +197,7 @@ def _scaled_back(stage: Stage, index: GraphIndex, types: Types, spatial: Callabl
                 act = view(Site(node, operands, 0, index, types, stage.source))
             except Unfit:
                 return None
-            if not isinstance(act, Act) or "*" in act.result.axes:
+            if not isinstance(act, Act) or "*" in act.result.axes or act.result.parts:
                 return None
             held, part = act.result, stage.part
         else:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tse_onnx.passes.forms.act import Act, Alias, Forms, Site, Unfit
+from tse_onnx.passes.forms.act import Act, Alias, Forms, Lowering, Permute, Regroup, Site, Unfit
 from tse_onnx.passes.forms.descriptor import Descriptor
 from tse_onnx.passes.graph.folding import Size
 from tse_onnx.passes.graph.index import attribute, int_attribute, ints_attribute
@@ -41,6 +41,8 @@ def _flatten(site: Site) -> Act | Refusal:
     axis = int_attribute(site.node, "axis", 1)
     axis += len(source.axes) if axis < 0 else 0
     halves = source.axes[:axis].replace("1", ""), source.axes[axis:].replace("1", "")
+    if source.parts and halves == ("N", "K" * len(source.parts)):
+        return Act(Descriptor("NC", source.channels, source.batch), Regroup())
     return _plain(site, {("N", "C"): "NC", ("", "C"): "1C"}.get(halves))
 
 
@@ -50,13 +52,18 @@ def _reshape(site: Site) -> Act | Refusal:
         return _plain(site, None)
     target = site.integers(1)
     if target is None and (shape := ints_attribute(site.node, "shape")) is not None:
-        result = source.reshaped(shape)
+        targets: list[Sequence[int]] = [shape]
     elif target is not None:
-        result = source.reshaped(target)
+        targets = [target]
     else:
-        pieces = _pieces(site, source)
-        result = (source.reshaped(pieces) if pieces else None) or _by_inference(site, source)
-    return _plain(site, result.axes if result else None)
+        targets = [found for found in (_pieces(site, source), _by_inference(site)) if found]
+    for sizes in targets:
+        if (result := source.reshaped(sizes)) is not None:
+            return _plain(site, result.axes)
+    for sizes in targets:
+        if (result := source.regrouped(sizes)) is not None:
+            return Act(result, Alias() if result.extents == source.extents else Regroup())
+    return _plain(site, None)
 
 
 def _pieces(site: Site, source: Descriptor) -> list[int] | None:
@@ -78,14 +85,14 @@ def _pieces(site: Site, source: Descriptor) -> list[int] | None:
     return target
 
 
-def _by_inference(site: Site, source: Descriptor) -> Descriptor | None:
-    """The axes of a value whose target is computed in the graph, from what shape inference knows of it."""
+def _by_inference(site: Site) -> list[int] | None:
+    """The target of a Reshape that is computed in the graph, from what shape inference knows of its result."""
     sizes = site.types[site.node.output[0]].sizes
     if sizes is None:
         return None
     # A dimension that inference does not know can only be the batch, if it is the only one.
     unknown = [size for size in sizes if size is None]
-    return source.reshaped([-1 if size is None else size for size in sizes]) if len(unknown) <= 1 else None
+    return [-1 if size is None else size for size in sizes] if len(unknown) <= 1 else None
 
 
 def _axes(site: Site) -> tuple[int, ...] | None:
@@ -127,7 +134,13 @@ def _transpose(site: Site) -> Act | Refusal:
     perm = ints_attribute(site.node, "perm") or tuple(reversed(range(len(source.axes))))
     if sorted(perm) != list(range(len(source.axes))):
         return _plain(site, None)
-    return _plain(site, "".join(source.axes[axis] for axis in perm))
+    axes = "".join(source.axes[axis] for axis in perm)
+    if not source.parts:
+        return _plain(site, axes)
+    order = tuple(source.axes[:axis].count("K") for axis in perm if source.axes[axis] == "K")
+    parts = tuple(source.parts[place] for place in order)
+    moved: Lowering = Alias() if order == tuple(sorted(order)) else Permute(order)
+    return Act(Descriptor(axes, source.channels, source.batch, parts), moved)
 
 
 def _expand(site: Site) -> Act | Refusal:
@@ -155,7 +168,7 @@ def _tile(site: Site) -> Act | Refusal:
 def _resize(site: Site) -> Act | Refusal:
     """A map of one pixel made larger: that pixel again, by whatever is looked at between pixels."""
     source, node = site.source, site.node
-    if source is None or not site.constants_elsewhere:
+    if source is None or source.parts or not site.constants_elsewhere:
         return _plain(site, None)
     mode, asked = (attribute(node, name) for name in ("mode", "coordinate_transformation_mode"))
     policy = attribute(node, "keep_aspect_ratio_policy")
@@ -208,8 +221,10 @@ def _repeated(site: Site, source: Descriptor, sizes: Sequence[int], counts: bool
     rank = max(len(sizes), len(source.axes))
     axes, sizes = source.axes.rjust(rank, "1"), [1] * (rank - len(sizes)) + list(sizes)
     result = ""
+    extents = iter(source.extents)
     for axis, size in zip(axes, sizes, strict=True):
-        if axis == "C" and size != 1 and (counts or size not in (-1, source.channels)):
+        extent = next(extents) if axis in "CK" else 1
+        if axis in "CK" and size != 1 and (counts or size not in (-1, extent)):
             return refuse("channels", "repeats the descriptor along the channels", site.node)
         if axis == "N" and size != 1 and counts:
             return refuse("operator", "repeats the descriptor along the batch", site.node)

@@ -17,8 +17,9 @@ from tse_onnx.passes.graph.types import Types
 
 _FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
 
-# Spatial axes by rank, in order: the first one is streamed. N is the batch, C the channels.
-SPATIAL = "HWD"
+# Spatial axes by rank, in order: the first one is streamed. N is the batch, C the channels, R the branches of a sum.
+SPATIAL, OWN = "HWD", "NRC"
+"""The letters of axes along which a map is averaged, and of those along which each entry is one of its own."""
 
 
 @dataclass(frozen=True)

@@ -155,10 +155,11 @@ class Draft:
         self.add(made)
         return list(made.output)
 
-    def tiles_as_rows(self, value: str, cover: Tile) -> str:
-        """A map [N, C, H, …] with the rows of each tile side by side, [N, C, tiles, rows of a tile · …]."""
+    def tiles_as_rows(self, value: str, cover: Tile, own: int = 2) -> str:
+        """A map [N, C, H, …] with the rows of each tile side by side, [N, C, tiles, rows of a tile · …]. The first
+        `own` of its axes are none of space."""
         if value not in self._views:
-            shape = self.integers("tile_rows_shape", [0, 0, cover.count, -1])
+            shape = self.integers("tile_rows_shape", [*[0] * own, cover.count, -1])
             self._views[value] = self.value("Reshape", "tile_rows", [value, shape])
         return self._views[value]
 
@@ -200,8 +201,9 @@ class Draft:
 
     # Types.
 
-    def state(self, value: str, like: str, grid: Sequence[int | None]) -> None:
-        """Note the type of a value with one entry per tile, if the model states the type of the value `like`."""
+    def state(self, value: str, like: str, grid: Sequence[int | None], joined: bool = False) -> None:
+        """Note the type of a value with one entry per tile, if the model states the type of the value `like`; with the
+        vector along one axis where it is `joined`."""
         stated = self.types.stated(like)
         if stated is None or stated.dims is None:
             return
@@ -209,7 +211,8 @@ class Draft:
         held = next(made, self.anatomy.squeeze.descriptor)
         batch = held.axes.find("N")
         first: Dim = stated.dims[batch] if 0 <= batch < len(stated.dims) else held.batch
-        self._value_types[value] = value_info(value, TensorType(stated.dtype, (first, held.channels, *grid)))
+        own = (held.channels,) if joined else held.extents
+        self._value_types[value] = value_info(value, TensorType(stated.dtype, (first, *own, *grid)))
 
 
 def is_double(anatomy: Anatomy, types: Types) -> bool:

@@ -9,7 +9,16 @@ import onnx
 from onnx import NodeProto
 
 from tse_onnx.passes.blocks.block import Step
-from tse_onnx.passes.forms.act import AcrossChannels, Alias, ChannelsLast, Keep, OverChannels, PointConvolution
+from tse_onnx.passes.forms.act import (
+    AcrossChannels,
+    Alias,
+    ChannelsLast,
+    Keep,
+    OverChannels,
+    Permute,
+    PointConvolution,
+    Regroup,
+)
 from tse_onnx.passes.forms.mixers import FUSED_ACTIVATIONS
 from tse_onnx.passes.forms.stepwise import reduced_axes
 from tse_onnx.passes.graph.index import attribute, element_count, int_attribute, ints_attribute
@@ -35,9 +44,13 @@ def excite(draft: Draft, step: Step, grid: Grid) -> None:
     elif isinstance(lowering, AcrossChannels):
         made = _across_channels(draft, node, lowering, grid)
     elif isinstance(lowering, ChannelsLast):
-        made = _channels_last(draft, node, lowering, len(grid))
+        made = _channels_last(draft, node, lowering, len(step.act.result.extents) + len(grid))
     elif isinstance(lowering, OverChannels):
         made = _over_channels(draft, node)
+    elif isinstance(lowering, Regroup):
+        made = _regrouped(draft, node, step.act.result.extents, grid)
+    elif isinstance(lowering, Permute):
+        made = _permuted(draft, node, lowering, len(grid))
     else:
         made = _kept(draft, node, lowering, len(grid))
     if made is not None:
@@ -185,9 +198,24 @@ def _across_channels(draft: Draft, node: NodeProto, lowering: AcrossChannels, gr
     return draft.node("Reshape", "tiles", [back, shape], node.output[0])
 
 
-def _channels_last(draft: Draft, node: NodeProto, lowering: ChannelsLast, spatial: int) -> NodeProto:
-    rank = 2 + spatial
-    last = draft.value("Transpose", "channels_last", [draft.current(node.input[0])], perm=[0, *range(2, rank), 1])
+def _regrouped(draft: Draft, node: NodeProto, extents: Sequence[int | None], grid: Grid) -> NodeProto:
+    """[N, …, tiles, 1] with the vector along other axes, whatever the size of the batch."""
+    sizes = [-1 if size is None else size for size in (*extents, *grid)]
+    shape = draft.integers("tiles_shape", [0, *sizes])
+    return draft.node("Reshape", "tiles", [draft.current(node.input[0]), shape], node.output[0], node.name)
+
+
+def _permuted(draft: Draft, node: NodeProto, lowering: Permute, spatial: int) -> NodeProto:
+    many = len(lowering.order)
+    perm = [0, *(1 + place for place in lowering.order), *range(1 + many, 1 + many + spatial)]
+    inputs = [draft.current(node.input[0])]
+    return draft.node("Transpose", "parts", inputs, node.output[0], node.name, perm=perm)
+
+
+def _channels_last(draft: Draft, node: NodeProto, lowering: ChannelsLast, others: int) -> NodeProto:
+    rank, place = 1 + others, lowering.place
+    perm = [axis for axis in range(rank) if axis != place] + [place]
+    last = draft.value("Transpose", "channels_last", [draft.current(node.input[0])], perm=perm)
     inputs = {node.input[0]: last}
     for slot in lowering.flat:
         if node.input[slot]:
@@ -197,8 +225,8 @@ def _channels_last(draft: Draft, node: NodeProto, lowering: ChannelsLast, spatia
     if lowering.axis:
         _set_axis(middle, rank - 1)
     draft.add(middle)
-    perm = [0, rank - 1, *range(1, rank - 1)]
-    return draft.node("Transpose", "channels_back", [middle.output[0]], node.output[0], perm=perm)
+    back = [perm.index(axis) for axis in range(rank)]
+    return draft.node("Transpose", "channels_back", [middle.output[0]], node.output[0], perm=back)
 
 
 def _canonical(draft: Draft, node: NodeProto, spatial: int) -> bool:

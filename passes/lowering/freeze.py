@@ -45,10 +45,10 @@ def _external(tensor: TensorProto) -> bool:
 def _multiplied(draft: Draft, block: Convertible, frozen: Frozen) -> str:
     """The scale with constants in place of its gate; the name of the constants."""
     anatomy = draft.anatomy
-    shape = [-1 if axis == "C" else 1 for axis in anatomy.map_axes]
+    dims = anatomy.gate_dims(len(frozen.gate))
     dtype = draft.types[anatomy.map].dtype or block.dtype
     kind = onnx.helper.tensor_dtype_to_np_dtype(dtype) if dtype in _NUMPY else np.dtype(np.float32)
-    gate = constants = draft.constant("frozen_gate", np.array(frozen.gate, kind).reshape(shape))
+    gate = constants = draft.constant("frozen_gate", np.array(frozen.gate, kind).reshape(dims))
     if dtype not in _NUMPY:
         gate = draft.value("Cast", "frozen_gate_narrow", [gate], to=dtype)
     rescaled(draft, quantised_again(draft, gate), block.scale.position)

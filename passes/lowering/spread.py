@@ -3,6 +3,7 @@ scale."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ import onnx
 from onnx import NodeProto, TensorProto
 
 from tse_onnx.passes.blocks.tiling import OpenStrips, Running, Tile, Window
-from tse_onnx.passes.graph.layout import SPATIAL
+from tse_onnx.passes.graph.layout import OWN, SPATIAL
 from tse_onnx.passes.lowering.draft import Draft
 from tse_onnx.passes.lowering.squeeze import Grid
 from tse_onnx.passes.lowering.way import Needs, Way
@@ -20,12 +21,13 @@ _NUMPY = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE})
 
 def _left(draft: Draft, scale: int, cover: Window, grid: Grid) -> None:
     """A single gate broadcasts over its map by itself."""
-    scaled(draft, draft.current(draft.anatomy.gate), scale)
+    scaled(draft, draft.current(draft.anatomy.gate), scale, grid)
 
 
 def _resize(draft: Draft, scale: int, cover: Tile | Running | OpenStrips, grid: Grid) -> None:
     if isinstance(cover, OpenStrips):
-        scaled(draft, _open(draft, draft.current(draft.anatomy.gate), cover), scale)
+        reach = [None if axis == cover.axis else 1 for axis in range(cover.rank)]
+        scaled(draft, _open(draft, _joined(draft, grid, ()), cover), scale, reach)
     else:
         _repeated(draft, scale, cover, grid, _resized)
 
@@ -45,7 +47,7 @@ def _repeated(
     """Each gate as often as its tile is long, then cropped or filled; an axis with a single one broadcasts by itself,
     unless the gate is to be as large as the map in `full`."""
     reach, extents, factors = _spans(cover, grid, full)
-    gate = draft.current(draft.anatomy.gate)
+    gate = _joined(draft, grid, extents)
     if full and reach != extents:  # along the axes that are cut first, while there is little to crop
         narrow_reach, narrow_extents, narrow = _spans(cover, grid, False)
         gate = _wide(draft, gate, narrow, grid, narrow_reach, repeat)
@@ -53,7 +55,7 @@ def _repeated(
         grid, reach = narrow_extents, extents
         factors = tuple(extent // have for extent, have in zip(extents, narrow_extents, strict=True))
     gate = _wide(draft, gate, factors, grid, reach, repeat)
-    scaled(draft, _fitted(draft, gate, reach, extents), scale)
+    scaled(draft, _fitted(draft, gate, reach, extents), scale, extents)
 
 
 def _wide(
@@ -62,7 +64,7 @@ def _wide(
     if all(factor == 1 for factor in factors):
         return gate
     gate = repeat(draft, gate, factors, grid)
-    draft.state(gate, draft.anatomy.gate, reach)
+    draft.state(gate, draft.anatomy.gate, reach, joined=True)
     return gate
 
 
@@ -113,7 +115,8 @@ def _expanded(draft: Draft, gate: str, factors: Sequence[int], grid: Grid) -> st
 
 def _gather(draft: Draft, scale: int, cover: Tile | Running, grid: Grid) -> None:
     """Each row takes the gate that a constant index names."""
-    gate, reach = draft.current(draft.anatomy.gate), list(grid)
+    ends = [many if many == 1 else extent for many, extent in zip(grid, cover.extents, strict=True)]
+    gate, reach = _joined(draft, grid, ends), list(grid)
     for axis, extent in enumerate(cover.extents):
         many = grid[axis] or 0
         if many in (1, extent):
@@ -123,8 +126,8 @@ def _gather(draft: Draft, scale: int, cover: Tile | Running, grid: Grid) -> None
         listed = draft.integers("gate_index", [int(place) for place in index])
         gate = draft.value("Gather", "gate_upsample", [gate, listed], axis=2 + axis)
         reach[axis] = extent
-        draft.state(gate, draft.anatomy.gate, tuple(reach))
-    scaled(draft, gate, scale)
+        draft.state(gate, draft.anatomy.gate, tuple(reach), joined=True)
+    scaled(draft, gate, scale, ends)
 
 
 def _ones(draft: Draft, scale: int, cover: Tile | Running, grid: Grid) -> None:
@@ -132,24 +135,25 @@ def _ones(draft: Draft, scale: int, cover: Tile | Running, grid: Grid) -> None:
     ones as its tile has pixels, or its row, laid out as the map is."""
     gate, dtype = draft.current(draft.anatomy.gate), draft.types[draft.anatomy.map].dtype
     if len(grid) > 1 and dtype in _NUMPY:
+        gate = _joined(draft, grid, cover.extents)
         height, width = cover.extents
         length = width * (height // (grid[0] or 1))
         ones = np.ones((1, length), onnx.helper.tensor_dtype_to_np_dtype(dtype))
         gate = draft.value("MatMul", "gate_upsample", [gate, draft.constant("gate_ones", ones)])
         if length != width:
             gate = draft.value("Reshape", "gate_rows", [gate, draft.integers("gate_rows_shape", [0, 0, height, width])])
-        draft.state(gate, draft.anatomy.gate, cover.extents)
-    scaled(draft, gate, scale)
+        draft.state(gate, draft.anatomy.gate, cover.extents, joined=True)
+    scaled(draft, gate, scale, cover.extents)
 
 
 def _view(draft: Draft, scale: int, cover: Tile, grid: Grid) -> None:
     """Nothing is spread: the rows of a tile are laid side by side, scaled by one gate, and laid back."""
-    gate = draft.current(draft.anatomy.gate)
+    gate, own = draft.current(draft.anatomy.gate), [0] * (1 + len(draft.anatomy.gate_parts or "C"))
     if len(grid) == 1:
-        gate = draft.value("Reshape", "gate_column", [gate, draft.integers("gate_column_shape", [0, 0, -1, 1])])
-    view = draft.tiles_as_rows(draft.anatomy.map, cover)
+        gate = draft.value("Reshape", "gate_column", [gate, draft.integers("gate_column_shape", [*own, -1, 1])])
+    view = draft.tiles_as_rows(draft.anatomy.map, cover, len(own))
     made = _with_operands(draft, scale, quantised_again(draft, gate), view)
-    _laid(draft, made, _dims(draft) if draft.scaled != draft.anatomy.map else [0, 0, *cover.extents])
+    _laid(draft, made, _dims(draft) if draft.scaled != draft.anatomy.map else [*own, *cover.extents])
     draft.put(scale)
 
 
@@ -167,7 +171,7 @@ def _fitted(draft: Draft, gate: str, reach: Sequence[int], extents: Sequence[int
         last = draft.sliced("gate_last", gate, [2 + axis], [many - 1], [many])
         gate = draft.value("Concat", "gate_filled", [gate, *[last] * missing], axis=2 + axis)
     if short or over:
-        draft.state(gate, draft.anatomy.gate, tuple(extents))
+        draft.state(gate, draft.anatomy.gate, tuple(extents), joined=True)
     return gate
 
 
@@ -198,11 +202,29 @@ def quantised_again(draft: Draft, gate: str) -> str:
     return draft.value("DequantizeLinear", "gate_dequantize", [quantised, *parameters])
 
 
-def scaled(draft: Draft, gate: str, position: int) -> None:
-    """Put the scale at a position again, with `gate`, which has its channels first, in place of the block's own."""
+def _joined(draft: Draft, grid: Grid, reach: Grid) -> str:
+    """A gate that is to be spread, with its branches and channels along one axis, as what spreads it has them."""
+    anatomy = draft.anatomy
+    gate = draft.current(anatomy.gate)
+    if not anatomy.gate_parts or tuple(grid) == tuple(reach):
+        return gate
+    sizes = [-1 if many is None else many for many in grid]
+    shape = draft.integers("gate_joined_shape", [0, math.prod(anatomy.gate_parts), *sizes])
+    return draft.value("Reshape", "gate_joined", [gate, shape])
+
+
+def scaled(draft: Draft, gate: str, position: int, reach: Grid) -> None:
+    """Put the scale at a position again, with `gate`, which has its channels first and reaches so far along each axis,
+    in place of the block's own."""
+    anatomy = draft.anatomy
+    if anatomy.gate_parts and gate != draft.current(anatomy.gate):
+        sizes = [-1 if extent is None else extent for extent in reach]
+        shape = draft.integers("gate_branches_shape", [0, *anatomy.gate_parts, *sizes])
+        gate = draft.value("Reshape", "gate_branches", [gate, shape])
     gate = quantised_again(draft, gate)
-    spatial = SPATIAL[: len(draft.anatomy.squeeze.spatial)]
-    rescaled(draft, draft.transposed("gate_layout", gate, "NC" + spatial, draft.anatomy.map_axes), position)
+    own = [letter for letter in anatomy.map_axes if letter in OWN and letter != "N"]
+    axes = "N" + "".join(own) + SPATIAL[: len(anatomy.squeeze.spatial)]
+    rescaled(draft, draft.transposed("gate_layout", gate, axes, anatomy.map_axes), position)
 
 
 def rescaled(draft: Draft, gate: str, position: int) -> None:

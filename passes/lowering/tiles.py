@@ -16,6 +16,7 @@ from tse_onnx.passes.blocks.tiling import Cover, Cut, OpenStrips, Running, Windo
 from tse_onnx.passes.edit.prune import prune
 from tse_onnx.passes.edit.splice import Edit
 from tse_onnx.passes.forms.quantised import QUANTISED
+from tse_onnx.passes.graph.layout import OWN
 from tse_onnx.passes.graph.operators import operator
 from tse_onnx.passes.graph.scope import Scope
 from tse_onnx.passes.lowering.draft import Draft, is_double
@@ -84,7 +85,7 @@ def _case(cover: Cover | OpenStrips, block: Convertible, scope: Scope) -> Case:
     return Case(
         cover,
         scope.opset,
-        first=anatomy.input_axes[1] == anatomy.map_axes[1] == "C",
+        first=anatomy.input_axes[1] == "C" and not set(anatomy.map_axes.lstrip(OWN)) & set(OWN),
         double=is_double(anatomy, scope.types),
         batch=block.shape is not None and block.shape[0] is not None,
         quantised=any(node.op_type == "DequantizeLinear" or operator(node) in QUANTISED for node in made),

@@ -19,6 +19,7 @@ from tse_onnx.passes.blocks.block import (
     GATHER_EXCITE,
     KINDS,
     SE,
+    SPLIT,
     Anatomy,
     Block,
     Convertible,
@@ -31,7 +32,8 @@ from tse_onnx.passes.blocks.block import (
 from tse_onnx.passes.edit.record import Memory
 from tse_onnx.passes.edit.tiled import tiled_at
 from tse_onnx.passes.forms import excite
-from tse_onnx.passes.forms.act import Alias, Operand, Site
+from tse_onnx.passes.forms.act import Alias, Operand, Regroup, Site
+from tse_onnx.passes.forms.branches import Stack, stack_behind
 from tse_onnx.passes.forms.descriptor import Descriptor
 from tse_onnx.passes.forms.flat import in_one_axis, laid_behind
 from tse_onnx.passes.forms.maximum import maximum_at
@@ -71,6 +73,7 @@ class _Walk:
     steps: list[Step] = field(default_factory=list)
     scales: list[_Scale] = field(default_factory=list)
     beside: tuple[Squeeze, ...] = ()
+    stack: Stack | None = None
     sized: list[int] = field(default_factory=list)  # nodes that read a descriptor's shape
 
 
@@ -96,7 +99,9 @@ def find(
         elif isinstance(squeeze, Refusal):
             found.append(_pooling(position, squeeze, index, types))
         else:
-            block = _with_maximum(_read(squeeze, index, types, opset, kinds), squeeze, index, types, opset, kinds)
+            block = _read(squeeze, index, types, opset, kinds)
+            block = _with_maximum(block, squeeze, index, types, opset, kinds)
+            block = _of_branches(block, squeeze, index, types, opset, kinds)
             if not squeeze.tentative or block.scale is not None:
                 found.append(block)
     known_excites = _tiled_excites(tiled, index)
@@ -191,6 +196,21 @@ def _with_maximum(
     return block
 
 
+def _of_branches(
+    block: Convertible | Refused, squeeze: Squeeze, index: GraphIndex, types: Types, opset: int, kinds: Collection[str]
+) -> Convertible | Refused:
+    """The block, or what it is as one whose gates scale the branches that the pooled map is the sum of."""
+    if isinstance(block, Convertible) or block.refusal.code not in ("other-tensor", "head", "weights"):
+        return block
+    for mean in filter(None, (laid_behind(squeeze, index, types), squeeze)):
+        stack = stack_behind(view(mean.input, index, types).root, index, types)
+        if stack is not None:
+            found = _candidate(mean, index, types, opset, kinds, stack=stack)
+            if isinstance(found, Convertible) or found.refusal.code not in ("head", "other-tensor", "weights"):
+                return found
+    return block
+
+
 def _meets(refused: Refused) -> bool:
     """Whether a descriptor gets as far as the map that was pooled."""
     return refused.scale is not None or refused.refusal.code == "not-mul"
@@ -203,14 +223,16 @@ def _candidate(
     opset: int,
     kinds: Collection[str],
     beside: tuple[Squeeze, ...] = (),
+    stack: Stack | None = None,
 ) -> Convertible | Refused:
     position = squeeze.nodes[-1]
     node = index.nodes[position]
     source = types[squeeze.input]
     held = {each.output: each.descriptor for each in (squeeze, *beside)}
-    walk = _Walk(squeeze, view(squeeze.input, index, types), held, beside=beside)
+    root = view(squeeze.input if stack is None else stack.value, index, types)
+    walk = _Walk(squeeze, root, held, beside=beside, stack=stack)
     whole = _follow(walk, index, types, opset) or _whole(walk, index)
-    kind = CBAM if beside else _kind(walk.steps) if walk.scales else SE
+    kind = CBAM if beside else SPLIT if stack is not None else _kind(walk.steps) if walk.scales else SE
     at, steps = NodeRef(position, node.name, squeeze.output), tuple(walk.steps)
 
     def refused(why: Refusal, anatomy: Anatomy | None = None) -> Refused:
@@ -233,7 +255,18 @@ def _candidate(
     if kind not in kinds:
         text = f"opens a block of kind {kind}, with {KINDS[kind]}; --kinds {kind} converts it"
         return refused(refuse("kind", text, node), anatomy)
-    return Convertible("", kind, at, whole.node, squeeze.input, source.sizes, source.dtype, path=steps, anatomy=anatomy)
+    return Convertible(
+        "",
+        kind,
+        at,
+        whole.node,
+        squeeze.input,
+        source.sizes,
+        source.dtype,
+        path=steps,
+        anatomy=anatomy,
+        branches=1 if stack is None else stack.count,
+    )
 
 
 def _kind(steps: Sequence[Step]) -> str:
@@ -293,8 +326,8 @@ def _follow(walk: _Walk, index: GraphIndex, types: Types, opset: int) -> Refusal
     if refusal is not None and not met and not walk.scales and not _scaled(walk, index):
         start = index.nodes[walk.squeeze.nodes[-1]]
         if (part := _gated_part(walk, index)) is not None:
-            text = f"pools a sum and gates its parts, {quoted(part)} among them: selective kernels or split attention"
-            return refuse("other-tensor", f"{text}, which have no tiles", start)
+            text = f"pools a sum and gates its parts one by one, {quoted(part)} among them: selective kernels or split"
+            return refuse("other-tensor", f"{text} attention, which is read where one tensor holds the parts", start)
         stop = f" ({refusal.text})" if refusal.code in ("operator", "output") else ""
         text = f"is never multiplied back onto {quoted(walk.squeeze.input)}: a head, not a gate{stop}"
         return refuse("head", text, start)
@@ -329,9 +362,9 @@ def _map_beside(walk: _Walk, node: NodeProto, index: GraphIndex, types: Types) -
     for name in node.input:
         if not name or name in walk.held:
             continue
-        if name == walk.squeeze.input or _root(name, index, types) == walk.root.root:
+        if (name == walk.squeeze.input and walk.stack is None) or _root(name, index, types) == walk.root.root:
             return name
-        if _before_flat(walk, name, index, types):
+        if walk.stack is None and _before_flat(walk, name, index, types):
             return name
     return None
 
@@ -416,7 +449,7 @@ def _whole(walk: _Walk, index: GraphIndex) -> _Scale | Refusal:
 
 def _only_steers(walk: _Walk, index: GraphIndex) -> Refusal | None:
     """Whether the shapes of descriptors that are read lead to nothing but the reshapes that go with the tiles."""
-    views = {step.position for step in walk.steps if isinstance(step.act.lowering, Alias)}
+    views = {step.position for step in walk.steps if isinstance(step.act.lowering, Alias | Regroup)}
     stack, seen = list(walk.sized), set(walk.sized)
     while stack:
         for name in index.nodes[stack.pop()].output:
@@ -438,15 +471,21 @@ def _anatomy(walk: _Walk, scale: _Scale, index: GraphIndex, types: Types) -> Ana
     squeeze = walk.squeeze
     gate, scaled = scale.gate, scale.map
     node, form = index.nodes[scale.node.position], walk.held[gate]
-    rank = 2 + len(squeeze.spatial)
     letters = {0: "N", squeeze.channel: "C", **dict(zip(squeeze.spatial, SPATIAL, strict=False))}
-    input_axes = "".join(letters[axis] for axis in range(rank))
-    flat = _before_flat(walk, scaled, index, types) if scaled != squeeze.input else None
-    other = view(flat or scaled, index, types)
+    input_axes = pooled = "".join(letters[axis] for axis in range(2 + len(squeeze.spatial)))
+    flat = _before_flat(walk, scaled, index, types) if walk.stack is None and scaled != squeeze.input else None
+    other, between = view(flat or scaled, index, types), walk.root.nodes
+    if walk.stack is not None:
+        total = view(squeeze.input, index, types)
+        on_total = dict(zip(total.along(len(pooled)), pooled, strict=False))
+        summed = "".join(on_total.get(axis, "") for axis in range(len(pooled)))
+        pooled = summed[: walk.stack.axis] + "R" + summed[walk.stack.axis :]
+        between = (*total.nodes, walk.stack.position, *between)
+    rank = len(pooled)
     inward, outward = walk.root.along(rank), other.along(rank)
     if len(inward) != rank or len(outward) != rank:
         return refuse("layout", f"scales {quoted(scaled)}, whose layout cannot be told", node)
-    on_root = {axis: letter for letter, axis in zip(input_axes, inward, strict=True)}
+    on_root = {axis: letter for letter, axis in zip(pooled, inward, strict=True)}
     map_axes = "".join(on_root[axis] for axis in outward)
     if flat is not None:
         map_axes = map_axes.replace(SPATIAL[: rank - 2], "P")
@@ -454,15 +493,17 @@ def _anatomy(walk: _Walk, scale: _Scale, index: GraphIndex, types: Types) -> Ana
         return refuse("layout", "gets a gate with more axes than the map has", node)
     aligned = form.axes.rjust(len(map_axes), "1")
     for letter, place in zip(aligned, map_axes, strict=True):
-        if (letter == "C") != (place == "C") or (letter == "N" and place != "N"):
+        if (letter in "CK") != (place in "RC") or (letter == "N" and place != "N"):
             return refuse(
                 "layout", f"gets a gate that lies along [{', '.join(aligned)}] for a map [{', '.join(map_axes)}]", node
             )
-    if form.channels is None or form.channels != squeeze.descriptor.channels:
+    many = {"C": squeeze.descriptor.channels, "R": walk.stack.count if walk.stack is not None else None}
+    if form.channels is None or form.extents != tuple(many[letter] for letter in map_axes if letter in "RC"):
         text = f"gets a gate of {form.channels or '?'} channels for a map of {squeeze.descriptor.channels or '?'}"
+        if walk.stack is not None:
+            text += f" in each of {walk.stack.count} branches"
         return refuse("channels", text, node)
     laid = () if flat is None else (index.producer(scaled) or 0,)
-    between = dict.fromkeys((*walk.root.nodes, *other.nodes, *laid))
     root_axes = "".join(on_root[axis] for axis in range(rank))
     return Anatomy(
         squeeze,
@@ -473,9 +514,10 @@ def _anatomy(walk: _Walk, scale: _Scale, index: GraphIndex, types: Types) -> Ana
         map_axes,
         walk.root.root,
         root_axes,
-        tuple(between),
+        tuple(dict.fromkeys((*between, *other.nodes, *laid))),
         walk.beside,
         flat or "",
+        form.parts,
     )
 
 

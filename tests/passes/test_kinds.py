@@ -10,6 +10,7 @@ from onnx import parser
 
 import tse_onnx
 from tse_onnx.passes.blocks.choices import choice_of
+from tse_onnx.passes.lowering.spread import SPREADS
 from tse_onnx.passes.lowering.squeeze import MEANS
 
 GRAPHS = {
@@ -25,12 +26,23 @@ GRAPHS = {
     "cbam-reduced": "d = ReduceMean<axes = [2, 3], keepdims = 0>(x) t = ReduceMax<axes = [2, 3], keepdims = 0>(x) "
     "s = Add(d, t) n = Constant<value = int64[4] {-1, 4, 1, 1}>() u = Reshape(s, n) e = Conv(u, w) g = Sigmoid(e) "
     "y = Mul(x, g)",
+    "split": "n = Constant<value = int64[1] {1}>() i = Neg(x) j = Tanh(x) a = Unsqueeze(i, n) b = Unsqueeze(j, n) "
+    "t = Concat<axis = 1>(a, b) u = ReduceSum<keepdims = 0>(t, n) d = GlobalAveragePool(u) e = Conv(d, wide) "
+    "n2 = Constant<value = int64[4] {-1, 2, 2, 2}>() r = Reshape(e, n2) f = Transpose<perm = [0, 2, 1, 3]>(r) "
+    "s = Softmax<axis = 1>(f) n3 = Constant<value = int64[5] {-1, 2, 4, 1, 1}>() g = Reshape(s, n3) m = Mul(t, g) "
+    "y = ReduceSum<keepdims = 0>(m, n)",
+    "split-of-channels": "n = Constant<value = int64[1] {1}>() v = Conv(x, wide) n0 = Constant<value = int64[2] {4, 4}>() "
+    "i, j = Split<axis = 1>(v, n0) a = Unsqueeze(i, n) b = Unsqueeze(j, n) t = Concat<axis = 1>(a, b) "
+    "u = ReduceSum<keepdims = 0>(t, n) d = ReduceMean<axes = [2, 3], keepdims = 0>(u) n1 = Constant<value = int64[4] "
+    "{-1, 4, 1, 1}>() c = Reshape(d, n1) e = Conv(c, wide) n3 = Constant<value = int64[5] {0, 2, -1, 1, 1}>() "
+    "f = Reshape(e, n3) g = Softmax<axis = 1>(f) m = Mul(g, t) y = ReduceSum<keepdims = 0>(m, n)",
     "ge": "d = GlobalAveragePool(x) g = Sigmoid(d) y = Mul(x, g)",
 }
 
 
 def _model(kind):
-    weights = "<float[4,4,1,1] w = {1,-1,2,1,0,1,-2,1,1,1,-1,2,1,1,0,-1}, float[1,1,3] k = {1,2,-1}>"
+    weights = "<float[4,4,1,1] w = {1,-1,2,1,0,1,-2,1,1,1,-1,2,1,1,0,-1}, float[1,1,3] k = {1,2,-1}, "
+    weights += "float[8,4,1,1] wide = {1,-1,2,1,0,1,-2,1,1,1,-1,2,1,1,0,-1,2,1,1,-2,-1,1,0,2,1,0,-1,1,-2,1,2,0}>"
     return parser.parse_model(
         f'<ir_version: 8, opset_import: ["" : 17]> g (float[N,4,H,W] x) => (float[N,4,H,W] y) {weights} {{ {GRAPHS[kind]} }}'
     )
@@ -67,17 +79,71 @@ def test_a_relative_has_a_running_squeeze(kind, rows, step):
         np.testing.assert_allclose(made[:, :, row], _run(model, x[:, :, :seen])[:, :, row], atol=1e-5)
 
 
-@pytest.mark.parametrize("means", [way.name for way in MEANS])
-@pytest.mark.parametrize("asked", [{"rows": 5}, {"rows": 4}, {"cols": 2}, {"squeeze": "running", "rows": 2}])
-def test_maxima_stand_beside_means_however_these_are_written(means, asked):
+ASKED = [{"rows": 5}, {"rows": 4}, {"cols": 2}, {"rows": 4, "cols": 3}, {"squeeze": "running", "rows": 2}]
+
+
+@pytest.mark.parametrize("kind", ["cbam", "split"])
+@pytest.mark.parametrize("ways", [{"means": way.name} for way in MEANS] + [{"upsample": way.name} for way in SPREADS])
+@pytest.mark.parametrize("asked", ASKED)
+def test_a_relative_is_the_same_however_it_is_written(kind, ways, asked):
     shapes = {"x": (2, 4, 16, 5)}
     result = tse_onnx.convert(
-        _model("cbam"), tiling=choice_of(asked), kinds={"cbam"}, input_shapes=shapes, means=means, expect=1
+        _model(kind), tiling=choice_of(asked), kinds={kind}, input_shapes=shapes, **ways, expect=1
     )
     assert result.verification.passed
-    again = tse_onnx.convert(_model("cbam"), tiling=choice_of(asked), kinds={"cbam"}, input_shapes=shapes, verify=False)
+    again = tse_onnx.convert(_model(kind), tiling=choice_of(asked), kinds={kind}, input_shapes=shapes, verify=False)
     x = np.random.default_rng(2).standard_normal((2, 4, 16, 5)).astype(np.float32)
     np.testing.assert_allclose(_run(result.model, x), _run(again.model, x), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["split", "split-of-channels"])
+def test_branches_are_counted_in_what_is_held(kind):
+    """Two maps of 4 × 16 × 5 wait for their gates, and four rows of each behind."""
+    shapes = {"x": (2, 4, 16, 5)}
+    result = tse_onnx.convert(_model(kind), rows=4, kinds={"split"}, input_shapes=shapes)
+    (block,) = result.report.buffering.blocks
+    assert (block.before, block.after) == (2 * 4 * 16 * 5, 2 * 4 * 4 * 5)
+    (again,) = tse_onnx.buffering(result.model, kinds={"split"}, input_shapes=shapes).blocks
+    assert again.before == 2 * 4 * 4 * 5
+
+
+@pytest.mark.parametrize("kind", ["split", "split-of-channels"])
+def test_tiled_branches_are_restored_byte_for_byte(kind):
+    model = _model(kind)
+    result = tse_onnx.convert(model, rows=4, kinds={"split"}, input_shapes={"x": (2, 4, 16, 5)}, dynamic=True)
+    assert tse_onnx.restore(result.model).model.SerializeToString() == model.SerializeToString()
+
+
+@pytest.mark.parametrize("kind", ["split", "split-of-channels"])
+@pytest.mark.parametrize("height", [9, 16])
+def test_branches_are_tiled_at_a_height_that_is_open(kind, height):
+    model = _model(kind)
+    result = tse_onnx.convert(model, rows=4, kinds={"split"}, input_shapes={"x": (2, 4, 16, 5)}, dynamic=True)
+    x = np.random.default_rng(3).standard_normal((1, 4, height, 5)).astype(np.float32)
+    expected = np.concatenate([_run(model, x[:, :, top : top + 4]) for top in range(0, height, 4)], axis=2)
+    np.testing.assert_allclose(_run(result.model, x), expected, atol=1e-5)
+
+
+def test_branches_have_frozen_gates():
+    """A number for each channel of each branch: twice as much is twice the sum."""
+    shapes, made = {"x": (1, 4, 16, 5)}, []
+    x = np.random.default_rng(4).standard_normal((1, 4, 16, 5)).astype(np.float32)
+    gates = np.linspace(0.1, 0.8, 8)
+    for gate in (gates, 2 * gates):
+        frozen = tse_onnx.Frozen(tuple(gate))
+        result = tse_onnx.convert(_model("split"), tiling=frozen, kinds={"split"}, input_shapes=shapes, expect=1)
+        assert result.verification.passed
+        made.append(_run(result.model, x))
+    np.testing.assert_allclose(made[1], 2 * made[0], atol=1e-5)
+    sums = gates.reshape(2, 1, 4, 1, 1) * np.stack([-x, np.tanh(x)])
+    np.testing.assert_allclose(made[0], sums.sum(axis=0), atol=1e-5)
+
+
+def test_branches_take_no_gates_of_the_frame_before():
+    shapes = {"x": (1, 4, 16, 5)}
+    found = tse_onnx.buffering(_model("split"), tiling=tse_onnx.Previous(), kinds={"split"}, input_shapes=shapes)
+    (block,) = found.blocks
+    assert (block.decision.status, block.decision.refusal.code) == ("refused", "previous")
 
 
 def test_all_kinds_may_be_asked_for_by_one_word():

@@ -25,8 +25,11 @@ from tests.spellings import (
     LAYOUTS,
     NEWEST_ONLY,
     SQUEEZES,
+    STACKED,
     WEIGHTS,
     Spelling,
+    branch_axes,
+    branch_factors,
     model_of,
     noise_for,
 )
@@ -82,8 +85,13 @@ def by_definition(model: onnx.ModelProto, gate: str, spelling: Spelling, x: np.n
             mean = with_maximum(mean, strip.max(axis=spatial, keepdims=True), spatial)
         (value,) = run(model, np.ascontiguousarray(mean.astype(x.dtype)), gate)
         scaled = np.moveaxis(relu, 1, -1) if to_last else relu
-        where = [slice(None)] * x.ndim
-        where[1 if scaled_last or channels_last else 2] = slice(start, start + rows)
+        streamed = 1 if scaled_last or channels_last else 2
+        if spelling.branches:
+            axes = branch_axes(spelling)
+            streamed, factors = axes.index("H"), np.array(branch_factors(spelling), x.dtype)
+            scaled = np.stack([scaled * factor for factor in factors], axis=axes.index("R"))
+        where = [slice(None)] * scaled.ndim
+        where[streamed] = slice(start, start + rows)
         result[tuple(where)] = (scaled * np.broadcast_to(value, scaled.shape))[tuple(where)]
     return result
 
@@ -100,7 +108,7 @@ def with_maximum(mean: np.ndarray, top: np.ndarray, spatial: tuple[int, ...]) ->
 def check(spelling: Spelling, rows: int) -> None:
     model, gate = model_of(spelling)
     before = model.SerializeToString()
-    kinds = {"cbam" if spelling.beside == "maximum" else "se"}
+    kinds = {"cbam" if spelling.beside == "maximum" else "split" if spelling.branches else "se"}
     result = tse_onnx.convert(model, rows=rows, kinds=kinds)
     assert model.SerializeToString() == before
     assert [block.status for block in result.blocks] == ["converted" if spelling.extents[0] > rows else "unchanged"], [
@@ -180,3 +188,20 @@ def test_any_combination(spelling, rows):
 @pytest.mark.slow
 def test_any_combination_beside_a_maximum(spelling, rows):
     check(sensible(replace(spelling, beside="maximum")), rows)
+
+
+@given(spelling=spellings, rows=st.integers(1, 18), branches=st.integers(2, 3), stacked=st.sampled_from(STACKED))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@pytest.mark.slow
+def test_any_combination_of_branches(spelling, rows, branches, stacked):
+    if spelling.layout not in ("first", "last"):
+        spelling = replace(spelling, layout="first")
+    check(sensible(replace(spelling, branches=branches, stacked=stacked)), rows)
+
+
+@pytest.mark.parametrize("stacked", STACKED)
+@pytest.mark.parametrize("layout", ["first", "last"])
+@pytest.mark.parametrize("gate", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("opset", [11, 17])
+def test_branches_in_each_place(stacked, layout, gate, opset):
+    check(Spelling(squeeze="mean", branches=2, stacked=stacked, layout=layout, gate=gate, opset=opset), rows=4)

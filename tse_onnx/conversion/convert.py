@@ -93,8 +93,8 @@ def find_blocks(
     """Every global pooling of `model`, in node order: squeeze-and-excite blocks, and others with a reason.
 
     `model` is a path, an `onnx.ModelProto` or a `gs.Graph`; `input_shapes` gives inputs with dynamic dimensions a
-    size, as `{"images": (1, 3, 224, 224)}`; `kinds` are the kinds of blocks to look for: se, ese, eca, ge. Raises
-    `ModelError`, `UsageError`.
+    size, as `{"images": (1, 3, 224, 224)}`; `kinds` are the kinds of blocks to look for: se, ese, eca, ge, cbam,
+    split. Raises `ModelError`, `UsageError`.
     """
     return analyse(open_model(model), input_shapes, kinds).blocks
 

@@ -10,7 +10,16 @@ from tse_onnx.decision.analysis import InputShapes, analyse
 from tse_onnx.errors import UsageError
 from tse_onnx.files.source import ModelLike, open_model
 from tse_onnx.passes.blocks.block import KINDS, Block, Pooling, Refused, Step, Tiled
-from tse_onnx.passes.forms.act import AcrossChannels, Alias, ChannelsLast, Keep, OverChannels, PointConvolution
+from tse_onnx.passes.forms.act import (
+    AcrossChannels,
+    Alias,
+    ChannelsLast,
+    Keep,
+    OverChannels,
+    Permute,
+    PointConvolution,
+    Regroup,
+)
 from tse_onnx.passes.forms.descriptor import Descriptor
 from tse_onnx.passes.graph.index import GraphIndex
 from tse_onnx.passes.graph.scope import Scope
@@ -93,7 +102,7 @@ def _lines(scope: Scope, block: Pooling) -> Iterator[Line]:
 def _does(step: Step) -> str:
     act = step.act
     how = _LOWERED[type(act.lowering)]
-    if isinstance(act.lowering, Alias):
+    if isinstance(act.lowering, Alias | Regroup | Permute):
         return f"moves the axes of the descriptor; {how}"
     if act.mixes:
         return f"combines the channels, {act.macs:,} multiply-accumulates; {how}"
@@ -107,9 +116,12 @@ _LOWERED = {
     ChannelsLast: "stands between two transposes for the tiles",
     AcrossChannels: "slides over the channels of each tile",
     OverChannels: "reduces the channels of each tile",
+    Regroup: "lays the channels of each tile so",
+    Permute: "turns the axes of the channels of each tile",
 }
 
 
 def _shown(held: Descriptor) -> str:
     channels = "?" if held.channels is None else str(held.channels)
-    return "[" + ", ".join(channels if axis == "C" else axis for axis in held.axes) + "]"
+    parts = iter(map(str, held.parts or (channels,)))
+    return "[" + ", ".join(next(parts) if axis in "CK" else axis for axis in held.axes) + "]"

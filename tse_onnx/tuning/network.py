@@ -346,12 +346,14 @@ def _seen(block: Convertible) -> tuple[str, str]:
 
 def _gates(block: Convertible, values: Values) -> np.ndarray:
     """Whatever axes of extent one a gate has, its samples and channels."""
-    anatomy, channels = block.anatomy, block.channels or 1
+    anatomy, channels = block.anatomy, block.gates or 1
     gate = np.asarray(values[anatomy.gate], np.float64)
     samples = values[anatomy.squeeze.input].shape[0]
     if gate.ndim == len(anatomy.map_axes):
-        gate = np.moveaxis(gate, [anatomy.map_axes.index("N"), anatomy.map_axes.index("C")], [0, 1])
-        gate = gate.reshape(*gate.shape[:2], -1).mean(axis=2)  # spread over the map, in some exports
+        own = ["N", *(letter for letter in anatomy.map_axes if letter in "RC")]
+        gate = np.moveaxis(gate, [anatomy.map_axes.index(letter) for letter in own], range(len(own)))
+        gate = gate.reshape(*gate.shape[: len(own)], -1).mean(axis=-1)  # spread over the map, in some exports
+        gate = gate.reshape(len(gate), -1)
     return np.broadcast_to(gate.reshape(-1, gate.shape[-1]), (samples, channels))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
+from tse_onnx.passes.graph.layout import OWN
 from tse_onnx.verification.result import ratio_of
 
 # Relative to the largest value of a channel: the descriptor is a sum of hundreds of values in another order.
@@ -44,7 +45,7 @@ def _relative(dtype: np.dtype[Any]) -> float:
 class Comparison:
     """The worst channel of any tile, added up tile by tile: no more than a tile is held.
 
-    `axes` has a letter for each axis of the tiles; N and C tell the groups of values that share a scale.
+    `axes` has a letter for each axis of the tiles; N, R and C tell the groups of values that share a scale.
     """
 
     def __init__(self, axes: str, dtype: np.dtype[Any], quantised: bool) -> None:
@@ -52,7 +53,7 @@ class Comparison:
         """Those of the channel that is closest to its tolerance, or farthest beyond it."""
         self.elements = self.not_finite = 0
         self._ratio = 0.0
-        self._within = tuple(axis for axis, letter in enumerate(axes) if letter not in "NC")
+        self._within = tuple(axis for axis, letter in enumerate(axes) if letter not in OWN)
         self._relative = max(_relative(dtype), _QUANTISED if quantised else 0.0) if dtype.kind == "f" else 0.0
         self._factor = _FACTOR_QUANTISED if quantised else _FACTOR
         self._least = _STEPS * float(np.finfo(dtype).smallest_subnormal) if dtype.kind == "f" else _WHOLE

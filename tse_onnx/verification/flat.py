@@ -25,6 +25,7 @@ from tse_onnx.passes.blocks.previous import Carried
 from tse_onnx.passes.blocks.recompute import Recomputed
 from tse_onnx.passes.blocks.tiling import Cover, Running, Tile
 from tse_onnx.passes.graph.index import GraphIndex, captured
+from tse_onnx.passes.graph.layout import OWN
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.runtime.session import Session
 from tse_onnx.runtime.shaken import Shaken, rounding_of
@@ -63,7 +64,7 @@ def check_flat(form: Form, original: Original, converted: Original, block: Conve
     if source is None or axes is None:
         return FlatCheck(block.name, skipped="more than the pooled map leads to the output")
     feed = {source: _flat(values[source], axes, _tiled(anatomy, form)), **others}
-    within = {source: tuple(axis for axis, letter in enumerate(axes) if letter not in "NC")}
+    within = {source: tuple(axis for axis, letter in enumerate(axes) if letter not in OWN)}
 
     def made() -> np.ndarray:
         return _run(converted, feed, output)
@@ -166,7 +167,7 @@ def _flat(like: np.ndarray, axes: str, tiled: set[str]) -> np.ndarray:
     centre = float(finite.mean()) if whole is not None and finite.size else 0.0
     size = float(np.sqrt(np.mean(np.square(finite - centre)))) if finite.size else 0.0
     shape = [1 if letter in tiled else length for letter, length in zip(axes, like.shape, strict=True)]
-    channels = [length if letter in "NC" else 1 for letter, length in zip(axes, like.shape, strict=True)]
+    channels = [length if letter in OWN else 1 for letter, length in zip(axes, like.shape, strict=True)]
     values = (random.standard_normal(shape) + random.standard_normal(channels)) * (size or 1.0)
     if whole is not None:
         values = np.rint(values + centre).clip(whole.min, whole.max)

@@ -35,6 +35,7 @@ from tse_onnx.passes.forms.quantised import QUANTISED
 from tse_onnx.passes.forms.squeeze import Squeeze
 from tse_onnx.passes.forms.views import SHAPE_SLOTS
 from tse_onnx.passes.graph.index import GraphIndex
+from tse_onnx.passes.graph.layout import OWN
 from tse_onnx.passes.graph.operators import operator
 from tse_onnx.passes.graph.scope import Scope
 from tse_onnx.passes.graph.types import TensorType
@@ -164,7 +165,7 @@ def _check_recomputed(
     root = _run_alone(original, feed, anatomy.root)
     rest = {anatomy.root: root, **{name: value for name, value in feed.items() if name != form.held}}
     shaken = Shaken(block_alone(original, rest, output), original.folder)
-    within = {anatomy.root: tuple(axis for axis, letter in enumerate(anatomy.root_axes) if letter not in "NC")}
+    within = {anatomy.root: tuple(axis for axis, letter in enumerate(anatomy.root_axes) if letter not in OWN)}
     compared = _comparison(original, block, anatomy.map_axes, made)
     compared.add(made, expected, lambda: (run[output] for run in shaken.runs(rest, [output], within)))
     return _checked(block, compared, None)
@@ -294,8 +295,8 @@ def _check_frozen(
     """The original's own nodes, fed with the constants in place of the gate."""
     anatomy, (source, target) = block.anatomy, _ends(block, original.index)
     given, made = values[source], values[target]
-    shape = [-1 if axis == "C" else 1 for axis in anatomy.map_axes]
-    feed = {source: given, anatomy.gate: np.array(frozen.gate, given.dtype).reshape(shape), **original.arguments}
+    gate = np.array(frozen.gate, given.dtype)
+    feed = {source: given, anatomy.gate: gate.reshape(anatomy.gate_dims(gate.size)), **original.arguments}
     alone = block_alone(original, feed, target)
     reference = Session(alone, original.folder, threads=1, alone=True).run(feed, [target])[target]
     shaken = Shaken(alone, original.folder)
@@ -341,7 +342,7 @@ def _by_crops(original: Original, block: Convertible, cover: Cover, values: Feed
     alone = block_alone(original, {anatomy.root: x, **original.arguments}, *wanted)
     session = Session(alone, original.folder, threads=1, alone=True)
     shaken = Shaken(alone, original.folder)
-    within = {anatomy.root: tuple(axis for axis, letter in enumerate(anatomy.root_axes) if letter not in "NC")}
+    within = {anatomy.root: tuple(axis for axis, letter in enumerate(anatomy.root_axes) if letter not in OWN)}
 
     def again(feed: Feed, scaled: np.ndarray, made: Feed) -> Iterator[np.ndarray]:
         if made[anatomy.gate].dtype.kind == "f":  # whole numbers are rounded by their quantisers, which are shaken
@@ -432,7 +433,7 @@ def _by_channel(spread: np.ndarray, axes: str) -> np.ndarray:
     """A gate as large as its map, without the axes along which it is the same."""
     if spread.ndim != len(axes):
         return spread
-    return spread[tuple(slice(None) if letter in "NC" else 0 for letter in axes)]
+    return spread[tuple(slice(None) if letter in OWN else 0 for letter in axes)]
 
 
 class _GateOfMean:
@@ -543,7 +544,7 @@ def inner_values(
     random = np.random.default_rng(seed)
     begin = start(form, block)
     sizes = dict(zip(_letters(anatomy), (extent or 1 for extent in block.extents), strict=True))
-    extents = {**sizes, "C": block.channels or 1, "N": 1}
+    extents = {**sizes, "C": block.channels or 1, "R": block.branches, "N": 1}
     kind = scope.types[begin]
     known = (extents[letter] for letter in anatomy.root_axes)
     shape = tuple(known) if begin == anatomy.root else _shape(kind)

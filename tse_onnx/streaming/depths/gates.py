@@ -7,6 +7,7 @@ the rows and columns between a pixel and the last one that its gate depends on.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -132,10 +133,11 @@ def _gate(network: Network, stage: Stage, descriptors: Mapping[str, Mapping[str,
         gate = stage.inputs[1 - number]
         if gate not in descriptors:
             continue
-        for alias in _aliases(network, name):
+        for alias, seen in _aliases(network, name):
             if alias in descriptors[gate]:
                 reach = _joined(network, _only(stage, 1 - number), descriptors)[alias]
-                return Gate(name, stage.label, _lag(reach[0]), _lag(reach[1]))
+                rows, columns = (_lag(last, own) for last, own in zip(reach, seen, strict=True))
+                return Gate(name, stage.label, rows, columns)
     return None
 
 
@@ -147,18 +149,25 @@ def _only(stage: Stage, number: int) -> Stage:
     )  # fmt: skip
 
 
-def _lag(reach: tuple[int, ...]) -> int:
-    return max(1, *(last - at + 1 for at, last in enumerate(reach)))
+def _lag(reach: tuple[int, ...], seen: tuple[int, ...]) -> int:
+    """How far behind the last row of the map that its gate depends on a row is, in rows of the view that is scaled, of
+    which each has `seen` so many of the map's."""
+    alike = seen[0] == seen[-1]
+    return max(1, *((len(seen) - 1 if alike else bisect_left(seen, last)) - at + 1 for at, last in enumerate(reach)))
 
 
-def _aliases(network: Network, name: str) -> Iterator[str]:
-    """The tensor and those that it is a view of, row for row."""
+def _aliases(network: Network, name: str) -> Iterator[tuple[str, Reach]]:
+    """The tensor and those that it is a view of, each with the last of its rows and columns that are in one of the
+    tensor's."""
+    tensor = network.tensors[name]
+    seen: Reach = tuple(range(tensor.row_count)), tuple(range(tensor.column_count))
     while True:
-        yield name
+        yield name, seen
         above = network.producer.get(name)
         if above is None:
             return
         maker = network.stages[above]
         if len(maker.inputs) != 1 or maker.node.op_type not in _SEEN_THROUGH or maker.absorbs:
             return
+        seen = _beyond(network, maker, 0, seen)
         name = maker.inputs[0]
