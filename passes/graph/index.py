@@ -65,16 +65,16 @@ class GraphIndex:
         self._uses: dict[str, list[Use]] = {}
         self._constant: dict[str, bool] = dict.fromkeys(constants, True)
         self._sized: dict[str, bool] = dict.fromkeys(constants, True)
-        producers, uses = self._producers, self._uses
+        producers, uses, early = self._producers, self._uses, list[str]()
         for position, node in enumerate(self.nodes):
-            for name in node.output:
-                producers[name] = position
             slot = 0
             for name in node.input:
                 if name:
                     found = uses.get(name)
                     if found is None:
                         uses[name] = [Use(position, slot)]
+                        if name not in producers:
+                            early.append(name)
                     else:
                         found.append(Use(position, slot))
                 slot += 1  # noqa: SIM113 - enumerate would cost a tuple for each input of the graph
@@ -82,6 +82,12 @@ class GraphIndex:
                 self.nesting.append(position)
                 for name in captured(node):
                     uses.setdefault(name, []).append(Use(position, -1))
+                    if name not in producers:
+                        early.append(name)
+            for name in node.output:
+                producers[name] = position
+        self.is_ordered = producers.keys().isdisjoint(early)
+        """Whether every value is made before it is read."""
 
     @classmethod
     def of_graph(cls, graph: GraphProto, outer: GraphIndex | None = None) -> GraphIndex:

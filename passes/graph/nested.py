@@ -33,6 +33,8 @@ class Function:
 
 Path = tuple[Body | Function, ...]
 
+_HOLDING = frozenset({AttributeProto.GRAPH, AttributeProto.GRAPHS})
+
 
 def graphs_of(model: ModelProto) -> Iterator[tuple[Path, Container]]:
     """Every graph of the model with the way to it: the main one and the functions, each before the bodies in it."""
@@ -45,8 +47,10 @@ def within(graph: Held, path: Path = ()) -> Iterator[tuple[Path, Held | GraphPro
     """A graph, to which `path` leads, and the bodies in it at any depth, each with the way to it."""
     yield path, graph
     for position, node in enumerate(graph.node):
-        for step, inner in steps(node, position):
-            yield from within(inner, (*path, step))
+        for attribute in node.attribute:  # written out: most nodes hold no graph, and large models have many
+            if attribute.type in _HOLDING:
+                for number, inner in enumerate(graphs_in(attribute)):
+                    yield from within(inner, (*path, Body(position, attribute.name, number)))
 
 
 def steps(node: NodeProto, position: int) -> Iterator[tuple[Body, GraphProto]]:
@@ -59,7 +63,8 @@ def steps(node: NodeProto, position: int) -> Iterator[tuple[Body, GraphProto]]:
 def bodies(node: NodeProto) -> Iterator[GraphProto]:
     """The graphs in a node, not those within these."""
     for attribute in node.attribute:
-        yield from graphs_in(attribute)
+        if attribute.type in _HOLDING:
+            yield from graphs_in(attribute)
 
 
 def graphs_in(attribute: AttributeProto) -> Sequence[GraphProto]:

@@ -14,9 +14,10 @@ def in_order(nodes: Sequence[NodeProto]) -> tuple[list[int], list[int]]:
     """Positions of the nodes in topological order, as close to today's as it gets, and those that lie on or behind a
     cycle."""
     makers = {name: position for position, node in enumerate(nodes) for name in node.output if name}
-    needs = [{makers[name] for name in (*node.input, *captured(node)) if name in makers} for node in nodes]
-    if all(not need or max(need) < position for position, need in enumerate(needs)):
-        return list(range(len(needs))), []
+    read = [(*node.input, *captured(node)) for node in nodes]
+    if all(makers.get(name, -1) < position for position, names in enumerate(read) for name in names):
+        return list(range(len(read))), []
+    needs = [{makers[name] for name in names if name in makers} for names in read]
     readers: dict[int, list[int]] = {}
     for position, need in enumerate(needs):
         for maker in need:

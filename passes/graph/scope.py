@@ -69,9 +69,8 @@ def scopes(
     index, types = GraphIndex.of_graph(model.graph), model_types(model, bound, inference)
     index.folding = Folding(index, types)
     main = Scope((), "", index, types, opset, model.ir_version)
-    _, cyclic = in_order(main.index.nodes)
-    if cyclic:
-        raise ModelError(f"the graph has a cycle: {label(main.index.nodes[cyclic[0]])} depends on itself")
+    if not index.is_ordered and (cyclic := in_order(index.nodes)[1]):
+        raise ModelError(f"the graph has a cycle: {label(index.nodes[cyclic[0]])} depends on itself")
     found = [main]
     if main.index.nesting:
         found += _bodies(main, lambda position: inference.node(position))

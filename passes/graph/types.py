@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto
@@ -198,7 +198,8 @@ def weight_types(graph: GraphProto) -> dict[str, TensorType]:
 
 def tensor_types(values: Iterable[ValueInfoProto]) -> dict[str, TensorType]:
     """Types by name, of those values that are tensors."""
-    return {value.name: tensor_type(value.type.tensor_type) for value in values if value.type.HasField("tensor_type")}
+    types = ((value.name, _read(value.type.SerializePartialToString())) for value in values)
+    return {name: kind for name, kind in types if kind is not None}
 
 
 def tensor_type(proto: TypeProto.Tensor) -> TensorType:
@@ -233,10 +234,28 @@ def shape_proto(dims: Iterable[Dim]) -> onnx.TensorShapeProto:
 def value_info(name: str, kind: TensorType) -> ValueInfoProto:
     """The protobuf form of a value's type."""
     proto = ValueInfoProto(name=name)
-    proto.type.tensor_type.elem_type = kind.dtype
-    if kind.dims is not None:
-        proto.type.tensor_type.shape.CopyFrom(shape_proto(kind.dims))
+    proto.type.CopyFrom(_type_proto(kind))
     return proto
+
+
+# A model has many values of few types.
+
+
+@lru_cache(maxsize=4096)
+def _type_proto(kind: TensorType) -> TypeProto:
+    """Not to be changed."""
+    proto = TypeProto()
+    proto.tensor_type.elem_type = kind.dtype
+    if kind.dims is not None:
+        proto.tensor_type.shape.CopyFrom(shape_proto(kind.dims))
+    return proto
+
+
+@lru_cache(maxsize=4096)
+def _read(serialised: bytes) -> TensorType | None:
+    """The frozen form of a type; None where it is no tensor's."""
+    proto = TypeProto.FromString(serialised)
+    return tensor_type(proto.tensor_type) if proto.HasField("tensor_type") else None
 
 
 def weightless(model: ModelProto) -> ModelProto:

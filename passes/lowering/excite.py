@@ -64,10 +64,13 @@ def _kept(draft: Draft, node: NodeProto, lowering: Keep, spatial: int) -> NodePr
     if not _canonical(draft, node, spatial):
         for slot in lowering.per_channel:
             inputs[node.input[slot]] = draft.relaid(node.input[slot], (-1,) + (1,) * spatial)
+    turned = lowering.axis is not None and int_attribute(node, "axis", -1) != lowering.axis
+    if not turned and not _differ(inputs):
+        return None
     kept = _with_inputs(node, inputs)
-    if lowering.axis is not None and int_attribute(node, "axis", -1) != lowering.axis:
+    if turned and lowering.axis is not None:
         _set_axis(kept, lowering.axis)
-    return None if kept == node else kept
+    return kept
 
 
 def _point_convolution(draft: Draft, node: NodeProto, lowering: PointConvolution, grid: Grid) -> NodeProto | None:
@@ -77,8 +80,8 @@ def _point_convolution(draft: Draft, node: NodeProto, lowering: PointConvolution
     if lowering.tap:
         return _tapped(draft, node, lowering, spatial)
     if node.op_type in _CONVOLUTIONS and len(dims) == 2 + spatial:
-        kept = _with_inputs(node, {name: draft.current(name) for name in node.input})
-        return None if kept == node else kept
+        renamed = {name: draft.current(name) for name in node.input}
+        return _with_inputs(node, renamed) if _differ(renamed) else None
     if node.op_type in ("FusedConv", "QLinearConv"):
         return _of_other_rank(draft, node, lowering, spatial)
     if node.op_type == "QGemm":
@@ -243,6 +246,11 @@ def _set_axis(node: NodeProto, axis: int) -> None:
         found.i = axis
         return
     node.attribute.append(onnx.helper.make_attribute("axis", axis))
+
+
+def _differ(renamed: Mapping[str, str]) -> bool:
+    """Whether any name is another one now."""
+    return any(name != now for name, now in renamed.items())
 
 
 def _with_inputs(node: NodeProto, inputs: Mapping[str, str]) -> NodeProto:

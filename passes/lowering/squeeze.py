@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -168,7 +169,7 @@ def _averaged(draft: Draft, cover: Tile | Window) -> Grid:
     cut = [axis for axis in range(len(tile.grid)) if axis not in whole]
     rank = 2 + len(tile.grid)
     for axis in cut:
-        weights = _weights(tile.extents[axis], _parts(tile.extents[axis], tile.sizes[axis])).astype(kind)
+        weights = _weights(tile.extents[axis], tile.sizes[axis]).astype(kind)
         table = draft.constant("tile_weights", np.ascontiguousarray(weights.T))
         last = [other for other in range(rank) if other != 2 + axis] + [2 + axis]
         value = draft.value("Transpose", "tile_axis_last", [value], perm=last)
@@ -300,9 +301,12 @@ def _parts(extent: int, size: int) -> list[range]:
     return [range(start, min(start + size, extent)) for start in range(0, extent, size)]
 
 
-def _weights(extent: int, parts: Sequence[range]) -> np.ndarray:
-    """A row for each part: one over its length where the part is, 0 elsewhere."""
-    return np.array([[(place in part) / len(part) for place in range(extent)] for part in parts])
+@lru_cache(maxsize=8)
+def _weights(extent: int, size: int) -> np.ndarray:
+    """A row for each part of so many: one over its length where the part is, 0 elsewhere."""
+    table = np.array([[(place in part) / len(part) for place in range(extent)] for part in _parts(extent, size)])
+    table.flags.writeable = False
+    return table
 
 
 def _matrix(cover: Tile | Running) -> np.ndarray:
@@ -310,7 +314,7 @@ def _matrix(cover: Tile | Running) -> np.ndarray:
     axis = _cut_axis(cover)
     extent = cover.extents[axis]
     if isinstance(cover, Tile):
-        return _weights(extent, _parts(extent, cover.sizes[axis]))
+        return _weights(extent, cover.sizes[axis])
     seen = np.array(cover.seen)[:, None]
     return np.where(np.arange(extent) < seen, _slopes(cover)[:, None] / seen, 0.0)
 
