@@ -17,7 +17,7 @@ from onnx import NodeProto
 from tse_onnx.passes.forms import views
 from tse_onnx.passes.forms.act import Act, Operand, Site, Unfit
 from tse_onnx.passes.forms.descriptor import Descriptor
-from tse_onnx.passes.graph.folding import Size, name_of
+from tse_onnx.passes.graph.folding import Over, Size, name_of
 from tse_onnx.passes.graph.index import (
     GraphIndex,
     attribute,
@@ -55,15 +55,15 @@ class Part:
         """Whether the value is that mean itself."""
         return not self.names and bool(np.isclose(self.times, 1.0, rtol=_CLOSE, atol=0))
 
-    def scaled(self, factor: float | Size) -> Part | None:
-        """The part times a number, or divided by sizes that are not known: by what it is times, or None."""
-        if not isinstance(factor, Size):
+    def scaled(self, factor: float | Over) -> Part | None:
+        """The part times a number, or times one over sizes that are not known: by what it is times, or None."""
+        if not isinstance(factor, Over):
             return replace(self, times=self.times * factor)
         names = Counter(self.names)
         if factor.names is None or not factor.times or not Counter(factor.names) <= names:
             return None
         left = tuple(sorted((names - Counter(factor.names)).elements()))
-        return replace(self, times=self.times / factor.times, names=left)
+        return replace(self, times=self.times * factor.number / factor.times, names=left)
 
     def without(self, places: set[int], keeps: bool, added: bool) -> Part | None:
         """The axes in these places averaged, or `added` up; None where several are left of an axis, and how many is not
@@ -284,16 +284,18 @@ def _scaled(node: NodeProto, slot: int, part: Part, index: GraphIndex) -> Part |
     return None if factor is None else part.scaled(factor)
 
 
-def _factor(node: NodeProto, slot: int, rank: int, index: GraphIndex) -> float | Size | None:
-    """The number that a Mul or a Div by a constant multiplies a value of this rank with, where it adds no axis; or the
-    sizes that a Div divides it by."""
+def _factor(node: NodeProto, slot: int, rank: int, index: GraphIndex) -> float | Over | None:
+    """The number that a Mul or a Div multiplies a value of this rank with, where it adds no axis: a constant, or one
+    over sizes that are not known."""
     if node.op_type not in _SCALES or len(node.input) != 2 or (node.op_type == "Div" and slot != 0):
         return None
     number = index.short_constant(node.input[1 - slot])
-    if number is None and node.op_type == "Div" and index.folding is not None:
-        sizes = index.folding.sizes(node.input[1])
+    if number is None and index.folding is not None:
+        sizes = index.folding.sizes(node.input[1 - slot])
         size = sizes.reshape(-1)[0] if sizes is not None and sizes.size == 1 and sizes.ndim <= rank else None
-        return size if isinstance(size, Size) else None
+        if node.op_type == "Div" and isinstance(size, Size) and not isinstance(size, Over):
+            return Over(size.names, size.times)
+        return size if node.op_type == "Mul" and isinstance(size, Over) else None
     if number is None or number.size != 1 or number.ndim > rank or number.dtype.kind in "iub":
         return None
     value = float(number.reshape(-1)[0])

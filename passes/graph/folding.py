@@ -7,8 +7,10 @@ name, so that what is made of others beside them is known, and a size is seen to
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,13 @@ class Size:
 
     names: tuple[str, ...] | None
     times: int = 1
+
+
+@dataclass(frozen=True)
+class Over(Size):
+    """A number that is not whole: `number` over a size that is not known."""
+
+    number: float = 1.0
 
 
 _UNKNOWN = Size(None)
@@ -106,7 +115,7 @@ class Folding:
             for axis, dim in enumerate(dims)
         ]
         if node.op_type == "Size":
-            return _filled((), [math.prod(sizes)]) if not any(isinstance(size, Size) for size in sizes) else None
+            return _filled((), [reduce(_times, sizes, np.int64(1))])
         start, end = int_attribute(node, "start", 0), int_attribute(node, "end", len(sizes))
         return _filled(None, sizes[start:end])
 
@@ -146,6 +155,8 @@ def _each(function: Callable[..., Any]) -> _Rule:
 def _times(one: Any, other: Any) -> Any:
     if not isinstance(one, Size) and not isinstance(other, Size):
         return one * other
+    if isinstance(one, Over) or isinstance(other, Over):
+        return _UNKNOWN
     if isinstance(one, Size) and isinstance(other, Size):
         if one.names is None or other.names is None:
             return _UNKNOWN
@@ -171,11 +182,43 @@ def _divide(one: Any, other: Any) -> Any:
     return one / other
 
 
+def _over(one: Any, other: Any) -> Any:
+    """A quotient of sizes in which what is divided by is left of nothing, or a number over a size."""
+    if not isinstance(one, Size) and not isinstance(other, Size):
+        return _divide(one, other)
+    if isinstance(one, Over) or isinstance(other, Over):
+        return _UNKNOWN
+    if not isinstance(one, Size):
+        open_ = other.names is None or not other.times or not isinstance(one, float | np.floating)
+        return _UNKNOWN if open_ else Over(other.names, other.times, float(one))
+    names, times = (other.names, other.times) if isinstance(other, Size) else ((), other)
+    if one.names is None or names is None or not times or one.times % times:
+        return _UNKNOWN
+    left = Counter(one.names)
+    left.subtract(names)
+    if any(count < 0 for count in left.values()):
+        return _UNKNOWN
+    return Size(tuple(sorted(left.elements())), int(one.times // times))
+
+
+def _quotient(node: NodeProto, given: Sequence[Known | None]) -> Known:
+    return np.asarray(np.frompyfunc(_over, 2, 1)(*given), object)
+
+
+def _reciprocal(node: NodeProto, given: Sequence[Known | None]) -> Known:
+    def one(number: Any) -> Any:
+        return _over(1.0, number) if isinstance(number, Size) else type(number)(1) / number
+
+    return np.asarray(np.frompyfunc(one, 1, 1)(given[0]), object)
+
+
 def _cast(node: NodeProto, given: Sequence[Known | None]) -> Known:
     kind = onnx.helper.tensor_dtype_to_np_dtype(int_attribute(node, "to", 0)).type
     whole = np.issubdtype(kind, np.integer)
 
     def one(number: Any) -> Any:
+        if isinstance(number, Over):
+            return _UNKNOWN if whole else number
         if isinstance(number, Size):  # a size is one in any type that holds it
             return number
         return kind(int(number) if whole else number)
@@ -197,7 +240,8 @@ def _equal(one: Any, other: Any) -> Any:
     if not isinstance(one, Size) and not isinstance(other, Size):
         return bool(one == other)
     size, number = (one, other) if isinstance(one, Size) else (other, one)
-    positive = not isinstance(number, Size) and number < 0 and size.names is not None and size.times > 0
+    known = size.names is not None and not isinstance(size, Over)
+    positive = not isinstance(number, Size) and number < 0 and known and size.times > 0
     return False if positive else _UNKNOWN
 
 
@@ -300,7 +344,7 @@ _RULES: Rules[_Rule] = Rules(
         "Add": _each(lambda one, other: one + other),
         "Sub": _each(lambda one, other: one - other),
         "Mul": _multiply,
-        "Div": _each(_divide),
+        "Div": _quotient,
         "Neg": _each(lambda number: -number),
         "Abs": _each(abs),
         "Min": _each(min),
@@ -308,7 +352,7 @@ _RULES: Rules[_Rule] = Rules(
         "Floor": _each(np.floor),
         "Ceil": _each(np.ceil),
         "Sqrt": _each(np.sqrt),
-        "Reciprocal": _each(lambda number: type(number)(1) / number),
+        "Reciprocal": _reciprocal,
         "Not": _each(lambda flag: not flag),
         "Less": _each(lambda one, other: bool(one < other)),
         "Greater": _each(lambda one, other: bool(one > other)),

@@ -138,25 +138,64 @@ def test_a_cycle_is_no_number():
     assert folding_of(nodes, (1,)).numbers("a") is None
 
 
-@pytest.mark.parametrize("source", ["h", "x"])
-@pytest.mark.parametrize("asked", [{}, {"dynamic": True}])
-def test_a_sum_is_a_mean_whether_the_sizes_that_it_is_divided_by_are_known_or_not(source, asked):
+# Everything that makes one over the area of a map, or the area, and what the sum meets it in.
+AREAS = {
+    "a product": ("area = Mul(height, width)\nv = Cast<to = 1>(area)", "Div(t, v)"),
+    "a product of numbers that are not whole": (
+        "b = Cast<to = 1>(height)\nc = Cast<to = 1>(width)\nv = Mul(b, c)", "Div(t, v)"),
+    "one after the other": ("b = Cast<to = 1>(height)\nc = Cast<to = 1>(width)\nu = Div(t, c)", "Div(u, b)"),
+    "a list": ("l = Shape<start = 2>(SOURCE)\narea = ReduceProd<keepdims = 0>(l)\nv = Cast<to = 1>(area)", "Div(t, v)"),
+    "its reciprocal": ("area = Mul(height, width)\nb = Cast<to = 1>(area)\nv = Reciprocal(b)", "Mul(v, t)"),
+    "one over it": (
+        "one = Constant<value_float = 1.0>()\narea = Mul(height, width)\nb = Cast<to = 1>(area)\nv = Div(one, b)", "Mul(t, v)"),
+    "all elements over those of a pixel": (
+        "all = Size(SOURCE)\nz = Constant<value_ints = [0, 1]>()\nl = Gather(shape, z)\n"
+        "n = ReduceProd<keepdims = 0>(l)\narea = Div(all, n)\nv = Cast<to = 1>(area)", "Div(t, v)"),
+}  # fmt: skip
+
+
+def summed(area: str, scaled: str, source: str = "h") -> onnx.ModelProto:
     squeeze = f"""axes = Constant<value = int64[2] {{2, 3}}>()
     two = Constant<value = int64 {{2}}>()
     three = Constant<value = int64 {{3}}>()
     shape = Shape({source})
     height = Gather<axis = 0>(shape, two)
     width = Gather<axis = 0>(shape, three)
-    area = Mul(height, width)
-    divisor = Cast<to = 1>(area)
     t = ReduceSum(h, axes)
-    d = Div(t, divisor)"""
+    {area.replace("SOURCE", source)}
+    d = {scaled}"""
     body = "\n".join(("h = LeakyRelu(x)", squeeze, *se_body().splitlines()[1:], "y = Neg(s)"))
-    model = text_model(body, se_weights(), inputs="float[N, 8, H, W] x", outputs="float[N, 8, H, W] y")
+    return text_model(body, se_weights(), inputs="float[N, 8, H, W] x", outputs="float[N, 8, H, W] y")
+
+
+@pytest.mark.parametrize("area", AREAS)
+@pytest.mark.parametrize("source", ["h", "x"])
+@pytest.mark.parametrize("asked", [{}, {"dynamic": True}], ids=["bound", "open"])
+def test_a_sum_is_a_mean_whether_the_sizes_that_it_is_divided_by_are_known_or_not(area, source, asked):
+    model = summed(*AREAS[area], source)
     result = tse_onnx.convert(model, rows=4, input_shapes={"x": (2, 8, 18, 9)}, **asked)
     assert result.report.buffering.totals.converted == 1
     assert result.verification.passed
-    assert not any(node.op_type in ("ReduceSum", "Div") for node in result.model.graph.node)
+    assert not any(node.op_type in ("ReduceSum", "Div", "Size") for node in result.model.graph.node)
+    assert tse_onnx.restore(result.model).model.graph.node == model.graph.node
+
+
+@pytest.mark.parametrize(
+    ("area", "scaled"),
+    [
+        ("area = Mul(height, height)\nv = Cast<to = 1>(area)", "Div(t, v)"),
+        ("area = Cast<to = 1>(height)\nv = Reciprocal(area)", "Mul(v, t)"),
+        ("one = Constant<value_float = 2.0>()\narea = Mul(height, width)\nb = Cast<to = 1>(area)\nv = Div(one, b)", "Mul(t, v)"),
+        ("one = Constant<value_float = 1.0>()\narea = Mul(height, width)\nb = Cast<to = 1>(area)\nv = Div(one, b)", "Div(t, v)"),
+        ("all = Size(h)\nn = Gather(shape, two)\narea = Div(all, n)\nv = Cast<to = 1>(area)", "Div(t, v)"),
+        ("one = Constant<value_int = 1>()\narea = Mul(height, width)\nb = Div(one, area)\nv = Cast<to = 1>(b)", "Mul(t, v)"),
+    ],
+)  # fmt: skip
+def test_a_sum_that_is_divided_by_another_size_is_no_mean(area, scaled):
+    (block,) = tse_onnx.find_blocks(summed(area, scaled))
+    assert (block.status, block.refusal.code) == ("refused", "size")
+    result = tse_onnx.convert(summed(area, scaled), rows=4, input_shapes={"x": (2, 8, 18, 9)})
+    assert [one.refusal.code for one in result.blocks] == ["axes"]
 
 
 @pytest.mark.filterwarnings("error")
