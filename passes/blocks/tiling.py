@@ -179,7 +179,7 @@ class Tiling(Choice):
         if len(extents) != len(block.extents) or not extents:
             if site.dynamic:
                 return pooled_whole(block, site, "in strips of a map of unknown size") or self._open(block, site.opset)
-            return Refusal("shape", f"the size of {quoted(block.input)} cannot be inferred")
+            return site.scope.advised(Refusal("shape", f"the size of {quoted(block.input)} cannot be inferred"))
         if 0 in extents:
             return Refusal("shape", f"{quoted(block.input)} is an empty map")
         try:

@@ -118,8 +118,10 @@ def _matmul(site: Site) -> Act | Refusal:
         return refuse("weights", "multiplies two things that depend on the input", node)
     data = 0 if site.operands[0].descriptor is not None else 1
     source, dims = site.operands[data].descriptor, site.operands[1 - data].dims
-    if dims is None or len(dims) != 2 or None in dims or source is None:
-        return refuse("operator", "has weights that are not a matrix of known shape", node)
+    if dims is None or None in dims:
+        return refuse("shape", "has weights of a shape that is not known", node)
+    if len(dims) != 2 or source is None:
+        return refuse("operator", "has weights that are not a matrix", node)
     place = len(source.axes) - 1 if data == 0 else len(source.axes) - 2
     if source.axes.find("C") != place:
         return refuse("operator", "does not run over the descriptor's channels", node)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -49,9 +49,10 @@ class GraphIndex:
         initializers: Iterable[TensorProto] = (),
         sparse_initializers: Iterable[SparseTensorProto] = (),
         outer: GraphIndex | None = None,
-        constants: Iterable[str] = (),
+        constants: Mapping[str, np.ndarray | None] | None = None,
     ) -> None:
-        """`outer` is the index of the enclosing graph; `constants` are inputs that are known to be constant."""
+        """`outer` is the index of the enclosing graph; `constants` are inputs that are known to be constant, and their
+        numbers where these are short and known."""
         self.nodes: Sequence[NodeProto] = list(nodes)
         self.inputs, self.outputs = frozenset(inputs), frozenset(outputs)
         self.initializers: dict[str, TensorProto] = {tensor.name: tensor for tensor in initializers}
@@ -63,8 +64,9 @@ class GraphIndex:
         """Positions of the nodes that may hold graphs of their own, or call a function."""
         self._producers: dict[str, int] = {}
         self._uses: dict[str, list[Use]] = {}
-        self._constant: dict[str, bool] = dict.fromkeys(constants, True)
-        self._sized: dict[str, bool] = dict.fromkeys(constants, True)
+        self._given = constants or {}
+        self._constant: dict[str, bool] = dict.fromkeys(self._given, True)
+        self._sized: dict[str, bool] = dict.fromkeys(self._given, True)
         producers, uses, early = self._producers, self._uses, list[str]()
         for position, node in enumerate(self.nodes):
             slot = 0
@@ -166,6 +168,9 @@ class GraphIndex:
             seen.add(value)
             value = self.nodes[position].input[0]
             position = self._producers.get(value)
+        given = self._given.get(value)
+        if given is not None:
+            return given if given.size <= most else None
         tensor = self.initializers.get(value)
         if tensor is None and position is None and self.outer is not None and value not in self.inputs:
             return self.outer.stored(value, most)

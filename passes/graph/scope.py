@@ -6,8 +6,10 @@ Each is a scope with an index and types of its own; names that a body does not m
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
 
+import numpy as np
 from onnx import ModelProto, NodeProto
 
 from tse_onnx.errors import ModelError
@@ -28,7 +30,10 @@ from tse_onnx.passes.graph.types import (
     value_info,
     weight_types,
 )
-from tse_onnx.passes.reasons import label, quoted
+from tse_onnx.passes.reasons import Refusal, label, quoted
+
+# Why a block is refused of which calls may say more.
+_SAID_BY_CALLS = frozenset({"shape", "weights", "axes", "size"})
 
 # Bodies within bodies: deeper ones are left alone, so that no model can exhaust the stack.
 _DEEPEST = 16
@@ -39,6 +44,7 @@ class Scope:
     """A graph of the model: where it is, who makes and reads its values, and what is known of their types.
 
     `title` tells people where; it is "" for the main graph. `ir` is the version of the format that the model is in.
+    `calls_differ`: it is a function, and some of its calls say more of its arguments than all of them do.
     """
 
     path: Path
@@ -47,11 +53,19 @@ class Scope:
     types: Types
     opset: int
     ir: int
+    calls_differ: bool = False
 
     @property
     def is_main(self) -> bool:
         """Whether this is the model's main graph."""
         return not self.path
+
+    def advised(self, refusal: Refusal) -> Refusal:
+        """A refusal, with what tells more where calls of a function do: its body in place of each call."""
+        if not self.calls_differ or refusal.code not in _SAID_BY_CALLS:
+            return refusal
+        text = f"{refusal.text}; its calls differ: inline it first (onnx.inliner.inline_local_functions)"
+        return replace(refusal, text=text)
 
 
 def scopes(
@@ -126,16 +140,25 @@ def _functions(model: ModelProto, callers: Sequence[Scope]) -> list[Scope]:
 
 def _function(model: ModelProto, number: int, calls: Sequence[tuple[Scope, NodeProto]]) -> Scope:
     function = model.functions[number]
-    types: dict[str, TensorType] = {}
-    constants = set(function.input)
+    kinds: dict[str, list[TensorType]] = {}
+    constant: dict[str, list[bool]] = {}
+    numbers: dict[str, list[np.ndarray | None]] = {}
     for scope, node in calls:
         arguments = dict(zip(function.input, node.input, strict=False))
         for name in function.input:
             argument = arguments.get(name, "")
-            kind = scope.types[argument] if argument else TensorType(0, None)
-            types[name] = _agreed(types[name], kind) if name in types else kind
-            if not argument or not scope.index.is_constant(argument):
-                constants.discard(name)
+            kinds.setdefault(name, []).append(scope.types[argument] if argument else TensorType(0, None))
+            settled = bool(argument) and scope.index.is_constant(argument)
+            constant.setdefault(name, []).append(settled)
+            numbers.setdefault(name, []).append(scope.index.short_constant(argument) if settled else None)
+    types = {name: reduce(_agreed, given) for name, given in kinds.items()}
+    constants = {name: _the_same(numbers[name]) for name, given in constant.items() if all(given)}
+    differ = any(
+        any(kind.dims != types[name].dims for kind in kinds[name])
+        or len(set(constant[name])) > 1
+        or (constants.get(name) is None and any(one is not None for one in numbers[name]))
+        for name in function.input
+    )
 
     def infer() -> Mapping[str, TensorType]:
         alone = ModelProto(ir_version=max(model.ir_version, 8), functions=model.functions)
@@ -153,7 +176,16 @@ def _function(model: ModelProto, number: int, calls: Sequence[tuple[Scope, NodeP
     opset = opset_of(function.opset_import) or opset_of(model.opset_import)
     known = Types(types, {}, infer)
     index.folding = Folding(index, known)
-    return Scope((Function(number),), title, index, known, opset, model.ir_version)
+    return Scope((Function(number),), title, index, known, opset, model.ir_version, differ)
+
+
+def _the_same(given: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """The short constant that all calls of a function give, if it is one."""
+    first = given[0]
+    same = first is not None and all(
+        one is not None and one.dtype == first.dtype and np.array_equal(one, first) for one in given
+    )
+    return first if same else None
 
 
 def _agreed(one: TensorType, other: TensorType) -> TensorType:

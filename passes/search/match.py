@@ -42,7 +42,6 @@ from tse_onnx.passes.forms.squeeze import Squeeze, squeeze_at
 from tse_onnx.passes.forms.views import SHAPE_SLOTS
 from tse_onnx.passes.graph.index import GraphIndex
 from tse_onnx.passes.graph.layout import SPATIAL, View, view
-from tse_onnx.passes.graph.nested import Function
 from tse_onnx.passes.graph.scope import Scope
 from tse_onnx.passes.graph.types import Types
 from tse_onnx.passes.names import fresh, marked, module_of
@@ -107,24 +106,13 @@ def find(
     known_excites = _tiled_excites(tiled, index)
     found = [block for block in _outside_excites(found) if block.squeeze.position not in known_excites]
     found = [block for block in found if not _of_tiled(block, tiled, index)]
-    if any(isinstance(step, Function) for step in scope.path):
-        found = [_with_inliner(block) for block in found]
+    found = [
+        replace(block, refusal=scope.advised(block.refusal)) if isinstance(block, Refused) else block for block in found
+    ]
     taken = set() if taken is None else taken
     known = tuple(replace(block, name=fresh(block.name, taken), scope=scope.title) for block in tiled)
     blocks = (*known, *_named(found, scope, taken))
     return tuple(sorted(blocks, key=lambda block: block.squeeze.position))
-
-
-# Why a block is refused whose function says less of it than its calls do.
-_SAID_BY_CALLS = frozenset({"shape", "weights", "axes", "size"})
-
-
-def _with_inliner(block: Convertible | Refused) -> Convertible | Refused:
-    """A refusal within a function, with what would tell more: its body in place of each call."""
-    if isinstance(block, Convertible) or block.refusal.code not in _SAID_BY_CALLS:
-        return block
-    text = f"{block.refusal.text}; where its calls say more, inline it first (onnx.inliner.inline_local_functions)"
-    return replace(block, refusal=replace(block.refusal, text=text))
 
 
 def _outside_excites(found: Sequence[Convertible | Refused]) -> list[Convertible | Refused]:

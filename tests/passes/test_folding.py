@@ -187,6 +187,7 @@ def test_a_sum_is_a_mean_whether_the_sizes_that_it_is_divided_by_are_known_or_no
         ("area = Cast<to = 1>(height)\nv = Reciprocal(area)", "Mul(v, t)"),
         ("one = Constant<value_float = 2.0>()\narea = Mul(height, width)\nb = Cast<to = 1>(area)\nv = Div(one, b)", "Mul(t, v)"),
         ("one = Constant<value_float = 1.0>()\narea = Mul(height, width)\nb = Cast<to = 1>(area)\nv = Div(one, b)", "Div(t, v)"),
+        ("zero = Constant<value_int = 0>()\nn = Gather(shape, zero)\narea = Mul(height, width)\nb = Div(area, n)\nv = Cast<to = 1>(b)", "Div(t, v)"),
         ("all = Size(h)\nn = Gather(shape, two)\narea = Div(all, n)\nv = Cast<to = 1>(area)", "Div(t, v)"),
         ("one = Constant<value_int = 1>()\narea = Mul(height, width)\nb = Div(one, area)\nv = Cast<to = 1>(b)", "Mul(t, v)"),
     ],

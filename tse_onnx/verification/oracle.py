@@ -551,7 +551,8 @@ def inner_values(
     feeds = {begin: _noise(random, shape, kind.dtype)}
     wanted = (block.scale.output, *size_probes(form, block, original.index))
     for name in excerpt(original.index, feeds, wanted).missing:  # arguments of a function
-        feeds[name] = _noise(random, _shape(scope.types[name]), scope.types[name].dtype)
+        given = original.index.short_constant(name)
+        feeds[name] = _noise(random, _shape(scope.types[name]), scope.types[name].dtype) if given is None else given
     values = dict(feeds)
     for source, names in (
         (original, size_probes(form, block, original.index)),
