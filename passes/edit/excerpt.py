@@ -45,6 +45,7 @@ class Excerpt:
 def excerpt(index: GraphIndex, given: Container[str], wanted: Iterable[str], edit: Edit | None = None) -> Excerpt:
     """What makes `wanted` of `given` in a graph and in those around it; with `edit`, as it is after the edit."""
     made = {} if edit is None else _made(edit)
+    new = {} if edit is None else _new_weights(edit)
     nodes: dict[tuple[int, int, int], NodeProto] = {}
     weights: dict[str, TensorProto] = {}
     sparse: dict[str, SparseTensorProto] = {}
@@ -55,6 +56,9 @@ def excerpt(index: GraphIndex, given: Container[str], wanted: Iterable[str], edi
         name = waiting.pop()
         if name in given:
             used[name] = None
+            continue
+        if name in new:
+            weights[name] = new[name]
             continue
         depth, at = 0, index
         if name in made:
@@ -97,6 +101,12 @@ def _weight(tensor: TensorProto, edit: Edit | None) -> TensorProto:
     changed.CopyFrom(tensor)
     relay(changed, edit.weights[tensor.name])
     return changed
+
+
+def _new_weights(edit: Edit) -> dict[str, TensorProto]:
+    """The initializers of an edit, without those that something else may be fed for."""
+    fed = {value.name for value in edit.inputs}
+    return {tensor.name: tensor for tensor in edit.initializers if tensor.name not in fed}
 
 
 def _made(edit: Edit) -> dict[str, tuple[int, int, NodeProto]]:

@@ -71,6 +71,11 @@ class Record:
         return frozenset(name for node in self.story.nodes for name in node.made)
 
     @property
+    def traces(self) -> frozenset[str]:
+        """What the graph has got: those values, and initializers."""
+        return self.made | frozenset(self.story.added.initializers)
+
+    @property
     def outputs(self) -> frozenset[str]:
         """The values that the replaced nodes made; all that others read of them is still there."""
         return frozenset(name for node in self.replaced.node for name in node.output if name)
@@ -102,17 +107,19 @@ class Recorder:
 
     def recorded(self, edit: Edit, block: Convertible, choice: Choice, inputs: Iterable[ValueInfoProto] = ()) -> Edit:
         """The edit of a block with the marks on its nodes. `inputs` are the model's own, where they are bound."""
-        nodes = {position: self._marked(position, made, block.name) for position, made in edit.nodes.items()}
+        nodes = {position: self._marked(position, made, block.name, edit.bearer)
+                 for position, made in edit.nodes.items()}  # fmt: skip
         bearer = next(node for made in nodes.values() for node in made if first_output(node) == edit.bearer)
         bearer.metadata_props.add(key=TILING, value=json.dumps(choice.fields(), separators=choice.separators))
         bearer.metadata_props.add(key=UNDO, value=self._packed(edit, block, inputs))
         return replace(edit, nodes=nodes)
 
-    def _marked(self, position: int, made: Sequence[NodeProto], name: str) -> tuple[NodeProto, ...]:
+    def _marked(self, position: int, made: Sequence[NodeProto], name: str, bearer: str) -> tuple[NodeProto, ...]:
         old = self._graph.node[position]
         marked = []
         for node in made:
-            if node.name != old.name or node.op_type != old.op_type:  # else it is the old one with other inputs
+            # Else it is the old one with other inputs.
+            if node.name != old.name or node.op_type != old.op_type or first_output(node) == bearer:
                 node = _copy(node)
                 node.metadata_props.add(key=BLOCK, value=name)
             marked.append(node)
@@ -151,7 +158,7 @@ class Recorder:
             retyped=tuple(sorted(edit.types)),
             weights=tuple(weights),
             dropped=tuple(dropped),
-            added=Added(*(tuple(end.name for end in ends) for ends in (edit.inputs, edit.outputs, edit.defaults))),
+            added=Added(*(tuple(end.name for end in ends) for ends in (edit.inputs, edit.outputs, edit.initializers))),
             branches=block.branches,
         )
         kept.doc_string = story.text()
@@ -250,11 +257,11 @@ def recalled(node: NodeProto, memory: Memory, nodes: Iterable[NodeProto]) -> Rec
     if not known:
         return None
     # Branches may have values of the same names, and the node that was replaced made the same value as this one; names
-    # of values in between are new.
-    there = {name for each in nodes for name in each.output}
-    record = max(known, key=lambda record: len(record.made & there))
+    # of values in between are new, as are those of weights, which are there as long as a node reads them.
+    there = {name for each in nodes for name in (*each.output, *each.input)}
+    record = max(known, key=lambda record: len(record.traces & there))
     old = next((each for each in record.replaced.node if set(each.output) & set(node.output) - {""}), None)
-    if old is None or old.op_type != node.op_type or (record.made - record.outputs) & there:
+    if old is None or old.op_type != node.op_type or (record.traces - record.outputs) & there:
         return record
     return None
 

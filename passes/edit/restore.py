@@ -103,10 +103,10 @@ def take_away(graph: Container, records: Iterable[Record]) -> None:
     """Take the inputs, outputs and initializers that were added away from a graph again."""
     if isinstance(graph, GraphProto):
         for record in records:
-            inputs, outputs, defaults = record.story.added
+            inputs, outputs, initializers = record.story.added
             _drop(graph.input, inputs)
             _drop(graph.output, outputs)
-            _drop(graph.initializer, defaults)
+            _drop(graph.initializer, initializers)
 
 
 def _drop(entries: Any, names: Sequence[str]) -> None:

@@ -69,7 +69,8 @@ def lost(model: ModelProto, memory: Memory) -> list[Record]:
     gone = [record for records in memory.values() for record in records if record.made not in there]
     graphs: list[Container] = [model.graph, *model.functions]
     names = {name for graph in graphs for node in graph.node for name in node.output}
-    traced = [record for record in gone if {*record.made, *record.outputs, record.story.input} & names]
+    names |= {tensor.name for tensor in model.graph.initializer}
+    traced = [record for record in gone if {*record.traces, *record.outputs, record.story.input} & names]
     return traced if traced or there else gone
 
 
@@ -87,7 +88,7 @@ def refusal(record: Record, why: str) -> ModelError:
 
 
 def _put_back(model: ModelProto, graph: Container, records: Sequence[Record]) -> None:
-    halved = {record.block: _elem_type(model, graph, record.story.input) == TensorProto.FLOAT16 for record in records}
+    halved = {record.block: _halved(model, graph, record) for record in records}
     opset = opset_of(graph.opset_import if isinstance(graph, FunctionProto) else model.opset_import)
     back = [(record, _as_now(node, halved[record.block])) for record in records for node in _nodes(record, opset)]
     values = {name for record in records for name in (*record.outputs, *record.story.added.outputs)}
@@ -259,6 +260,15 @@ def _require_defined(model: ModelProto, graph: Container, back: Iterable[tuple[R
         for name in node.input:
             if name and name not in there:
                 raise refusal(record, f"value {quoted(name)}, which the original read, is gone or has another name")
+
+
+def _halved(model: ModelProto, graph: Container, record: Record) -> bool:
+    """Whether a block is in half precision now: its map is, or where that is gone, the weights that it got."""
+    if isinstance(graph, GraphProto):
+        for tensor in graph.initializer:
+            if tensor.name in record.story.added.initializers:
+                return tensor.data_type == TensorProto.FLOAT16
+    return _elem_type(model, graph, record.story.input) == TensorProto.FLOAT16
 
 
 def _elem_type(model: ModelProto, graph: Container, name: str) -> int:

@@ -25,9 +25,9 @@ class Edit:
     """A change of a graph, as data.
 
     `nodes` stand in place of the node at a position (none: it goes); `types` are new types of values, None for values
-    that are gone; `weights` are initializers that lie in another shape. `inputs` and `outputs` are added to those of
-    the graph, `defaults` to its initializers: what such an input is where nothing is fed. `bearer` is the value whose
-    node bears the record of the edit.
+    that are gone; `weights` are initializers that lie in another shape. `inputs`, `outputs` and `initializers` are
+    added to those of the graph: new weights, and what an added input is where nothing is fed. `bearer` is the value
+    whose node bears the record of the edit.
     """
 
     nodes: Mapping[int, tuple[NodeProto, ...]]
@@ -36,7 +36,7 @@ class Edit:
     dropped_weights: frozenset[str] = frozenset()
     inputs: tuple[ValueInfoProto, ...] = ()
     outputs: tuple[ValueInfoProto, ...] = ()
-    defaults: tuple[TensorProto, ...] = ()
+    initializers: tuple[TensorProto, ...] = ()
     bearer: str = ""
 
 
@@ -78,7 +78,7 @@ def splice(graph: GraphProto | FunctionProto, edits: Iterable[Edit]) -> None:
         for edit in edits:
             graph.input.extend(edit.inputs)
             graph.output.extend(edit.outputs)
-            graph.initializer.extend(edit.defaults)
+            graph.initializer.extend(edit.initializers)
 
 
 def _retype(graph: GraphProto, types: Mapping[str, ValueInfoProto | None]) -> None:

@@ -40,11 +40,11 @@ class Weight(NamedTuple):
 
 
 class Added(NamedTuple):
-    """What a graph got beside nodes, by name: inputs, outputs, and initializers, the defaults of such inputs."""
+    """What a graph got beside nodes, by name; initializers are new weights, and the defaults of such inputs."""
 
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
-    defaults: tuple[str, ...] = ()
+    initializers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,8 @@ def _places(values: object) -> tuple[int, ...]:
     return tuple(map(_place, _one(list, values)))
 
 
-def _added(inputs: object, outputs: object, defaults: object) -> Added:
-    return Added(_all(str, inputs), _all(str, outputs), _all(str, defaults))
+def _added(inputs: object, outputs: object, initializers: object) -> Added:
+    return Added(_all(str, inputs), _all(str, outputs), _all(str, initializers))
 
 
 def _weight(name: object, dims: object, transposed: object, field: object) -> Weight:

@@ -36,6 +36,7 @@ class Draft:
         self._nodes: dict[int, tuple[NodeProto, ...]] = {}
         self._value_types: dict[str, ValueInfoProto | None] = {}
         self._weights: dict[str, Relaid] = {}
+        self._initializers: list[TensorProto] = []
         self._made: list[NodeProto] = []
         self.scaled = anatomy.map
         """What the scale of the original reads."""
@@ -53,7 +54,8 @@ class Draft:
 
     def edit(self) -> Edit:
         """What was gathered."""
-        return Edit(self._nodes, self._value_types, self._weights, bearer=self.anatomy.squeeze.output)
+        new, bearer = tuple(self._initializers), self.anatomy.squeeze.output
+        return Edit(self._nodes, self._value_types, self._weights, initializers=new, bearer=bearer)
 
     def current(self, name: str) -> str:
         """What a value of the original has become."""
@@ -117,7 +119,7 @@ class Draft:
     def constant(self, role: str, values: np.ndarray) -> str:
         """Add a constant; its value's name."""
         # A Constant node stands in any graph, function or IR version; an initializer does not.
-        name = fresh(f"{self.name}/{role}", self.taken)
+        name = self.fresh(role)
         proto = NodeProto()
         proto.CopyFrom(_constant_template(values.tobytes(), values.dtype.str, values.shape))
         proto.name = name
@@ -170,6 +172,12 @@ class Draft:
         return self.value("Transpose", role, [value], perm=[axes.index(letter) for letter in wanted])
 
     # Weights.
+
+    def weight(self, role: str, values: np.ndarray) -> str:
+        """Add an initializer, in a graph that has some already; its name."""
+        name = self.fresh(role)
+        self._initializers.append(onnx.numpy_helper.from_array(values, name))
+        return name
 
     def relaid(self, name: str, dims: Sequence[int | None], transposed: bool = False) -> str:
         """A constant under other dimensions (−1: all that is left).

@@ -56,7 +56,7 @@ def _multiplied(draft: Draft, block: Convertible, frozen: Frozen) -> str:
 
 
 def _folded(draft: Draft, block: Convertible, frozen: Frozen, fold: Fold) -> str:
-    """The convolution with the gate in its weights, and no scale; the name of the weights."""
+    """The convolution with the gate in its weights, and no scale; the name of what it makes."""
     convolution = NodeProto()
     convolution.CopyFrom(draft.index.nodes[fold.position])
     gate = np.array(frozen.gate, np.float64)
@@ -64,17 +64,17 @@ def _folded(draft: Draft, block: Convertible, frozen: Frozen, fold: Fold) -> str
     convolution.input[0], convolution.output[0] = fold.source, fold.target
     draft.drop(block.scale.position)
     if fold.behind:
-        convolution.input[1] = folded = draft.constant("folded_weight", _by_input(weight, gate))
+        convolution.input[1] = draft.weight("folded_weight", _by_input(weight, gate))
     else:
         draft.drop(fold.position)
-        convolution.input[1] = folded = draft.constant("folded_weight", _by_output(weight, gate))
+        convolution.input[1] = draft.weight("folded_weight", _by_output(weight, gate))
         if len(convolution.input) > 2 and convolution.input[2]:
             bias = draft.index.initializers[convolution.input[2]]
-            convolution.input[2] = draft.constant("folded_bias", _by_output(bias, gate))
+            convolution.input[2] = draft.weight("folded_bias", _by_output(bias, gate))
         draft.keep_type(fold.target)
     draft.add(convolution)
     draft.put(fold.position)
-    return folded
+    return fold.target
 
 
 def _by_input(weight: TensorProto, gate: np.ndarray) -> np.ndarray:

@@ -44,7 +44,7 @@ def carry(form: Carried, block: Convertible, scope: Scope, taken: set[str], styl
         for name, batch in zip((form.gate_in, form.gate_out), batches, strict=True)
     ]
     edit = prune(draft.edit(), scope.index)
-    return replace(edit, inputs=(ends[0],), outputs=(ends[1],), defaults=(_default(form, shape),))
+    return replace(edit, inputs=(ends[0],), outputs=(ends[1],), initializers=(_default(form, shape),))
 
 
 def _default(form: Carried, shape: tuple[int | None, ...]) -> TensorProto:

@@ -15,7 +15,7 @@ class Style:
     """Which of several equivalent forms is written: the first of `SPREADS` and of `MEANS` that can be, unless
     `upsample` and `means` name one that can be as well. With `folding` a frozen gate goes into the weights of a
     convolution beside it, unless that convolution or the scale is `shared`, in that another block's edit reads what it
-    makes, or copies it."""
+    makes, copies it, or bears its record there."""
 
     upsample: str = ""
     means: str = ""

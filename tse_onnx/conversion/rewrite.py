@@ -148,8 +148,9 @@ def _changed(operators: Iterable[str], *opsets: int) -> list[str]:
 
 
 def _shared(part: Part, chosen: Mapping[str, Convert]) -> frozenset[int]:
-    """The nodes that some edit of the part copies, and those that make what it copies them from."""
-    found = set[int]()
+    """The nodes that some edit of the part copies, those that make what it copies them from, and those that bear the
+    record of a block already."""
+    found = {block.squeeze.position for block in part.blocks if isinstance(block, Tiled)}
     for block in part.blocks:
         form = chosen[block.name].form if block.name in chosen else None
         if isinstance(form, Recomputed):

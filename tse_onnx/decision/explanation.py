@@ -88,7 +88,7 @@ def _lines(scope: Scope, block: Pooling) -> Iterator[Line]:
         yield Line(label(nodes[beside.nodes[0]]), f"takes the {beside.statistic} of each channel of it")
     for step in block.path:
         yield Line(label(nodes[step.position]), _does(step), _shown(step.act.result))
-    if block.scale is not None:
+    if block.scale is not None and block.scale != block.squeeze:
         scaled = block.anatomy.map if block.anatomy is not None else block.input
         yield Line(label(nodes[block.scale.position]), f"multiplies the result with {quoted(scaled)}: the scale")
     if isinstance(block, Refused):

@@ -77,7 +77,7 @@ class Original:
 @singledispatch
 def probes(form: object, block: Convertible, index: GraphIndex) -> tuple[str, ...]:
     """The values of the converted model that the oracle compares or starts from."""
-    return (start(form, block), block.scale.output)
+    return (start(form, block, index), block.scale.output)
 
 
 @probes.register
@@ -92,14 +92,20 @@ def _(form: Frozen, block: Convertible, index: GraphIndex) -> tuple[str, ...]:
 
 
 @singledispatch
-def start(form: object, block: Convertible) -> str:
+def start(form: object, block: Convertible, index: GraphIndex) -> str:
     """The value that a block in this form begins with."""
     return block.anatomy.root
 
 
 @start.register
-def _(form: Recomputed, block: Convertible) -> str:
+def _(form: Recomputed, block: Convertible, index: GraphIndex) -> str:
     return form.held
+
+
+@start.register
+def _(form: Frozen, block: Convertible, index: GraphIndex) -> str:
+    fold = fold_of(block, index)
+    return block.anatomy.root if fold is None or fold.behind else fold.source
 
 
 @singledispatch
@@ -206,7 +212,7 @@ def _made(model: Original, form: object, block: Convertible, values: Feed, origi
 
 def _fed(form: object, block: Convertible, values: Feed, original: Original) -> Feed:
     """What a block begins with that runs alone."""
-    names = (start(form, block), *size_probes(form, block, original.index))
+    names = (start(form, block, original.index), *size_probes(form, block, original.index))
     return {name: values[name] for name in names} | dict(original.arguments)
 
 
@@ -542,7 +548,7 @@ def inner_values(
     both blocks run alone, on seeded noise."""
     anatomy = block.anatomy
     random = np.random.default_rng(seed)
-    begin = start(form, block)
+    begin = start(form, block, original.index)
     sizes = dict(zip(_letters(anatomy), (extent or 1 for extent in block.extents), strict=True))
     extents = {**sizes, "C": block.channels or 1, "R": block.branches, "N": 1}
     kind = scope.types[begin]

@@ -69,7 +69,7 @@ def _scope(
     added: dict[str, list[Message]] = {
         "input": [value for edit in own for value in edit.inputs],
         "output": [value for edit in own for value in edit.outputs],
-        "initializer": [tensor for edit in own for tensor in edit.defaults],
+        "initializer": [tensor for edit in own for tensor in edit.initializers],
     }
     for field in original.DESCRIPTOR.fields:
         if field.name != "node":
