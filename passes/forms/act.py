@@ -152,10 +152,14 @@ class Permute:
 
 @dataclass(frozen=True)
 class AcrossChannels:
-    """A convolution that slides over the channels (ECA), with the weights in slot 1."""
+    """A convolution that slides over the channels (ECA), with the weights in slot 1: of so many numbers for each
+    channel it makes so many."""
 
     kernel: int
     pads: tuple[int, int]
+    dilation: int = 1
+    inputs: int = 1
+    outputs: int = 1
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,15 @@ class Descriptor:
     the extent of C, `batch` that of N; None where unknown.
 
     A vector may also lie along several axes, each a K, as [branches, channels of one] does: `parts` are their extents
-    in order, and `channels` the product of these.
+    in order, and `channels` the product of these. Windows that slide over the channels may make several numbers of
+    each, `filters` of them, along an axis F.
     """
 
     axes: str
     channels: int | None
     batch: int | None = None
     parts: tuple[int, ...] = ()
+    filters: int = 1
 
     def with_axes(self, axes: str) -> Descriptor:
         """The same vector under other axes."""

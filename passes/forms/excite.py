@@ -6,8 +6,11 @@ To add a spelling, add its rule to the table in the file of its family.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tse_onnx.passes.forms import mixers, norms, pointwise, quantised, views
-from tse_onnx.passes.forms.act import Act, Forms, Site, Unfit
+from tse_onnx.passes.forms.act import AcrossChannels, Act, Alias, Forms, Keep, Site, Unfit
+from tse_onnx.passes.forms.descriptor import Descriptor
 from tse_onnx.passes.graph.index import takes_references
 from tse_onnx.passes.graph.operators import operator
 from tse_onnx.passes.reasons import Refusal, refuse
@@ -26,6 +29,17 @@ def act(site: Site) -> Act | Refusal:
     if takes_references(node):
         return refuse("operator", "takes an attribute from the call of its function", node)
     try:
-        return rule(site)
+        found = rule(site)
     except Unfit:
         return refuse("operator", "does not fit the descriptor", node)
+    held = [operand.descriptor for operand in site.operands if operand.descriptor is not None]
+    if isinstance(found, Act) and any("F" in each.axes for each in held) and not _for_each_filter(found, held):
+        return refuse("operator", "does not act on each number alone that windows have made of the channels", node)
+    return found
+
+
+def _for_each_filter(act: Act, held: Sequence[Descriptor]) -> bool:
+    """Whether an operator may stand between windows that slide over the channels, where each has several numbers."""
+    if isinstance(act.lowering, Keep):
+        return act.lowering == Keep() and all(each == act.result for each in held)
+    return isinstance(act.lowering, AcrossChannels) or (isinstance(act.lowering, Alias) and act.result in held)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from onnx import NodeProto
 
 from tse_onnx.passes.forms.act import AcrossChannels, Act, Forms, PointConvolution, Site, Unfit
@@ -34,7 +36,7 @@ def convolution(site: Site, weight: int = 1, bias: int = 2) -> Act | Refusal:
     auto = attribute(node, "auto_pad")
     if auto is not None and auto.s not in (b"NOTSET", b"VALID") and any(size != 1 for size in kernel):
         return refuse("operator", "pads by itself (auto_pad)", node)
-    if source.axes in ("N1C", "N11C", "N1C1"):
+    if source.axes.replace("F", "1") in ("N1C", "N11C", "N1C1"):
         return _sliding(site, source, sizes, kernel, pads)
     if source.axes != "NC" + "1" * len(kernel):
         return refuse("operator", "does not run over the descriptor's channels", node)
@@ -70,19 +72,22 @@ def _sliding(
     site: Site, source: Descriptor, sizes: tuple[int, ...], kernel: tuple[int, ...], pads: tuple[int, ...]
 ) -> Act | Refusal:
     node, axis = site.node, source.axes.index("C") - 2
-    if sizes[0] != 1 or sizes[1] != 1 or int_attribute(node, "group", 1) != 1:
-        return refuse("operator", "slides over the channels with more than one filter", node)
-    if any(dilation != 1 for dilation in ints_attribute(node, "dilations") or ()):
-        return refuse("operator", "slides over the channels with gaps", node)
+    if sizes[1] != source.filters or int_attribute(node, "group", 1) != 1:
+        return refuse("operator", "slides over the channels with filters for some of what each has", node)
     spatial = len(kernel)
+    dilations = ints_attribute(node, "dilations") or (1,) * spatial
+    if len(dilations) != spatial or dilations[axis] < 1:
+        raise Unfit
     if len(pads) != 2 * spatial:
         raise Unfit
     if any(size != 1 for other, size in enumerate(kernel) if other != axis):
         return refuse("operator", "has a kernel along more than the channels", node)
     before, after = pads[axis], pads[axis + spatial]
-    if sum(pads) != before + after or before + after != kernel[axis] - 1:
+    if sum(pads) != before + after or before + after != dilations[axis] * (kernel[axis] - 1):
         return refuse("operator", "does not give one value per channel", node)
-    return Act(source, AcrossChannels(kernel[axis], (before, after)), "local", (source.channels or 0) * kernel[axis])
+    made = replace(source, axes=f"N{'F' if sizes[0] > 1 else '1'}{source.axes[2:]}", filters=sizes[0])
+    lowering = AcrossChannels(kernel[axis], (before, after), dilations[axis], sizes[1], sizes[0])
+    return Act(made, lowering, "local", (source.channels or 0) * kernel[axis] * sizes[0] * sizes[1])
 
 
 def _gemm(site: Site) -> Act | Refusal:

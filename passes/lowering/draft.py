@@ -79,6 +79,11 @@ class Draft:
             if self.types.stated(value) is not None:
                 self._value_types[value] = None
 
+    def unstated(self, value: str) -> None:
+        """Let the stated type of a value go."""
+        if self.types.stated(value) is not None:
+            self._value_types[value] = None
+
     def keep_type(self, value: str) -> None:
         """Keep the stated type of a value that a dropped node made: another node makes it now."""
         self._value_types.pop(value, None)

@@ -56,7 +56,10 @@ def excite(draft: Draft, step: Step, grid: Grid) -> None:
     if made is not None:
         draft.add(made)
         draft.put(step.position)
-    draft.state(node.output[0], node.output[0], grid)
+    if step.act.result.filters > 1:
+        draft.unstated(node.output[0])  # it lies as [N, filters, C, tiles]
+    else:
+        draft.state(node.output[0], node.output[0], grid)
 
 
 def _kept(draft: Draft, node: NodeProto, lowering: Keep, spatial: int) -> NodeProto | None:
@@ -188,14 +191,21 @@ def _product(draft: Draft, node: NodeProto, lowering: PointConvolution, grid: Gr
 
 
 def _across_channels(draft: Draft, node: NodeProto, lowering: AcrossChannels, grid: Grid) -> NodeProto:
-    """[N, C, tiles …] to [N, 1, C, tiles], where the window slides along the channels, and back."""
-    flat_shape = draft.integers("tiles_flat_shape", [0, 0, 1, -1])
-    flat = draft.value("Reshape", "tiles_flat", [draft.current(node.input[0]), flat_shape])
-    apart = draft.value("Transpose", "channels_apart", [flat], perm=[0, 2, 1, 3])
-    weights = draft.relaid(node.input[1], (1, 1, lowering.kernel, 1))
+    """[N, C, tiles …] to [N, 1, C, tiles], where the window slides along the channels, and back. Between windows that
+    make several numbers of each channel it stays [N, filters, C, tiles]."""
+    apart = draft.current(node.input[0])
+    if lowering.inputs == 1:
+        flat_shape = draft.integers("tiles_flat_shape", [0, 0, 1, -1])
+        flat = draft.value("Reshape", "tiles_flat", [apart, flat_shape])
+        apart = draft.value("Transpose", "channels_apart", [flat], perm=[0, 2, 1, 3])
+    weights = draft.relaid(node.input[1], (lowering.outputs, lowering.inputs, lowering.kernel, 1))
     inputs = [apart, weights, *(name for name in node.input[2:3] if name)]
-    pads = [lowering.pads[0], 0, lowering.pads[1], 0]
-    slid = draft.value("Conv", "excite_conv", inputs, kernel_shape=[lowering.kernel, 1], pads=pads)
+    given: dict[str, Any] = {"kernel_shape": [lowering.kernel, 1], "pads": [lowering.pads[0], 0, lowering.pads[1], 0]}
+    if lowering.dilation != 1:
+        given["dilations"] = [lowering.dilation, 1]
+    if lowering.outputs > 1:
+        return draft.node("Conv", "excite_conv", inputs, node.output[0], **given)
+    slid = draft.value("Conv", "excite_conv", inputs, **given)
     back = draft.value("Transpose", "channels_back", [slid], perm=[0, 2, 1, 3])
     shape = draft.integers("tiles_shape", [0, 0, *(-1 if many is None else many for many in grid)])
     return draft.node("Reshape", "tiles", [back, shape], node.output[0])

@@ -21,6 +21,16 @@ GRAPHS = {
     "eca-transposed": "d = GlobalAveragePool(x) n = Constant<value = int64[1] {3}>() q = Squeeze(d, n) "
     "t = Transpose<perm = [0, 2, 1]>(q) e = Conv<kernel_shape = [3], pads = [1, 1]>(t, k) "
     "u = Transpose<perm = [0, 2, 1]>(e) v = Unsqueeze(u, n) g = Sigmoid(v) y = Mul(x, g)",
+    "eca-filters": "d = ReduceMean<axes = [2, 3], keepdims = 0>(x) n = Constant<value = int64[1] {1}>() u = Unsqueeze(d, n) "
+    "e = Conv<pads = [1, 1]>(u, k2, c2) h = Sigmoid(e) i = Mul(e, h) f = Conv<pads = [1, 1]>(i, k3, c1) "
+    "n3 = Constant<value = int64[4] {-1, 4, 1, 1}>() s = Sigmoid(f) g = Reshape(s, n3) y = Mul(x, g)",
+    "eca-filters-transposed": "d = GlobalAveragePool(x) n = Constant<value = int64[1] {3}>() q = Squeeze(d, n) "
+    "t = Transpose<perm = [0, 2, 1]>(q) e = Conv<pads = [1, 1]>(t, k2) i = LeakyRelu(e) j = Conv<pads = [2, 2], "
+    "dilations = [2]>(i, k4) p = Relu(j) f = Conv<pads = [1, 1]>(p, k3) u = Transpose<perm = [0, 2, 1]>(f) "
+    "v = Unsqueeze(u, n) g = Sigmoid(v) y = Mul(x, g)",
+    "eca-dilated": "d = GlobalAveragePool(x) n = Constant<value = int64[1] {3}>() q = Squeeze(d, n) "
+    "t = Transpose<perm = [0, 2, 1]>(q) e = Conv<pads = [2, 2], dilations = [2]>(t, k) "
+    "u = Transpose<perm = [0, 2, 1]>(e) v = Unsqueeze(u, n) g = Sigmoid(v) y = Mul(x, g)",
     "cbam": "d = GlobalAveragePool(x) e = Conv(d, w) a = Relu(e) f = Conv(a, w) t = GlobalMaxPool(x) u = Conv(t, w) "
     "v = Relu(u) z = Conv(v, w) s = Add(f, z) g = Sigmoid(s) y = Mul(x, g)",
     "cbam-reduced": "d = ReduceMean<axes = [2, 3], keepdims = 0>(x) t = ReduceMax<axes = [2, 3], keepdims = 0>(x) "
@@ -42,6 +52,8 @@ GRAPHS = {
 
 def _model(kind):
     weights = "<float[4,4,1,1] w = {1,-1,2,1,0,1,-2,1,1,1,-1,2,1,1,0,-1}, float[1,1,3] k = {1,2,-1}, "
+    weights += "float[2,1,3] k2 = {1,2,-1,-2,1,1}, float[1,2,3] k3 = {1,-1,2,1,0,-2}, float[2] c2 = {1,-1}, "
+    weights += "float[1] c1 = {0.5}, float[2,2,3] k4 = {1,0,2,-1,1,0,2,1,-1,0,1,1}, "
     weights += "float[8,4,1,1] wide = {1,-1,2,1,0,1,-2,1,1,1,-1,2,1,1,0,-1,2,1,1,-2,-1,1,0,2,1,0,-1,1,-2,1,2,0}>"
     return parser.parse_model(
         f'<ir_version: 8, opset_import: ["" : 17]> g (float[N,4,H,W] x) => (float[N,4,H,W] y) {weights} {{ {GRAPHS[kind]} }}'
@@ -164,3 +176,30 @@ def test_a_relative_is_refused_by_default_and_says_how_to_convert_it(kind):
 def test_an_unknown_kind_is_an_error():
     with pytest.raises(tse_onnx.UsageError, match="'senet'"):
         tse_onnx.find_blocks(_model("ge"), kinds={"senet"})
+
+
+BETWEEN_WINDOWS = [
+    ("i = Softmax<axis = 1>(e)", "a softmax over the filters"),
+    ("i = Softmax<axis = 2>(e)", "a softmax over the channels of each"),
+    ("z = ReduceMean<axes = [2]>(e) i = Sub(e, z)", "a mean of each filter"),
+    ("i = PRelu(e, slopes)", "a slope for each filter"),
+    ("i = Mul(e, each)", "a number for each channel"),
+    ("z = Transpose<perm = [0, 2, 1]>(e) zz = MatMul(z, mixed) i = Transpose<perm = [0, 2, 1]>(zz)", "a product over filters"),
+    ("m = Constant<value = int64[3] {-1, 2, 4}>() i = Reshape(e, m)", "a view"),
+    ("i = Mul(e, u)", "another descriptor"),
+    ("i = Conv<pads = [1, 1], group = 2>(e, k2)", "windows for each filter alone"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("nodes", "what"), BETWEEN_WINDOWS, ids=[what for _, what in BETWEEN_WINDOWS])
+def test_what_does_not_act_on_each_number_between_windows_is_refused(nodes, what):
+    body = GRAPHS["eca-filters"].replace("h = Sigmoid(e) i = Mul(e, h)", nodes)
+    weights = "<float[2,1,3] k2 = {1,2,-1,-2,1,1}, float[1,2,3] k3 = {1,-1,2,1,0,-2}, float[2] c2 = {1,-1}, float[1] c1 = {0.5}, "
+    weights += "float[2,1] slopes = {0.1,0.2}, float[4] each = {1,2,3,4}, float[2,2] mixed = {1,-1,2,1}>"
+    model = parser.parse_model(
+        f'<ir_version: 8, opset_import: ["" : 17]> g (float[N,4,16,5] x) => (float[N,4,16,5] y) {weights} {{ {body} }}'
+    )
+    _run(model, np.ones((1, 4, 16, 5), np.float32))  # the model is one
+    block, *others = tse_onnx.find_blocks(model, kinds="all")  # a mean of each filter might be a squeeze itself
+    assert block.refusal.code == "operator", what
+    assert all(other.refusal for other in others)
