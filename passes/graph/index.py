@@ -149,7 +149,9 @@ class GraphIndex:
         node = self.nodes[position]
         if node.op_type == "Constant" or node.op_type in leaves:
             return ()
-        sources = tuple(source for source in node.input if source)
+        # CastLike takes of its second input the type alone.
+        read = node.input[:1] if node.op_type == "CastLike" and is_default(node.domain) else node.input
+        sources = tuple(source for source in read if source)
         return sources if sources and node.op_type not in _NEVER_CONSTANT else None
 
     def short_constant(self, value: str) -> np.ndarray | None:

@@ -42,6 +42,7 @@ from tse_onnx.passes.forms.squeeze import Squeeze, squeeze_at
 from tse_onnx.passes.forms.views import SHAPE_SLOTS
 from tse_onnx.passes.graph.index import GraphIndex
 from tse_onnx.passes.graph.layout import SPATIAL, View, view
+from tse_onnx.passes.graph.operators import operator
 from tse_onnx.passes.graph.scope import Scope
 from tse_onnx.passes.graph.types import Types
 from tse_onnx.passes.names import fresh, marked, module_of
@@ -74,6 +75,7 @@ class _Walk:
     beside: tuple[Squeeze, ...] = ()
     stack: Stack | None = None
     sized: list[int] = field(default_factory=list)  # nodes that read a descriptor's shape
+    typed: set[int] = field(default_factory=set)  # nodes that cast something else to a descriptor's type
 
 
 def find(
@@ -287,6 +289,8 @@ def _follow(walk: _Walk, index: GraphIndex, types: Types, opset: int) -> Refusal
             elif node.op_type == "Shape":
                 done.add(position)
                 walk.sized.append(position)
+            elif use.slot == 1 and operator(node) == "CastLike" and node.input[0] not in walk.held:
+                walk.typed.add(position)
             elif (other := _map_beside(walk, node, index, types)) is not None:
                 done.add(position)
                 refusal = _meets_map(walk, position, value, other, index)
@@ -422,13 +426,13 @@ def _whole(walk: _Walk, index: GraphIndex) -> _Scale | Refusal:
         return refuse("shared", f"gates more than once: {listed}", start)
     scale = walk.scales[0]
     position, gate = scale.node.position, scale.gate
-    inside = {position, *walk.sized, *(step.position for step in walk.steps)}
+    inside = {position, *walk.sized, *walk.typed, *(step.position for step in walk.steps)}
     for value in walk.held:
         uses = index.uses(value)
         readers = {use.node for use in uses}
         if value != gate and position in readers:
             return refuse("shared", f"scales by {quoted(value)} beside the gate", index.nodes[position])
-        if not readers - set(walk.sized):
+        if not readers - walk.typed - set(walk.sized):
             return refuse("shared", f"leads to {quoted(value)}, which nothing reads", start)
         if readers - inside or (value == gate and readers != {position}):
             return refuse("shared", f"shares {quoted(value)} with another reader", start)
