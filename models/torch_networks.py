@@ -45,10 +45,13 @@ def se_inputs(network: nn.Module, shape: tuple[int, int, int]) -> list[tuple[int
 
 
 def to_onnx(network: nn.Module, images: Tensor, exporter: str, opset: int, dynamic_batch: bool) -> onnx.ModelProto:
-    """The exporter's graph, untouched but for the stack traces, which name files of the machine it ran on."""
+    """The exporter's graph, untouched but for the stack traces, which name files of the machine it ran on.
+
+    `exporter` is "torchscript", "dynamo", or "dynamo-unoptimised", which leaves out what torch simplifies afterwards.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.onnx")
-        if exporter == "dynamo":
+        if exporter.startswith("dynamo"):
             torch.onnx.export(
                 network,
                 (images,),
@@ -58,6 +61,7 @@ def to_onnx(network: nn.Module, images: Tensor, exporter: str, opset: int, dynam
                 opset_version=opset,
                 dynamo=True,
                 external_data=False,
+                optimize=exporter == "dynamo",
                 dynamic_shapes=({0: "batch"},) if dynamic_batch else None,
             )
         else:

@@ -1,12 +1,13 @@
-"""Networks of timm and torchvision, by both exporters of torch.
+"""Networks of timm and torchvision, and relatives, by both exporters of torch; some by dynamo without its optimiser as well.
 
-Needs torch, timm, torchvision and onnxscript as named in `models/export.py`.
+Needs torch, timm, torchvision and onnxscript as named in `models/export.py`, and effdet as named in `relatives.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import cycle
 from pathlib import Path
 
@@ -21,6 +22,8 @@ declare_torchvision_operators()
 import timm  # noqa: E402
 import torchvision  # noqa: E402
 
+from models.zoo.relatives import RELATIVES  # noqa: E402
+
 # The kind of block that a class is. Their subclasses and namesakes count as well; see `kind_of` for the exceptions.
 CLASSES = {
     "SqueezeExcite": "se",  # timm: EfficientNet, MobileNetV3, GhostNet and others
@@ -32,7 +35,12 @@ CLASSES = {
     "EseModule": "ese",
     "BlockESE": "ese",
     "EcaModule": "eca",
-    "SplitAttn": "se",  # ResNeSt, only with a single branch
+    "SEModule1d": "se",  # ECAPA-TDNN
+    "SplitAttn": "se",  # ResNeSt with a single branch; with more of them it is split attention
+    "SelectiveKernelAttn": "split",
+    "SimplifiedChannelAttention": "ese",  # NAFNet
+    "ChannelAttn": "cbam",
+    "GlobalResponseNorm": "grn",  # ConvNeXt-V2
 }
 TIMM = (
     # name, size
@@ -59,30 +67,38 @@ TORCHVISION = (
     ("efficientnet_b0", 128), ("efficientnet_v2_s", 128), ("mobilenet_v3_small", 128), ("mobilenet_v3_large", 128),
     ("regnet_y_400mf", 128), ("regnet_y_1_6gf", 128), ("maxvit_t", 224), ("lraspp_mobilenet_v3_large", 128),
 )  # fmt: skip
+# Those that dynamo exports a second time as they come, without its optimiser.
+UNOPTIMISED = frozenset(
+    {
+        "efficientnet_b0", "mobilenetv3_small_100", "seresnet18", "regnety_002", "ghostnet_100", "ese_vovnet19b_dw",
+        "ecaresnet26t", "eca_nfnet_l0", "convnextv2_atto", "skresnet18", "resnest14d", "mobilenet_v3_small_tv",
+        "mobileone_s4", "repvit_m1", "efficientvit_m0", *RELATIVES,
+    }
+)  # fmt: skip
 TORCHSCRIPT_OPSETS = (17, 11, 18, 13, 20, 9, 16)
 DYNAMO_OPSETS = (18, 20, 23, 21, 22)
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network to make: the package and the name that it has there, and the size of its input."""
+    """A network to make: the package and the name that it has there, and the shape of its input without the batch."""
 
     package: str
     model: str
-    size: int
+    shape: tuple[int, ...]
 
     @property
     def name(self) -> str:
         """What its files are called by."""
-        return self.model if self.package == "timm" else f"{self.model}_tv"
+        return f"{self.model}_tv" if self.package == "torchvision" else self.model
 
 
 def kind_of(module: nn.Module) -> str:
     """The kind of block that a module is; "" for any other module."""
     kind = CLASSES.get(type(module).__name__, "")
-    if getattr(module, "add_maxpool", False) or getattr(module, "radix", 1) > 1:
-        return ""  # squeezes by a maximum as well; weighs branches against each other
-    return kind
+    if getattr(module, "add_maxpool", False):
+        return ""  # squeezes by a maximum as well
+    return "split" if kind and getattr(module, "radix", 1) > 1 else kind
 
 
 def modules_of(network: nn.Module, images: Tensor) -> tuple[Module, ...]:
@@ -91,11 +107,13 @@ def modules_of(network: nn.Module, images: Tensor) -> tuple[Module, ...]:
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         sizes = list(inputs[0].shape[1:])
-        if type(module).__name__ == "SqueezeExciteCl":
+        if type(module).__name__ == "SqueezeExciteCl" or getattr(module, "channel_dim", 1) == -1:
             sizes = [sizes[-1], *sizes[:-1]]
         if type(module).__name__ == "SplitAttn":  # squeezes the result of its own convolution
-            sizes[0] = module.fc2.out_channels
-        found.append(Module(kind_of(module), *sizes))
+            sizes[0] = module.fc2.out_channels // module.radix
+        if type(module).__name__ == "SelectiveKernelAttn":  # gets its branches along an axis of their own
+            sizes = sizes[1:]
+        found.append(Module(kind_of(module), *(*sizes, 0)[:3]))
 
     handles = [module.register_forward_pre_hook(note) for module in network.modules() if kind_of(module)]
     with torch.no_grad():
@@ -108,20 +126,25 @@ def modules_of(network: nn.Module, images: Tensor) -> tuple[Module, ...]:
 def build(network: Network) -> nn.Module:
     """The torch network with random weights, its normalisations set by random images, in evaluation mode."""
     made: nn.Module
-    if network.package == "timm":
+    if network.model in RELATIVES:
+        made = RELATIVES[network.model].build()
+    elif network.package == "timm":
         made = timm.create_model(network.model, pretrained=False)
     else:
         downloads = {"weights_backbone": None} if network.model.startswith("lraspp") else {}
         made = torchvision.models.get_model(network.model, weights=None, **downloads)
     if network.model.startswith("lraspp"):
         made = _First(made)
+    generator = torch.Generator().manual_seed(0)
     for module in made.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = 1.0
-    generator = torch.Generator().manual_seed(0)
+        if kind_of(module) == "grn":  # begins as the identity, which proves nothing
+            nn.init.normal_(module.weight, generator=generator)
+            nn.init.normal_(module.bias, generator=generator)
     with torch.no_grad():
         made.train()
-        made(torch.randn(4, 3, network.size, network.size, generator=generator))
+        made(torch.randn(4, *network.shape, generator=generator))
     return made.eval()
 
 
@@ -138,7 +161,9 @@ class _First(nn.Module):
 
 def make(folder: Path, names: Sequence[str]) -> None:
     """Export every network, or the named ones, by both exporters; opsets and batches take turns."""
-    networks = [Network("timm", *entry) for entry in TIMM] + [Network("torchvision", *entry) for entry in TORCHVISION]
+    networks = [Network("timm", name, (3, size, size)) for name, size in TIMM]
+    networks += [Network("torchvision", name, (3, size, size)) for name, size in TORCHVISION]
+    networks += [Network(relative.package, name, relative.shape) for name, relative in RELATIVES.items()]
     turns = zip(networks, cycle(TORCHSCRIPT_OPSETS), cycle(DYNAMO_OPSETS), cycle((False, True)), strict=False)
     for network, torchscript, dynamo, dynamic in turns:
         if names and network.name not in names:
@@ -148,8 +173,10 @@ def make(folder: Path, names: Sequence[str]) -> None:
         except Exception as error:
             print(f"{network.name}: cannot be built: {_first_line(error)}", flush=True)
             continue
-        for exporter, opset, dynamic_batch in (("torchscript", torchscript, dynamic), ("dynamo", dynamo, not dynamic)):
-            images = torch.randn(2 if dynamic_batch else 1, 3, network.size, network.size)
+        ways = [("torchscript", torchscript, dynamic), ("dynamo", dynamo, not dynamic)]
+        ways += [("dynamo-unoptimised", dynamo, dynamic)] if network.name in UNOPTIMISED else []
+        for exporter, opset, dynamic_batch in ways:
+            images = torch.randn(2 if dynamic_batch else 1, *network.shape)
             try:
                 modules = modules_of(built, images)
                 model = to_onnx(built, images, exporter, opset, dynamic_batch)
@@ -157,8 +184,7 @@ def make(folder: Path, names: Sequence[str]) -> None:
                 print(f"{network.name}: {exporter} {opset} fails: {_first_line(error)}", flush=True)
                 continue
             written = next(entry.version for entry in model.opset_import if entry.domain == "")
-            package = timm if network.package == "timm" else torchvision
-            source = f"{network.package} {package.__version__.split('+')[0]}"
+            source = f"{network.package} {version(network.package).split('+')[0]}"
             title = f"{exporter} (torch {torch.__version__.split('+')[0]})"
             save(model, Facts(network.name, source, title, written, dynamic_batch, modules), folder)
 
