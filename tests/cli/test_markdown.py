@@ -101,4 +101,5 @@ def test_numbers_stand_on_the_right(capsys):
 def test_a_report_goes_where_the_output_is_not(folder):
     done = tse_onnx("plan", "net.onnx", "--format", "markdown", cwd=folder)
     assert done.stdout == tse_onnx("plan", "net.onnx", cwd=folder).stdout
-    assert done.stderr.startswith(b"| block |")
+    assert done.stderr.startswith(b"**The plan was written to standard output")
+    assert b"\n| block |" in done.stderr

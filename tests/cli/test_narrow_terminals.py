@@ -9,7 +9,8 @@ import pytest
 import models
 from tests.command import refused, tse_onnx
 from tests.graphs import network
-from tse_onnx.report.page import Plain, Table
+from tse_onnx.report.number import decibels, number, percent, points
+from tse_onnx.report.page import Plain, Table, judge
 
 WIDTHS = (60, 80, 100, 160)
 
@@ -26,15 +27,29 @@ def folder(tmp_path_factory):
     return folder
 
 
+KEPT = ("--cache", "measured")
+
 COMMANDS = [
     ("inspect", "net.onnx"),
     ("report", "net.onnx", "--rows", 3),
     ("stream", "net.onnx", "--no-run"),
     ("diff", "a.json", "b.json"),
     ("targets",),
+    ("profile", "net.onnx", "out.onnx"),
+    ("report", "net.onnx", "--rows", 3, "--memory", "100KiB"),
+    ("report", "net.onnx", "--squeeze", "recompute"),
     pytest.param(("convert", "net.onnx", "made.onnx", "--rows", 3), marks=pytest.mark.slow),
     pytest.param(("verify", "net.onnx", "out.onnx"), marks=pytest.mark.slow),
     pytest.param(("evaluate", "net.onnx", "out.onnx", "--data", "net.npy", "--by-stage"), marks=pytest.mark.slow),
+    pytest.param(
+        ("evaluate", "net.onnx", "--rows", 3, "--data", "net.npy", "--correlation"),
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(("sensitivity", "net.onnx", "--data", "net.npy", "--rows", 3, *KEPT), marks=pytest.mark.slow),
+    pytest.param(
+        ("tune", "net.onnx", "--data", "net.npy", "--reduce", "20%", "--rows", 3, "--squeeze", "tile", *KEPT),
+        marks=pytest.mark.slow,
+    ),
 ]
 
 
@@ -55,6 +70,7 @@ def test_no_digit_is_cut_off(folder, words, monkeypatch):
         assert max(map(len, shown.splitlines())) <= width
         there = re.sub(r"\s+", " ", shown)
         for table in tables:
+            assert "".join(table.headings[0].split()) in "".join(shown.split())
             for cells, _ in table.rows:
                 numbers = [re.sub(r"\s+", " ", cells[column]) for column in table.right]
                 assert [number for number in numbers if number not in there] == []
@@ -70,6 +86,7 @@ def test_the_lines_of_a_narrow_table(monkeypatch, capsys):
     )
     Console(width=24, color_system=None).print(table)
     assert capsys.readouterr().out.splitlines() == [
+        "block",
         "a",
         "  kept  before 1,234",
         "b" * 24,
@@ -104,3 +121,43 @@ def test_quiet_is_the_verdict_alone_of_a_plan_that_is_tuned(folder):
     found = tse_onnx(*words, "--trials", 0, "--points", 0, "--quiet", cwd=folder)
     assert found.returncode == 0, found.stderr.decode()
     assert [line.partition(": ")[0] + ": " for line in found.stdout.decode().splitlines()] == LINES
+
+
+def test_marks_say_what_colours_say(monkeypatch, capsys):
+    from rich.console import Console
+
+    said = [(True, "✓", "32"), (False, "✗", "1;31"), (None, "?", "33")]
+    for passed, mark, colour in said:
+        judge(Console(width=80, force_terminal=True, color_system="standard"), passed, "so it is")
+        judge(Plain(), passed, "so it is")
+        assert capsys.readouterr().out.splitlines() == [f"\x1b[{colour}m{mark} so it is\x1b[0m", f"{mark} so it is"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.0, "0"), (7e-13, "7e−13"), (-0.5, "−0.5"), (0.017955, "0.018"), (12345.6, "12,346"), (8.123, "8.12"),
+     (float("inf"), "inf"), (float("-inf"), "−inf"), (1e-10, "1e−10")],
+)  # fmt: skip
+def test_numbers_have_three_digits_and_one_minus_sign(value, shown):
+    assert number(value) == shown
+
+
+def test_parts_and_points_have_the_same_minus_sign():
+    assert [percent(0.65), percent(-0.109), percent(-0.0001), percent(None)] == ["65.0 %", "−10.9 %", "0.0 %", ""]
+    assert [points(0.4), points(-0.4), points(0.01), points(-0.01)] == ["+0.4", "−0.4", "0.0", "0.0"]
+    assert [decibels(None), decibels(-3.21), decibels(float("-inf"))] == ["equal", "−3.2 dB", "none"]
+
+
+def test_files_beside_what_is_printed_are_named(folder):
+    done = tse_onnx("stream", "net.onnx", "--no-run", "--csv", "rows.csv", cwd=folder)
+    assert done.stdout.decode().splitlines()[-1] == "Wrote rows.csv."
+    as_json = tse_onnx("stream", "net.onnx", "--no-run", "--csv", "rows.csv", "--format", "json", cwd=folder)
+    assert b"Wrote" not in as_json.stdout
+
+
+def test_why_blocks_stay_as_they_are_is_said_once(folder):
+    shown = tse_onnx("report", "net.onnx", "--rows", 16, "--no-dataflow", cwd=folder).stdout.decode()
+    assert shown.count("Unchanged: ") == 2  # 16 rows and 8 rows
+    assert shown.count("  unchanged  ") == 3
+    squeezed = tse_onnx("report", "net.onnx", "--squeeze", "running", "--rows", 3, cwd=folder).stdout.decode()
+    assert squeezed.count("  running 3  ") == 4

@@ -57,7 +57,7 @@ def stripped(model):
 def test_what_a_conversion_wrote_is_that_conversion(folder):
     done = tse_onnx("verify", "net.onnx", "tiled.onnx", cwd=folder)
     assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.splitlines()[-1] == b"tiled.onnx is that conversion, node by node."
+    assert done.stdout.decode().splitlines()[0] == "✓ tiled.onnx is that conversion, node by node."
     found = validated(tse_onnx("verify", "net.onnx", "tiled.onnx", "--format", "json", cwd=folder).stdout, "verify")
     assert found["passed"]
     assert found["identical"]
@@ -72,7 +72,7 @@ def test_one_of_the_models_may_come_from_standard_input(folder, names):
     piped = (folder / ("tiled.onnx" if names[1] == "-" else "net.onnx")).read_bytes()
     done = tse_onnx("verify", *names, cwd=folder, stdin=piped)
     assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.endswith(b"is that conversion, node by node.\n")
+    assert done.stdout.splitlines()[0].endswith(b"is that conversion, node by node.")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import click
 
 from tse_onnx.cli.groups import Option, group
 from tse_onnx.cli.output import OutputPath
+from tse_onnx.passes.reasons import printable
 
 if TYPE_CHECKING:
     from tse_onnx.report.page import Page
@@ -79,6 +80,9 @@ class Display:
     def show(self, view: View, *, err: bool = False) -> None:
         """Print a result, on standard output or on standard error."""
         _FORMATS[self.form](view, err, self.quiet)
+        drawn = [printable(str(path)) for path in (self.csv, self.plot) if path is not None]
+        if drawn and self.form != _JSON and not self.quiet:
+            click.echo(f"Wrote {' and '.join(drawn)}.", err=err)
 
     def write(self, view: View) -> None:
         """Write a result into its files. Raises `ModelError` where one cannot be written."""

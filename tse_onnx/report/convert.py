@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from tse_onnx.conversion.report import Report
 from tse_onnx.decision.buffering import BlockBuffering
-from tse_onnx.decision.decision import CONVERTED, REFUSED, UNCHANGED
+from tse_onnx.decision.decision import CONVERTED, REFUSED, UNCHANGED, Decision
 from tse_onnx.passes.blocks.block import Block, NodeRef
+from tse_onnx.passes.blocks.tiling import TILE, Tiling
 from tse_onnx.passes.reasons import printable, quoted
-from tse_onnx.report.page import Table, say
+from tse_onnx.report.number import decibels, number, percent
+from tse_onnx.report.page import Table, judge, say
 from tse_onnx.report.size import size
 from tse_onnx.report.verdict import print_verdict, verdict_lines
 from tse_onnx.report.view import View
@@ -100,6 +102,11 @@ class ReportView(View):
         print_verdict(page, self.report.verdict)
 
     def print(self, page: Page) -> None:
+        say(page, self.outcome, style="bold")
+        print_verdict(page, self.report.verdict)
+        for judgement in self.report.judgements:
+            said = "Passed" if judgement.passed else "Missed"
+            judge(page, judgement.passed, f"{said}: {judgement.text} ({judgement.gate}).")
         _print_report(page, self.report)
         if self.network and self.report.comparison is not None:
             from tse_onnx.report.stream import print_change
@@ -107,10 +114,6 @@ class ReportView(View):
             print_change(page, self.report.comparison)
         if self.report.trouble:
             say(page, f"No figures of the whole network: {self.report.trouble}")
-        print_verdict(page, self.report.verdict)
-        for judgement in self.report.judgements:
-            say(page, f"{'Passed' if judgement.passed else 'Missed'}: {judgement.text} ({judgement.gate}).")
-        say(page, self.outcome, style="bold")
 
 
 def _print_inspection(page: Page, model: str, blocks: Sequence[Block]) -> None:
@@ -145,13 +148,24 @@ def _print_report(page: Page, report: Report) -> None:
     shown = [block for block in figures if block.decision.status != REFUSED or block.before is not None]
     if shown:
         rows = [(_row(block), "" if block.decision.status == CONVERTED else "dim") for block in shown]
-        saved = f"{100 * totals.reduction:.1f} %"
+        saved = percent(totals.reduction)
         sums = (f"{totals.before:,}", f"{totals.after:,}", saved, f"{totals.macs_added:,}")
         rows.append((["total", "", "", "", "", *sums], "bold"))
-        headings = ("block", "", "C × H × W", "tile", "descriptors", "buffer before", "after", "saved", "MACs added")
+        headings = (
+            "block",
+            "becomes",
+            "C × H × W",
+            "tile",
+            "descriptors",
+            "buffer before",
+            "after",
+            "saved",
+            "MACs added",
+        )
         page.print(Table(headings, rows, right=(4, 5, 6, 7, 8)))
         before, after = size(totals.before_bytes), size(totals.after_bytes)
         say(page, f"Buffers in elements, for one image; in bytes {before} before, {after} after.")
+    _print_unchanged(page, [block.decision for block in figures if block.decision.status == UNCHANGED])
     for block in figures:
         if block.decision.status == REFUSED:
             _say_refused(page, block.decision.block.name, block.decision.reason or "")
@@ -174,26 +188,34 @@ def _print_report(page: Page, report: Report) -> None:
             say(page, "Note: some blocks are cut along columns, others along rows; this run went by rows.")
 
 
+def _print_unchanged(page: Page, kept: Sequence[Decision]) -> None:
+    """Why blocks stay as they are, each reason once."""
+    for reason in dict.fromkeys(decision.reason for decision in kept):
+        names = [printable(decision.block.name) for decision in kept if decision.reason == reason]
+        if reason:
+            say(page, f"Unchanged: {', '.join(names)}: {printable(reason)}")
+
+
 def print_verification(page: Page, found: Verification) -> None:
     """What was checked, in a line each."""
     for drift in found.drift:
-        ratio = "equal" if drift.sqnr_db is None else f"SQNR {drift.sqnr_db:.1f} dB"
+        ratio = "equal" if drift.sqnr_db is None else f"SQNR {decibels(drift.sqnr_db)}"
         agreement = ""
         if found.scores and drift.top1_agreement is not None:  # on noise it would look like accuracy
-            agreement = f", top-1 agreement {100 * drift.top1_agreement:.1f} %"
-        say(page, f"Drift of {drift.output}: max {drift.max_abs:.3g}, {ratio}{agreement} ({found.inputs}).")
+            agreement = f", top-1 agreement {percent(drift.top1_agreement)}"
+        say(page, f"Drift of {drift.output}: max {number(drift.max_abs)}, {ratio}{agreement} ({found.inputs}).")
     exact = [check for check in found.blocks if check.exact]
     tiled = [check for check in found.blocks if not check.exact]
     if exact:
         nodes = f"{_count(len(exact), 'block')} against the original's own nodes, bit for bit"
-        say(page, f"Verified: {nodes}; everything else is byte for byte the input.")
+        judge(page, True, f"Verified: {nodes}; everything else is byte for byte the input.")
     worst = max(tiled, key=lambda check: check.ratio, default=None)
     if worst is not None:
         tiles = f"{_count(len(tiled), 'block')} against the original run on every tile"
         moved = min((check.gate_spread for check in tiled if check.gate_spread is not None), default=None)
         gates = "" if moved is None else f", gates differ by {100 * moved:.2g} % or more between tiles"
         error = f"largest error {worst.ratio:.2g} of its tolerance{gates}"
-        say(page, f"Verified: {tiles} ({error}); everything else is byte for byte the input.")
+        judge(page, True, f"Verified: {tiles} ({error}); everything else is byte for byte the input.")
     for note in found.notes:
         say(page, f"Note: {note}.")
 
@@ -241,27 +263,39 @@ def outcome(result: ConvertResult, where: str, retiled: bool = False) -> str:
         return f"No squeeze-and-excite block was found; the model was {written} to {where}."
     checked = "" if result.verification is not None else " without verification"
     blocks = _count(totals.converted, "block")
-    return f"Converted {blocks}, buffer down by {100 * totals.reduction:.1f} %; written{checked} to {where}."
+    return f"Converted {blocks}, buffer down by {percent(totals.reduction)}; written{checked} to {where}."
 
 
 def _say_refused(page: Page, name: str, reason: str) -> None:
-    say(page, f"Not converted: {name}: {reason}" if name not in reason else f"Not converted: {reason}")
+    text = f"Not converted: {name}: {reason}" if name not in reason else f"Not converted: {reason}"
+    say(page, text, style="yellow")
 
 
 def _row(figures: BlockBuffering) -> list[str]:
-    block, tile, choice = figures.decision.block, figures.tile, figures.decision.choice
+    block, tile = figures.decision.block, figures.tile
     before, after = figures.before or 0, figures.after or 0
     return [
         printable(block.name),
-        figures.decision.status,
+        _becomes(figures.decision),
         _shape(block),
-        " × ".join(map(str, tile)) if tile else choice.kind if choice is not None and figures.decision.form else "",
+        " × ".join(map(str, tile)) if tile else "",
         "" if figures.descriptors is None else f"{figures.descriptors:,}",
         f"{before:,}",
         f"{after:,}",
-        f"{100 * (1 - after / before):.1f} %" if before else "",
+        percent(1 - after / before) if before else "",
         "" if figures.macs_added is None else f"{figures.macs_added:,}",
     ]
+
+
+def _becomes(decision: Decision) -> str:
+    """What is done to a block, in a word or two."""
+    choice = decision.choice
+    if decision.status != CONVERTED or choice is None:
+        return "unchanged" if decision.status == UNCHANGED else "refused"
+    if not isinstance(choice, Tiling) or choice.squeeze == TILE:
+        return choice.done
+    calibrated = "calibrated " if choice.calibration else ""
+    return f"{calibrated}{choice.squeeze} {choice.rows or choice.cols}"
 
 
 def _node(node: NodeRef | None) -> str:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from tse_onnx.distillation.result import DistilResult
 from tse_onnx.passes.reasons import printable
+from tse_onnx.report.number import number
 from tse_onnx.report.page import Table, say
-from tse_onnx.report.tune import loss_text, scored
+from tse_onnx.report.tune import scored
 from tse_onnx.report.verdict import print_verdict
 from tse_onnx.report.view import View
 
 if TYPE_CHECKING:
-    from tse_onnx.report.page import Page
+    from tse_onnx.report.number import number
+from tse_onnx.report.page import Page
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,10 @@ class DistilView(View):
         print_verdict(page, self.found.verdict)
 
     def print(self, page: Page) -> None:
-        _print_distillation(page, self.found)
         say(page, self.outcome, style="bold")
+        print_verdict(page, self.found.verdict)
+        say(page, "")
+        _print_distillation(page, self.found)
 
 
 def _print_distillation(page: Page, found: DistilResult) -> None:
@@ -43,9 +47,9 @@ def _print_distillation(page: Page, found: DistilResult) -> None:
     if found.excites:
         blocks += f", the weights of {len(found.excites)} excite{'s' * (len(found.excites) != 1)} among them,"
     say(page, f"Trained {found.numbers:,} numbers of {blocks} on views of {found.samples}.")
-    rows: list[tuple[Sequence[str], str]] = [(("0", "", loss_text(found.start)), "bold" if found.best == 0 else "")]
+    rows: list[tuple[Sequence[str], str]] = [(("0", "", number(found.start)), "bold" if found.best == 0 else "")]
     rows += [
-        ((str(one.number), loss_text(one.loss), loss_text(one.stop_loss)), "bold" if one.number == found.best else "")
+        ((str(one.number), number(one.loss), number(one.stop_loss)), "bold" if one.number == found.best else "")
         for one in found.epochs
     ]
     page.print(Table(("epoch", "loss", "set aside"), rows, right=(0, 1, 2)))
@@ -54,7 +58,6 @@ def _print_distillation(page: Page, found: DistilResult) -> None:
     _print_verdict(page, found)
     if not found.improved:
         say(page, "Training made nothing better: the plan is the one that was given.")
-    print_verdict(page, found.verdict)
 
 
 def _print_verdict(page: Page, found: DistilResult) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tse_onnx.evaluation.result import Evaluation, ModelScores, StreamScores, loss_of, sums_of
 from tse_onnx.passes.reasons import printable
+from tse_onnx.report.number import MINUS, decibels, number, percent, points
 from tse_onnx.report.page import Table, say
 from tse_onnx.report.view import View
 from tse_onnx.runtime.scores import Score
@@ -97,7 +97,7 @@ def _print_streams(page: Page, found: Evaluation, streams: Sequence[StreamScores
             if main is not None and first is not None:
                 name, count = printable(stream.stream), str(len(stream.frames))
                 cells = [cell(main) for _, cell, _ in columns]
-                rows.append(([name, count, printable(model.model), *cells, ratio_text(first)], ""))
+                rows.append(([name, count, printable(model.model), *cells, decibels(first.sqnr_db)], ""))
     headings = ("stream", "frames", "model", *(heading for heading, _, _ in columns), "first frame")
     if rows:
         page.print(Table(headings, rows, right=(1, *range(3, len(headings)))))
@@ -110,24 +110,25 @@ def _print_stages(page: Page, found: Evaluation) -> None:
     before = sum(stage.before for stage in found.stages)
     saved = [stage.before - stage.after for stage in found.stages]
     rows: list[tuple[Sequence[str], str]] = []
-    for number, (stage, less) in enumerate(zip(found.stages, saved, strict=True), 1):
+    for place, (stage, less) in enumerate(zip(found.stages, saved, strict=True), 1):
         main = ModelScores("", stage.outputs).main
         size = " × ".join(map(str, stage.extents))
-        counts = [f"{stage.converted} of {len(stage.blocks)}", _percent(less / before if before else 0)]
+        counts = [f"{stage.converted} of {len(stage.blocks)}", percent(less / before if before else 0)]
         cells = [cell(main) if main is not None else "" for _, cell, _ in columns]
-        rows.append(([str(number), size, *counts, *cells], "" if stage.converted else "dim"))
+        rows.append(([str(place), size, *counts, *cells], "" if stage.converted else "dim"))
     if whole is not None:
         blocks = f"{sum(one.converted for one in found.stages)} of {sum(len(one.blocks) for one in found.stages)}"
         cells = [cell(whole) for _, cell, _ in columns]
-        rows.append((["all", "", blocks, _percent(sum(saved) / before if before else 0), *cells], "bold"))
+        rows.append((["all", "", blocks, percent(sum(saved) / before if before else 0), *cells], "bold"))
     headings = ("stage", "map", "converted", "buffer saved", *(heading for heading, _, _ in columns))
     page.print(Table(headings, rows, right=range(2, len(headings))))
     loss, kl = sums_of(found.stages)
-    if whole is None or kl is None:
+    if whole is None or whole.kl is None or kl is None:
         return
-    points = "" if loss is None else f"{loss:.1f} points of top-1 and "
+    lost = "" if loss is None else f"{loss:.1f} points of top-1 and "
     together = "" if whole.accuracy is None else f"{loss_of(whole):.1f} points and "
-    say(page, f"One by one the stages cost {points}a divergence of {kl:.4f}; all at once {together}{whole.kl:.4f}.")
+    alone = f"{lost}a divergence of {number(kl)}"
+    say(page, f"One by one the stages cost {alone}; all at once {together}{number(whole.kl)}.")
 
 
 def _print_correlations(page: Page, found: Correlations) -> None:
@@ -157,7 +158,11 @@ def _print_correlations(page: Page, found: Correlations) -> None:
 def _correlation(block: BlockCorrelation, name: str) -> tuple[str, str]:
     each = [value for tile in block.tiles if (value := getattr(tile, name)) is not None]
     whole = getattr(block, name)
-    return "–" if whole is None else f"{whole:.3f}", f"{min(each):.3f}" if each else "–"
+    return "–" if whole is None else _three(whole), _three(min(each)) if each else "–"
+
+
+def _three(correlation: float) -> str:
+    return f"{correlation:.3f}".replace("-", MINUS)
 
 
 def _columns(scores: Sequence[Score]) -> list[_Column]:
@@ -169,12 +174,12 @@ def _columns(scores: Sequence[Score]) -> list[_Column]:
             columns += _accuracy("top-5", "top5")
         columns.append(("lost, gained", _changed, lambda score: ""))
     if any(score.agreement is not None for score in scores):
-        columns.append(("agreement", lambda score: _percent(score.agreement), lambda score: ""))
-        columns.append(("KL", lambda score: "" if score.kl is None else f"{score.kl:.4f}", lambda score: ""))
+        columns.append(("agreement", lambda score: percent(score.agreement), lambda score: ""))
+        columns.append(("KL", lambda score: "" if score.kl is None else number(score.kl), lambda score: ""))
     if any(score.differing is not None for score in scores):
-        columns.append(("differing", lambda score: _percent(score.differing), lambda score: ""))
-    columns.append(("SQNR", ratio_text, lambda score: ""))
-    columns.append(("max", lambda score: f"{score.max_abs:.3g}", lambda score: ""))
+        columns.append(("differing", lambda score: percent(score.differing), lambda score: ""))
+    columns.append(("SQNR", lambda score: decibels(score.sqnr_db), lambda score: ""))
+    columns.append(("max", lambda score: number(score.max_abs), lambda score: ""))
     return columns
 
 
@@ -190,27 +195,10 @@ def _accuracy(heading: str, name: str) -> list[_Column]:
 
     original = f"original_{name}"
     return [
-        (heading, lambda score: _percent(value(score, name)), lambda score: _percent(value(score, original))),
+        (heading, lambda score: percent(value(score, name)), lambda score: percent(value(score, original))),
         ("change", change, lambda score: ""),
     ]
 
 
-def points(value: float) -> str:
-    """Percentage points with a sign, none where that is nothing."""
-    shown = f"{value:+.1f}".replace("-", "−")
-    return "0.0" if shown in ("+0.0", "−0.0") else shown
-
-
 def _changed(score: Score) -> str:
     return "" if score.accuracy is None else f"{score.accuracy.lost}, {score.accuracy.gained}"
-
-
-def ratio_text(score: Score) -> str:
-    """A signal-to-noise ratio as a table has it."""
-    if score.sqnr_db is None:
-        return "equal"
-    return f"{score.sqnr_db:.1f} dB" if math.isfinite(score.sqnr_db) else "none"
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.1f} %"

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # Columns of a plain table stand this far apart.
 _GAP = "  "
 _UNBOUNDED = 1_000_000
+_MARKS = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("?", "yellow")}
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Table:
         if Measurement.get(console, options.update(max_width=_UNBOUNDED), table).maximum <= options.max_width:
             yield table
             return
+        if self.headings[0]:  # which may be a title
+            yield Text(self.headings[0], style="bold", overflow="fold")
         for cells, style in self.rows:
             for line in self._stacked(cells, options.max_width):
                 yield Text(line, style=style, overflow="fold")
@@ -119,6 +122,12 @@ def page(stderr: bool = False) -> Page:
 def say(page: Page, text: str, style: str = "") -> None:
     """A line of text, fit for a terminal, as it is: no markup, no colours for numbers, no breaks in a pipe."""
     page.print(printable(text), style=style, markup=False, highlight=False, soft_wrap=not page.is_terminal)
+
+
+def judge(page: Page, passed: bool | None, text: str) -> None:
+    """A line about what was checked, with a mark that needs no colour; None is what could not be decided."""
+    mark, style = _MARKS[passed]
+    say(page, f"{mark} {text}", style)
 
 
 def _width(text: str) -> int:

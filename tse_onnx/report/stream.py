@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tse_onnx.passes.reasons import printable, quoted
-from tse_onnx.report.page import Table, say
+from tse_onnx.report.number import number, percent
+from tse_onnx.report.page import Table, judge, say
 from tse_onnx.report.size import size
 from tse_onnx.report.view import View
-from tse_onnx.streaming.depths.result import BOUND, GATE, LINE, SKIP, STREAM, Buffer, Dataflow, Spill, Sums
+from tse_onnx.streaming.depths.result import BOUND, GATE, KINDS, LINE, SKIP, STREAM, Buffer, Dataflow, Spill, Sums
 from tse_onnx.streaming.network.machine import PIXEL, SHARED
+from tse_onnx.streaming.network.machines import words_of
 from tse_onnx.streaming.network.needs.axis import TOKENS
 
 if TYPE_CHECKING:
@@ -60,13 +62,15 @@ class StreamView(View):
         draw(path, Path(self.found.dataflow.model).stem, [panel], self.axes)
 
     def print(self, page: Page) -> None:
-        _print_dataflow(page, self.found.dataflow, self.top, TOKENS[self.found.axis])
+        found, token = self.found.dataflow, TOKENS[self.found.axis]
+        _print_least(page, found, token)
+        if self.found.certificate is not None:
+            print_certificate(page, self.found.certificate)
+        _print_dataflow(page, found, self.top, token)
         if across := self.found.across:
             axis = 1 - self.found.axis
             blocks = f"{quoted(across[0])} and {len(across) - 1} more" if len(across) > 1 else quoted(across[0])
             say(page, f"Note: blocks are cut along {TOKENS[axis]}s, {blocks}: --axis {axis} streams the maps so.")
-        if self.found.certificate is not None:
-            print_certificate(page, self.found.certificate)
 
 
 def _print_dataflow(page: Page, found: Dataflow, top: int, token: str) -> None:
@@ -85,11 +89,9 @@ def _print_dataflow(page: Page, found: Dataflow, top: int, token: str) -> None:
     rows.append((["total", "", "", "", "", "", "", f"{total.elements:,}", size(total.bytes)], "bold"))
     page.print(Table(heads, rows, right=(3, 4, 5, 6, 7, 8)))
     say(page, f"Depths in {unit} of each tensor, for one image; {found.height} {token}s come in.")
-    for buffer in shown:
-        if buffer.why is not None:
-            say(page, f"{buffer.name} holds {buffer.min.rows} of {buffer.height} {token}s: {buffer.why}.")
+    _print_terms(page, {buffer.kind for buffer in shown}, token)
+    _print_reasons(page, shown, token)
     page.print(_sums_table(found))
-    say(page, _least(found))
     for output, rows_in in found.fill.items():
         say(page, f"The first {token} of {output} leaves after {rows_in} of {found.height} input {token}s.")
     if found.time is not None:
@@ -100,6 +102,33 @@ def _print_dataflow(page: Page, found: Dataflow, top: int, token: str) -> None:
     _print_payoffs(page, found)
     for stage in found.barriers:
         say(page, f"Barrier: {stage.label}: {stage.barrier}.")
+
+
+def _print_least(page: Page, found: Dataflow, token: str) -> None:
+    """What the network holds, in a line or two."""
+    total = found.totals["min"]
+    held = f"{total.elements:,} elements, {size(total.bytes)}"
+    say(page, f"Held at the least while {token}s stream in: {held} ({words_of(found.machine)}).", style="bold")
+    say(page, _least(found))
+
+
+def _print_terms(page: Page, kinds: Iterable[str], token: str) -> None:
+    """What the columns and the kinds of a table of tensors mean."""
+    window = f"window: the {token}s that one {token} of a reader needs"
+    held = "asap: held where each is made as soon as it can be; min: the fewest that the network runs with"
+    say(page, f"{window}; {held}; no stall: held where no stage waits.")
+    say(page, f"{'; '.join(f'{kind}: {KINDS[kind]}' for kind in KINDS if kind in kinds)}.")
+
+
+def _print_reasons(page: Page, buffers: Sequence[Buffer], token: str) -> None:
+    """Why tensors wait, once for each kind: at the one that holds most, beside which the others are named."""
+    waiting = [buffer for buffer in buffers if buffer.why is not None]
+    for kind in dict.fromkeys(buffer.kind for buffer in waiting):
+        first, *others = [buffer for buffer in waiting if buffer.kind == kind]
+        say(page, f"{first.name} holds {first.min.rows} of {first.height} {token}s: {first.why}.")
+        if others:
+            held = ", ".join(f"{each.name} ({each.min.rows} of {each.height})" for each in others)
+            say(page, f"Of the same kind: {held}.")
 
 
 def print_change(page: Page, comparison: Comparison) -> None:
@@ -170,7 +199,7 @@ def print_certificate(page: Page, found: Certificate) -> None:
     """What was proved, a line each."""
     for proof in found.proofs:
         verdict = "Proved" if proof.passed else "FAILED" if proof.decided else "Not decided"
-        say(page, f"{verdict}: {proof.text}.")
+        judge(page, proof.passed if proof.decided else None, f"{verdict}: {proof.text}.")
     skew = f"{found.seconds / found.reference_seconds:.1f} times" if found.reference_seconds else "not compared with"
     say(
         page,
@@ -185,7 +214,7 @@ def _least(found: Dataflow) -> str:
     if least == bound:
         return f"No schedule holds less than these {least:,} elements."
     away = 100 * (least / bound - 1)
-    return f"No schedule holds less than {bound:,} elements; min is {away:.2g} % above it."
+    return f"No schedule holds less than {bound:,} elements; min is {number(away)} % above it."
 
 
 def _sums_table(found: Dataflow) -> Table:
@@ -205,7 +234,7 @@ def _sums_row(name: str, sums: Sequence[Sums]) -> list[str]:
 
 
 def _change(name: str, before: Sums, after: Sums) -> list[str]:
-    saved = f"{100 * (1 - after.elements / before.elements):.1f} %" if before.elements else ""
+    saved = percent(1 - after.elements / before.elements) if before.elements else ""
     return [name, f"{before.elements:,}", f"{after.elements:,}", saved, size(before.bytes), size(after.bytes)]
 
 

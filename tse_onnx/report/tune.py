@@ -14,7 +14,7 @@ from tse_onnx.passes.blocks.previous import Previous
 from tse_onnx.passes.blocks.recompute import Recompute
 from tse_onnx.passes.blocks.tiling import CALIBRATED, RUNNING, TILE, Tiling
 from tse_onnx.passes.reasons import printable
-from tse_onnx.report.evaluate import points
+from tse_onnx.report.number import decibels, number, percent, points
 from tse_onnx.report.page import Table, say
 from tse_onnx.report.size import size
 from tse_onnx.report.verdict import print_verdict
@@ -80,8 +80,10 @@ class TuneView(View):
         print_verdict(page, self.found.verdict)
 
     def print(self, page: Page) -> None:
-        _print_tuning(page, self.found)
         say(page, self.outcome, style="bold")
+        print_verdict(page, self.found.verdict)
+        say(page, "")
+        _print_tuning(page, self.found)
 
 
 def _print_sensitivity(page: Page, found: Sensitivity) -> None:
@@ -96,7 +98,7 @@ def _print_sensitivity(page: Page, found: Sensitivity) -> None:
         rows = []
         for entry in found.blocks:
             by_column = {_column(one.choice): one for one in entry.candidates if _kind(one.choice) == kind}
-            cells = [loss_text(by_column[column].loss) if column in by_column else "" for column in columns]
+            cells = [number(by_column[column].loss) if column in by_column else "" for column in columns]
             rows.append(([printable(entry.block.name), _shape(entry), *cells], ""))
         say(page, "")
         say(page, f"{title} of so many {_ALONG[found.axis]}:")
@@ -132,7 +134,7 @@ def _print_recomputes(page: Page, found: Sensitivity) -> None:
     """What may be held instead of each map, and what it takes to make the map twice."""
     rows: list[tuple[Sequence[str], str]] = [
         ((printable(entry.block.name), _shape(entry), printable(one.choice.held or ""), size(one.saved),
-          f"{one.macs_added:,}", f"{100 * share(one.macs_added, found.macs):.1f} %"), "")
+          f"{one.macs_added:,}", percent(share(one.macs_added, found.macs))), "")
         for entry in found.blocks
         for one in entry.candidates
         if isinstance(one.choice, Recompute)
@@ -153,10 +155,10 @@ def _print_tuning(page: Page, found: TuneResult) -> None:
         one = next(one for one in entry.candidates if one.choice == choice)
         rows.append((
             (printable(entry.block.name), _shape(entry), printable(_words(choice)), size(one.saved),
-             f"{one.macs_added:,}", _moves(entry), loss_text(one.loss)),
+             f"{one.macs_added:,}", _moves(entry), number(one.loss)),
             "dim" if choice is None else "",
         ))  # fmt: skip
-    predicted, measured = loss_text(found.chosen.predicted), loss_text(found.chosen.measured or 0.0)
+    predicted, measured = number(found.chosen.predicted), number(found.chosen.measured or 0.0)
     macs = found.chosen.macs_added
     saved = size(sensitivity.before - found.chosen.bytes)
     rows.append((("total", "", "", saved, f"{macs:,}", "", predicted), "bold"))
@@ -164,7 +166,7 @@ def _print_tuning(page: Page, found: TuneResult) -> None:
     page.print(Table(headings, rows, right=(3, 4, 5, 6)))
     say(page, f"Multiply-accumulates of the network: {points(100 * share(macs, sensitivity.macs))} %.")
     if len(found.tried) > 1:
-        losses = [f"{sensitivity.loss} {loss_text(one.measured or 0.0)} by {_ALONG[axis]}" for axis, one in found.tried]
+        losses = [f"{sensitivity.loss} {number(one.measured or 0.0)} by {_ALONG[axis]}" for axis, one in found.tried]
         say(page, f"Maps stream by {_ALONG[found.axis]}: {', '.join(losses)}.")
     say(page, f"Together they cost {measured}, where {predicted} was predicted ({sensitivity.samples}).")
     _print_outside(page, sensitivity)
@@ -172,17 +174,16 @@ def _print_tuning(page: Page, found: TuneResult) -> None:
     _print_verdict(page, found)
     least = f"{size(found.least)} of {size(sensitivity.before)}, {100 * found.most:.1f} % less"
     say(page, f"The smallest buffer of any plan: {least} ({_counted(sensitivity)}).")
-    print_verdict(page, found.verdict)
 
 
 def _print_curve(page: Page, found: TuneResult) -> None:
     rows: list[tuple[Sequence[str], str]] = []
     for point in found.pareto:
-        saved = f"{100 * (1 - share(point.bytes, found.sensitivity.before)):.1f} %"
-        measured = "" if point.measured is None else loss_text(point.measured)
+        saved = percent(1 - share(point.bytes, found.sensitivity.before))
+        measured = "" if point.measured is None else number(point.measured)
         mine = point.combination == found.chosen.combination
         macs = f"{points(100 * share(point.macs_added, found.sensitivity.macs))} %"
-        cells = (saved, size(point.bytes), macs, loss_text(point.predicted), measured, "the plan" if mine else "")
+        cells = (saved, size(point.bytes), macs, number(point.predicted), measured, "the plan" if mine else "")
         rows.append((cells, "bold" if mine else ""))
     say(page, "")
     page.print(Table(("saved", "buffer", "MACs", "predicted", "measured", ""), rows, right=(0, 1, 2, 3, 4)))
@@ -197,7 +198,7 @@ def _print_verdict(page: Page, found: TuneResult) -> None:
     for verdict in found.judged:
         for score in verdict.scores:
             output = (printable(score.output),) if several else ()
-            saved = f"{100 * (1 - share(verdict.point.bytes, before)):.1f} %"
+            saved = percent(1 - share(verdict.point.bytes, before))
             title = "the plan" if verdict.title == "chosen" else verdict.title
             cells = [title, *output, saved, *scored(score), *(_accuracy(score) if accurate else ())]
             rows.append((cells, "bold" if verdict.title == "chosen" else ""))
@@ -226,9 +227,9 @@ def _counted(found: Sensitivity) -> str:
 def scored(score: Score) -> tuple[str, str, str]:
     """Agreement, divergence and signal-to-noise ratio of an output, for a table."""
     return (
-        "" if score.agreement is None else f"{100 * score.agreement:.1f} %",
-        "" if score.kl is None else loss_text(score.kl),
-        "equal" if score.sqnr_db is None else f"{score.sqnr_db:.1f} dB",
+        percent(score.agreement),
+        "" if score.kl is None else number(score.kl),
+        decibels(score.sqnr_db),
     )
 
 
@@ -236,7 +237,7 @@ def _accuracy(score: Score) -> tuple[str, str]:
     if score.accuracy is None:
         return "", ""
     change = score.accuracy.top1 - score.accuracy.original_top1
-    return f"{100 * score.accuracy.top1:.1f} %", points(100 * change)
+    return percent(score.accuracy.top1), points(100 * change)
 
 
 def _words(choice: Choice | None) -> str:
@@ -255,19 +256,14 @@ def _column(choice: Choice | None) -> tuple[int, int]:
 
 def _alone(entry: BlockSensitivity, kind: type[Choice]) -> str:
     found = next((one for one in entry.candidates if isinstance(one.choice, kind)), None)
-    return "not offered" if found is None else loss_text(found.loss)
+    return "not offered" if found is None else number(found.loss)
 
 
 def _moves(entry: BlockSensitivity) -> str:
-    return "" if entry.gate is None else f"{100 * entry.gate.moved:.2g} %"
+    return "" if entry.gate is None else f"{number(100 * entry.gate.moved)} %"
 
 
 def _shape(entry: BlockSensitivity) -> str:
     block = entry.block
     sizes = (block.channels, *block.extents) if block.extents else (block.shape or (None, None))[1:]
     return " × ".join("?" if number is None else str(number) for number in sizes)
-
-
-def loss_text(loss: float) -> str:
-    """A loss as a table has it."""
-    return f"{loss:.4f}" if abs(loss) >= 5e-5 or not loss else f"{loss:.0e}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tse_onnx.report.number import decibels, number, percent
 from tse_onnx.report.page import say
 from tse_onnx.report.size import size
 from tse_onnx.streaming.network.machines import words_of
@@ -33,12 +34,15 @@ def verdict_lines(verdict: Verdict) -> Iterator[str]:
 
 
 def _change(change: Change) -> str:
-    saved = f", {100 * (1 - change.after / change.before):.1f} % less" if change.before else ""
+    saved = ""
+    if change.before:
+        part = 1 - change.after / change.before
+        saved = f", {percent(abs(part))} {'less' if part >= 0 else 'more'}"
     return f"{size(change.before)} before, {size(change.after)} after{saved}"
 
 
 def _distance(score: Score) -> str:
-    agreement = [] if score.agreement is None else [f"agreement {100 * score.agreement:.1f} %"]
-    divergence = [] if score.kl is None else [f"KL {score.kl:.2g}"]
-    noise = ["equal"] if score.sqnr_db is None else [f"SQNR {score.sqnr_db:.1f} dB"]
+    agreement = [] if score.agreement is None else [f"agreement {percent(score.agreement)}"]
+    divergence = [] if score.kl is None else [f"KL {number(score.kl)}"]
+    noise = ["equal"] if score.sqnr_db is None else [f"SQNR {decibels(score.sqnr_db)}"]
     return ", ".join([*agreement, *divergence, *noise])

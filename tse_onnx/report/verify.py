@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from tse_onnx.evaluation.verify import Proof
 from tse_onnx.passes.reasons import printable
 from tse_onnx.report.convert import print_verification
-from tse_onnx.report.evaluate import ratio_text
-from tse_onnx.report.page import Table, say
+from tse_onnx.report.number import decibels, number
+from tse_onnx.report.page import Table, judge, say
 from tse_onnx.report.view import View
 from tse_onnx.verification.result import listed
 
@@ -33,6 +33,7 @@ class VerifyView(View):
     def print(self, page: Page) -> None:
         proof, count = self.proof, self.proof.report.buffering.totals.converted
         blocks = f"{count} block" + "s" * (count != 1)
+        judge(page, proof.passed, _verdict(proof))
         say(page, f"{proof.original} converted anew, {blocks}:")
         if proof.report.verification is not None:
             print_verification(page, proof.report.verification)
@@ -42,11 +43,10 @@ class VerifyView(View):
         page.print(Table(("", "", "max", "SQNR"), rows, right=(2, 3)))
         if proof.hidden:
             say(page, f"Not compared at their own values, which have other names now: {listed(proof.hidden)}.")
-        say(page, _verdict(proof), style="bold")
 
 
 def _row(kind: str, name: str, score: Score) -> Sequence[str]:
-    return kind, printable(name), f"{score.max_abs:.3g}", ratio_text(score)
+    return kind, printable(name), number(score.max_abs), decibels(score.sqnr_db)
 
 
 def _verdict(proof: Proof) -> str:
