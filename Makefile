@@ -2,14 +2,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-MODEL = efficientnet_b2_torchscript_17
 
 .PHONY: demo check coverage test test-long test-tools test-torch test-adapters conformance lint types bench clean
 
 demo: $(VENV)/installed
 	mkdir -p build/demo
-	$(BIN)/python -m models $(MODEL) -o build/demo/$(MODEL).onnx
-	$(BIN)/tse-onnx convert build/demo/$(MODEL).onnx build/demo/tiled.onnx --rows 7
+	$(BIN)/python -m models digits_se -o build/demo/digits.onnx --data build/demo/digits.npz
+	$(BIN)/tse-onnx convert build/demo/digits.onnx build/demo/tiled.onnx --rows 7 --data build/demo/digits.npz --quiet
+	$(BIN)/tse-onnx evaluate build/demo/digits.onnx build/demo/tiled.onnx --data build/demo/digits.npz
 
 # Before each commit: all but what takes long.
 check: $(VENV)/developed lint types

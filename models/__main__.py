@@ -1,14 +1,17 @@
-"""List the bundled models, or write one as a file:  python -m models [NAME -o FILE]"""
+"""List the bundled models, or write one as a file, with data for it:  python -m models [NAME -o FILE --data FILE]"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
+import numpy as np
 import onnx
 
 import models
 from models.networks import NETWORKS, build
+
+TRAINED = "digits_se"
 
 
 def table() -> str:
@@ -37,14 +40,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m models", description="List the bundled models, or write one.")
     parser.add_argument("name", nargs="?", help="the model to write; default: list all")
     parser.add_argument("-o", "--output", metavar="FILE", help="where to write it; default: NAME.onnx")
+    parser.add_argument(
+        "--data", metavar="FILE", help=f"where to write images for {TRAINED} that it never saw, with labels (.npz)"
+    )
     options = parser.parse_args(arguments)
     if options.name is None:
-        if options.output is not None:
+        if options.output is not None or options.data is not None:
             parser.error("which model is to be written?")
         print(table())
         return 0
     if options.name not in (*models.names(), *NETWORKS):
         print(f"models: no model is called {options.name!r}; `python -m models` lists them", file=sys.stderr)
+        return 2
+    if options.data is not None and options.name != TRAINED:
+        print(f"models: only {TRAINED} is trained and has data", file=sys.stderr)
         return 2
     output = options.output or f"{options.name}.onnx"
     try:
@@ -56,6 +65,18 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"models: cannot write {output}: {error.strerror}", file=sys.stderr)
         return 2
     print(f"wrote {output}")
+    return 0 if options.data is None else _write_data(options.data)
+
+
+def _write_data(path: str) -> int:
+    images, labels = models.digits()
+    try:
+        with open(path, "wb") as file:
+            np.savez(file, input=images, labels=labels)
+    except OSError as error:
+        print(f"models: cannot write {path}: {error.strerror}", file=sys.stderr)
+        return 2
+    print(f"wrote {path}: {len(labels)} images with labels")
     return 0
 
 

@@ -161,6 +161,17 @@ def test_command(tmp_path: Path) -> None:
     assert run("digits_se", "-o", str(path)).returncode == 0
     onnx.checker.check_model(path)
 
+    data = tmp_path / "digits.npz"
+    assert run("digits_se", "-o", str(path), "--data", str(data)).returncode == 0
+    with np.load(data) as stored:
+        images, labels = models.digits()
+        assert np.array_equal(stored["input"], images)
+        assert np.array_equal(stored["labels"], labels)
+    for other in (("mobilenetv2_dynamo_18",), ()):
+        refused = run(*other, "--data", str(tmp_path / "other.npz"))
+        assert refused.returncode == 2
+        assert sorted(tmp_path.iterdir()) == [data, path]
+
     unknown = run("no_such_model")
     assert unknown.returncode == 2
     assert len(unknown.stderr.splitlines()) == 1
