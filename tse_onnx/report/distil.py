@@ -15,8 +15,7 @@ from tse_onnx.report.verdict import print_verdict
 from tse_onnx.report.view import View
 
 if TYPE_CHECKING:
-    from tse_onnx.report.number import number
-from tse_onnx.report.page import Page
+    from tse_onnx.report.page import Page
 
 
 @dataclass(frozen=True)
