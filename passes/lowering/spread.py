@@ -134,14 +134,22 @@ def _ones(draft: Draft, scale: int, cover: Tile | Running, grid: Grid) -> None:
     """As large as the map without a Resize, of which some tools lose sight of an open batch: each gate times as many
     ones as its tile has pixels, or its row, laid out as the map is."""
     gate, dtype = draft.current(draft.anatomy.gate), draft.types[draft.anatomy.map].dtype
-    if len(grid) > 1 and dtype in _NUMPY:
+    height, *width = cover.extents
+    numpy_has_it = dtype in _NUMPY
+    if grid[0] != height or (width and numpy_has_it):
         gate = _joined(draft, grid, cover.extents)
-        height, width = cover.extents
-        length = width * (height // (grid[0] or 1))
-        ones = np.ones((1, length), onnx.helper.tensor_dtype_to_np_dtype(dtype))
-        gate = draft.value("MatMul", "gate_upsample", [gate, draft.constant("gate_ones", ones)])
-        if length != width:
-            gate = draft.value("Reshape", "gate_rows", [gate, draft.integers("gate_rows_shape", [0, 0, height, width])])
+        if not width:
+            gate = draft.value("Reshape", "gate_column", [gate, draft.integers("gate_column_shape", [0, 0, -1, 1])])
+        length = math.prod(width) * (height // (grid[0] or 1))
+        kind = onnx.helper.tensor_dtype_to_np_dtype(dtype) if numpy_has_it else np.dtype(np.float32)
+        ones = draft.constant("gate_ones", np.ones((1, length), kind))
+        if not numpy_has_it:
+            ones = draft.value("Cast", "gate_ones_narrow", [ones], to=dtype)
+        gate = draft.value("MatMul", "gate_upsample", [gate, ones])
+        if [length] != width:
+            gate = draft.value(
+                "Reshape", "gate_rows", [gate, draft.integers("gate_rows_shape", [0, 0, *cover.extents])]
+            )
         draft.state(gate, draft.anatomy.gate, cover.extents, joined=True)
     scaled(draft, gate, scale, cover.extents)
 
@@ -304,7 +312,7 @@ SPREADS: tuple[Spread, ...] = (
     Way(
         "ones",
         "each gate times a row of ones",
-        ("MatMul", "Reshape"),
+        ("MatMul", "Reshape", "Cast"),
         _ones,
         Needs(_SPREAD, rows=True, first=True, even=True, double=True),
         Needs(plain=True, double=True),

@@ -18,6 +18,7 @@ from tests.running import fuses_doubles_rightly, newest_opset
 from tests.spellings import DTYPES, Spelling, model_of
 from tse_onnx import Tiling
 from tse_onnx.conversion import convert as conversion
+from tse_onnx.passes.lowering import SPREADS
 
 TILINGS = [Tiling(4), Tiling(None, 3), Tiling(4, 3), Tiling(4, squeeze="running"),
            Tiling(4, squeeze="running", step=2), Tiling(4, squeeze="middle")]  # fmt: skip
@@ -65,6 +66,19 @@ def test_bfloat16_is_proved_by_its_twin_in_single_precision(tiling):
     inferred = onnx.shape_inference.infer_shapes(result.model, check_type=True, strict_mode=True)
     kinds = {v.name: v.type.tensor_type.elem_type for v in inferred.graph.value_info}
     assert kinds[result.blocks[0].block.squeeze.output] == TensorProto.BFLOAT16
+
+
+@knows_22
+@pytest.mark.parametrize("extents", [(15, 7), (15,)], ids=["map", "line"])
+@pytest.mark.parametrize("upsample", [way.name for way in SPREADS])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_every_spread_serves_every_type_and_rank(dtype, upsample, extents):
+    for tiling in (Tiling(5), Tiling(4), Tiling(5, squeeze="running", step=5), Tiling(4, squeeze="running")):
+        model = model_of(Spelling(opset=22, extents=extents))[0]
+        result = tse_onnx.convert(
+            _in_bfloat16(model) if dtype == "bfloat16" else model, tiling=tiling, upsample=upsample, expect=1
+        )
+        assert result.verification.passed
 
 
 @knows_22
