@@ -41,6 +41,14 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Offset:
+    """What is added to the scaled map: a `value` that is made of the same means as the gate, by `node`."""
+
+    node: NodeRef
+    value: str
+
+
+@dataclass(frozen=True)
 class Anatomy:
     """The parts of a block, for those that rewrite it.
 
@@ -66,6 +74,7 @@ class Anatomy:
     """Where `map` has its pixels along one axis, P in `map_axes`: the map before they were laid out so, whose axes are
     those of the pooled one."""
     gate_parts: tuple[int, ...] = ()
+    offset: Offset | None = None
 
     @property
     def squeezes(self) -> tuple[Squeeze, ...]:
@@ -114,6 +123,13 @@ class Block:
     """What an earlier conversion made of the block."""
     branches: int = 1
     """How many maps of this shape one gate scales: those that the pooled one is the sum of."""
+
+    @property
+    def made(self) -> str:
+        """The value that the block makes: of its scale, or of what adds an offset to that; "" where it has none."""
+        if self.anatomy is not None and self.anatomy.offset is not None:
+            return self.anatomy.offset.node.output
+        return "" if self.scale is None else self.scale.output
 
     @property
     def status(self) -> str:

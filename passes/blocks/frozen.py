@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.blocks.choice import MEASURED, Buffers, Choice, Fields, Settled, Site
+from tse_onnx.passes.blocks.offsets import offset_left
 from tse_onnx.passes.blocks.whole_numbers import scaled_whole
 from tse_onnx.passes.reasons import Refusal, quoted
 
@@ -55,6 +56,8 @@ class Frozen(Choice):
     def settle(self, block: Convertible, site: Site) -> Settled | Refusal:
         """Itself, on any map with as many channels; refused where gates are whole numbers."""
         if refusal := scaled_whole(block, site, "freeze"):
+            return refusal
+        if refusal := offset_left(block, site):
             return refusal
         if block.gates is not None and len(self.gate) not in (1, block.gates):
             raise UsageError(

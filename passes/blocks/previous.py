@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.blocks.choice import MEASURED, Buffers, Choice, Fields, Settled, Site
+from tse_onnx.passes.blocks.offsets import offset_left
 from tse_onnx.passes.blocks.whole_numbers import scaled_whole
 from tse_onnx.passes.forms.descriptor import Descriptor
 from tse_onnx.passes.reasons import Refusal, quoted
@@ -90,7 +91,7 @@ class Previous(Choice):
                 f"the model is of IR version {site.scope.ir}, in which an input has no default for a first frame: "
                 f"write it as version {_DEFAULTS} or newer",
             )
-        if refusal := scaled_whole(block, site, "hand on"):
+        if refusal := scaled_whole(block, site, "hand on") or offset_left(block, site):
             return refusal
         if mixed := _mixed(block, site.scope):
             return Refusal(

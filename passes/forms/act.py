@@ -163,11 +163,19 @@ class AcrossChannels:
 
 
 @dataclass(frozen=True)
+class Sliced:
+    """The channels from `start` to `end` alone."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
 class OverChannels:
     """A reduction over the channels, whose axis stays with extent one."""
 
 
-Lowering = Keep | Alias | Regroup | Permute | PointConvolution | ChannelsLast | AcrossChannels | OverChannels
+Lowering = Keep | Alias | Regroup | Permute | PointConvolution | ChannelsLast | AcrossChannels | OverChannels | Sliced
 
 
 @dataclass(frozen=True)
@@ -175,13 +183,20 @@ class Act:
     """What an admitted operator makes of a descriptor.
 
     `mixes` tells a map that combines channels from one that treats each alone; "full" for all of them (a convolution),
-    "local" for neighbours (ECA). `macs` are the multiply-accumulates of one application.
+    "local" for neighbours (ECA). `macs` are the multiply-accumulates of one application. `others` are what further
+    outputs hold.
     """
 
     result: Descriptor
     lowering: Lowering = Keep()
     mixes: str = ""
     macs: int = 0
+    others: tuple[Descriptor, ...] = ()
+
+    @property
+    def results(self) -> tuple[Descriptor, ...]:
+        """What each output holds."""
+        return (self.result, *self.others)
 
 
 Rule = Callable[[Site], "Act | Refusal"]

@@ -13,7 +13,7 @@ import onnx_graphsurgeon as gs
 from onnx import NodeProto, TensorProto, ValueInfoProto
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
-from tse_onnx.passes.blocks.block import Anatomy
+from tse_onnx.passes.blocks.block import Anatomy, Offset
 from tse_onnx.passes.blocks.tiling import Tile
 from tse_onnx.passes.edit.splice import Edit, Relaid
 from tse_onnx.passes.graph.index import element_count, holds_numbers
@@ -46,6 +46,10 @@ class Draft:
         """Let a map that is scaled with its pixels along one axis be scaled before they are laid out so."""
         if self.anatomy.before_flat:
             self.anatomy = replace(self.anatomy, map=self.anatomy.before_flat, map_axes=self.anatomy.input_axes)
+
+    def add_offset(self, offset: Offset, scaled: str) -> None:
+        """Go on with what is added to the scaled map: it is spread as the gate is."""
+        self.anatomy, self.scaled = replace(self.anatomy, gate=offset.value, map=scaled), scaled
 
     @property
     def double(self) -> bool:
@@ -220,7 +224,12 @@ class Draft:
         stated = self.types.stated(like)
         if stated is None or stated.dims is None:
             return
-        made = (step.act.result for step in self.anatomy.steps if self.index.nodes[step.position].output[0] == like)
+        made = (
+            result
+            for step in self.anatomy.steps
+            for name, result in zip(self.index.nodes[step.position].output, step.act.results, strict=False)
+            if name == like
+        )
         held = next(made, self.anatomy.squeeze.descriptor)
         batch = held.axes.find("N")
         first: Dim = stated.dims[batch] if 0 <= batch < len(stated.dims) else held.batch

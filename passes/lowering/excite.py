@@ -18,6 +18,7 @@ from tse_onnx.passes.forms.act import (
     Permute,
     PointConvolution,
     Regroup,
+    Sliced,
 )
 from tse_onnx.passes.forms.mixers import FUSED_ACTIVATIONS
 from tse_onnx.passes.forms.stepwise import reduced_axes
@@ -45,6 +46,8 @@ def excite(draft: Draft, step: Step, grid: Grid) -> None:
         made = _across_channels(draft, node, lowering, grid)
     elif isinstance(lowering, ChannelsLast):
         made = _channels_last(draft, node, lowering, len(step.act.result.extents) + len(grid))
+    elif isinstance(lowering, Sliced):
+        made = _sliced(draft, node, lowering)
     elif isinstance(lowering, OverChannels):
         made = _over_channels(draft, node)
     elif isinstance(lowering, Regroup):
@@ -56,6 +59,8 @@ def excite(draft: Draft, step: Step, grid: Grid) -> None:
     if made is not None:
         draft.add(made)
         draft.put(step.position)
+    for name in node.output[1:]:
+        draft.state(name, name, grid)
     if step.act.result.filters > 1:
         draft.unstated(node.output[0])  # it lies as [N, filters, C, tiles]
     else:
@@ -128,6 +133,19 @@ def _tapped(draft: Draft, node: NodeProto, lowering: PointConvolution, spatial: 
     del made.attribute[:]
     made.attribute.extend(found for found in node.attribute if found.name not in _BY_AXIS)
     return made
+
+
+def _sliced(draft: Draft, node: NodeProto, lowering: Sliced) -> NodeProto:
+    """Some of the channels, which lie on the second axis."""
+    value = draft.current(node.input[0])
+    if draft.opset < 10:
+        span: dict[str, Any] = {"starts": [lowering.start], "ends": [lowering.end], "axes": [1]}
+        return draft.node("Slice", "excite_slice", [value], node.output[0], node.name, **span)
+    listed = [
+        draft.integers(f"excite_slice_{what}", [number])
+        for what, number in (("starts", lowering.start), ("ends", lowering.end), ("axes", 1))
+    ]
+    return draft.node("Slice", "excite_slice", [value, *listed], node.output[0], node.name)
 
 
 def _over_channels(draft: Draft, node: NodeProto) -> NodeProto | None:
@@ -246,7 +264,9 @@ def _canonical(draft: Draft, node: NodeProto, spatial: int) -> bool:
     """Whether the descriptors that the node reads lie as [N, C, 1 …], like those of the tiles do."""
     anatomy, wanted = draft.anatomy, "NC" + "1" * spatial
     held = {squeeze.output: squeeze.descriptor.axes for squeeze in anatomy.squeezes}
-    held |= {draft.index.nodes[step.position].output[0]: step.act.result.axes for step in anatomy.steps}
+    for step in anatomy.steps:
+        made = draft.index.nodes[step.position].output
+        held |= {name: result.axes for name, result in zip(made, step.act.results, strict=False)}
     return all(held[name] == wanted for name in node.input if name in held)
 
 

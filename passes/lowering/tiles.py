@@ -47,6 +47,9 @@ def tile(cover: Cover | OpenStrips, block: Convertible, scope: Scope, taken: set
     for step in anatomy.steps:
         excite(draft, step, grid)
     spread.write(draft, block.scale.position, cover, grid)
+    if anatomy.offset is not None:
+        draft.add_offset(anatomy.offset, block.scale.output)
+        spread.write(draft, anatomy.offset.node.position, cover, grid)
     return prune(draft.edit(), scope.index)
 
 

@@ -24,6 +24,7 @@ from tse_onnx.passes.blocks.block import (
     Block,
     Convertible,
     NodeRef,
+    Offset,
     Pooling,
     Refused,
     Step,
@@ -42,7 +43,7 @@ from tse_onnx.passes.forms.squeeze import Squeeze, squeeze_at
 from tse_onnx.passes.forms.views import SHAPE_SLOTS
 from tse_onnx.passes.graph.index import GraphIndex
 from tse_onnx.passes.graph.layout import SPATIAL, View, view
-from tse_onnx.passes.graph.operators import operator
+from tse_onnx.passes.graph.operators import is_default, operator
 from tse_onnx.passes.graph.scope import Scope
 from tse_onnx.passes.graph.types import Types
 from tse_onnx.passes.names import fresh, marked, module_of
@@ -76,6 +77,7 @@ class _Walk:
     stack: Stack | None = None
     sized: list[int] = field(default_factory=list)  # nodes that read a descriptor's shape
     typed: set[int] = field(default_factory=set)  # nodes that cast something else to a descriptor's type
+    offset: Offset | None = None
 
 
 def find(
@@ -306,9 +308,12 @@ def _follow(walk: _Walk, index: GraphIndex, types: Types, opset: int) -> Refusal
                     refusal = act
                 else:
                     walk.steps.append(Step(position, act))
-                    walk.held[node.output[0]] = act.result
-                    reached.append(node.output[0])
-    if refusal is None and waiting:
+                    for name, result in zip(node.output, act.results, strict=False):
+                        walk.held[name] = result
+                        reached.append(name)
+    if refusal is None and len(waiting) == 1 and walk.stack is None:
+        walk.offset = _offset(walk, next(iter(waiting)), index)
+    if refusal is None and waiting and walk.offset is None:
         refusal = _stranger(index.nodes[min(waiting)], walk, index)
     met = refusal is not None and refusal.code in (
         "not-mul",
@@ -324,6 +329,19 @@ def _follow(walk: _Walk, index: GraphIndex, types: Types, opset: int) -> Refusal
         text = f"is never multiplied back onto {quoted(walk.squeeze.input)}: a head, not a gate{stop}"
         return refuse("head", text, start)
     return refusal
+
+
+def _offset(walk: _Walk, position: int, index: GraphIndex) -> Offset | None:
+    """What the node at `position` adds to the scaled map, if it does that and nobody else reads the scaled map."""
+    node = index.nodes[position]
+    if walk.beside or len(walk.scales) != 1 or node.op_type != "Add" or not is_default(node.domain):
+        return None
+    scaled = walk.scales[0].node.output
+    others = [name for name in node.input if name != scaled]
+    alone = len(index.uses(scaled)) == 1 and scaled not in index.outputs
+    if not alone or len(others) != 1 or others[0] not in walk.held or others[0] == walk.scales[0].gate:
+        return None
+    return Offset(NodeRef(position, node.name, node.output[0]), others[0])
 
 
 def _gated_part(walk: _Walk, index: GraphIndex) -> str | None:
@@ -427,6 +445,8 @@ def _whole(walk: _Walk, index: GraphIndex) -> _Scale | Refusal:
     scale = walk.scales[0]
     position, gate = scale.node.position, scale.gate
     inside = {position, *walk.sized, *walk.typed, *(step.position for step in walk.steps)}
+    if walk.offset is not None:
+        inside.add(walk.offset.node.position)
     for value in walk.held:
         uses = index.uses(value)
         readers = {use.node for use in uses}
@@ -462,10 +482,13 @@ def _anatomy(walk: _Walk, scale: _Scale, index: GraphIndex, types: Types) -> Ana
     """The parts of the block, if the gate lies along the channels of the map that it scales."""
     squeeze = walk.squeeze
     gate, scaled = scale.gate, scale.map
+    if walk.offset is not None and (refusal := _misplaced(walk, gate, walk.offset, index)):
+        return refusal
     node, form = index.nodes[scale.node.position], walk.held[gate]
     letters = {0: "N", squeeze.channel: "C", **dict(zip(squeeze.spatial, SPATIAL, strict=False))}
     input_axes = pooled = "".join(letters[axis] for axis in range(2 + len(squeeze.spatial)))
-    flat = _before_flat(walk, scaled, index, types) if walk.stack is None and scaled != squeeze.input else None
+    laid_out = walk.stack is None and scaled != squeeze.input and walk.offset is None
+    flat = _before_flat(walk, scaled, index, types) if laid_out else None
     other, between = view(flat or scaled, index, types), walk.root.nodes
     if walk.stack is not None:
         total = view(squeeze.input, index, types)
@@ -510,7 +533,18 @@ def _anatomy(walk: _Walk, scale: _Scale, index: GraphIndex, types: Types) -> Ana
         walk.beside,
         flat or "",
         form.parts,
+        walk.offset,
     )
+
+
+def _misplaced(walk: _Walk, gate: str, offset: Offset, index: GraphIndex) -> Refusal | None:
+    """Why an offset does not lie as the gate does; None where it does."""
+    node, (one, other) = index.nodes[offset.node.position], (walk.held[name] for name in (gate, offset.value))
+    if index.nodes[walk.scales[0].node.position].op_type != "Mul":
+        return refuse("quantised", "adds an offset to a map in whole numbers", node)
+    if one.axes.lstrip("1") != other.axes.lstrip("1") or one.channels != other.channels:
+        return refuse("layout", "adds an offset that does not lie as the gate does", node)
+    return None
 
 
 def _named(blocks: Sequence[Convertible | Refused], scope: Scope, taken: set[str]) -> tuple[Convertible | Refused, ...]:

@@ -28,6 +28,7 @@ CHANNELS, HEIGHT, WIDTH = 4, 6, 3
 # What an operator cannot be without.
 ATTRIBUTES = {
     "Cast": {"to": TensorProto.FLOAT},
+    "Split": {"axis": 1},
     "com.microsoft::FusedConv": {"activation": "Relu"},
     "com.microsoft::FusedGemm": {"activation": "LeakyRelu", "activation_alpha": 0.3},
 }
@@ -70,6 +71,12 @@ WHOLE: Mapping[str, tuple[tuple[tuple[int, ...], tuple[np.ndarray | None, ...]],
     ),
     **dict.fromkeys(("com.microsoft::QLinearSigmoid", "com.microsoft::QLinearLeakyRelu"), (((0,), 2 * _PAIR),)),
     **dict.fromkeys(("com.microsoft::QLinearAdd", "com.microsoft::QLinearMul"), _TWO),
+}
+
+# What takes a part of the channels, here all of them.
+PARTS: Mapping[str, tuple[np.ndarray, ...]] = {
+    "Slice": (np.array([0]), np.array([CHANNELS]), np.array([1])),
+    "Split": (np.array([CHANNELS]),),
 }
 
 
@@ -193,7 +200,9 @@ def cases(operator: str) -> Iterator[Case]:
     for batch, layouts in LAYOUTS.items():
         for layout, (slots, constants) in itertools.product(layouts, WHOLE.get(operator, ())):
             yield Case(operator, batch, layout, True, slots, constants)
-    if operator in WHOLE:
+        if operator in PARTS:
+            yield from (Case(operator, batch, layout, False, (0,), PARTS[operator]) for layout in layouts)
+    if operator in WHOLE or operator == "Split":
         return
     for arity, (batch, layouts), quantised in itertools.product(_arities(operator), LAYOUTS.items(), (False, True)):
         for many, layout in itertools.product((1, 2), layouts):

@@ -19,6 +19,7 @@ from tse_onnx.passes.forms.act import (
     Permute,
     PointConvolution,
     Regroup,
+    Sliced,
 )
 from tse_onnx.passes.forms.descriptor import Descriptor
 from tse_onnx.passes.graph.index import GraphIndex
@@ -91,6 +92,11 @@ def _lines(scope: Scope, block: Pooling) -> Iterator[Line]:
     if block.scale is not None and block.scale != block.squeeze:
         scaled = block.anatomy.map if block.anatomy is not None else block.input
         yield Line(label(nodes[block.scale.position]), f"multiplies the result with {quoted(scaled)}: the scale")
+    if block.anatomy is not None and block.anatomy.offset is not None:
+        offset = block.anatomy.offset
+        yield Line(
+            label(nodes[offset.node.position]), f"adds {quoted(offset.value)} to it: an offset of the same means"
+        )
     if isinstance(block, Refused):
         yield Line(block.refusal.node or start, f"refused ({block.refusal.code}): {block.refusal.text}")
     elif isinstance(block, Tiled):
@@ -116,6 +122,7 @@ _LOWERED = {
     ChannelsLast: "stands between two transposes for the tiles",
     AcrossChannels: "slides over the channels of each tile",
     OverChannels: "reduces the channels of each tile",
+    Sliced: "takes some of the channels of each tile",
     Regroup: "lays the channels of each tile so",
     Permute: "turns the axes of the channels of each tile",
 }

@@ -154,7 +154,7 @@ def _inner(made: ConvertResult, other: ModelProto) -> dict[str, str]:
     """The values that converted blocks make, by block, as far as both models have them and do not give them out."""
     common = _made(made.model.graph) & _made(other.graph)
     values = {
-        decision.block.name: decision.block.scale.output
+        decision.block.name: decision.block.made
         for decision in made.blocks
         if decision.status == CONVERTED and decision.block.scale is not None
     }

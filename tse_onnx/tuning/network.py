@@ -280,7 +280,7 @@ class Network:
 
     def scaled(self, name: str) -> str:
         """The value that a block makes."""
-        return self._main[name].scale.output
+        return self._main[name].made
 
     def behind(self, name: str, values: Values) -> Stretch:
         """Everything behind a block: from what it scales, and the cut before it, to the outputs that it reaches."""

@@ -57,7 +57,7 @@ def check_flat(form: Form, original: Original, converted: Original, block: Conve
         return FlatCheck(block.name, skipped=f"{form} is meant to be another one")
     if isinstance(form, Running) and form.calibration is not None:
         return FlatCheck(block.name, skipped="a calibrated squeeze is meant to give other means")
-    output, anatomy = block.scale.output, block.anatomy
+    output, anatomy = block.made, block.anatomy
     others = {name: values[name] for name in size_probes(form, block, original.index)} | dict(original.arguments)
     source = common_source(original.index, block.input, output, others)
     axes = {anatomy.squeeze.input: anatomy.input_axes, anatomy.root: anatomy.root_axes}.get(source or "")
@@ -76,7 +76,7 @@ def _compared(
     original: Original, block: Convertible, feed: Feed, source: str, within: Within, made: Callable[[], np.ndarray]
 ) -> FlatCheck:
     """What was `made` of a feed, against what the original makes of it."""
-    output = block.scale.output
+    output = block.made
     part = block_alone(original, feed, output)
     try:
         reference = Session(part, original.folder, threads=1, alone=True).run(feed, [output])[output]
@@ -102,7 +102,7 @@ def _check_fed_back(
 ) -> FlatCheck:
     """The block that takes the gates of the frame before, run twice on one map: what the first run hands on is fed
     back. There are no tiles, and the map varies along every axis."""
-    output = block.scale.output
+    output = block.made
     others = {name: values[name] for name in size_probes(form, block, original.index)}
     source = common_source(original.index, block.input, output, others)
     if source is None or source not in values:

@@ -12,7 +12,7 @@ gate. Two ways, by what the block's nodes allow:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial, singledispatch
 from pathlib import Path
@@ -77,13 +77,13 @@ class Original:
 @singledispatch
 def probes(form: object, block: Convertible, index: GraphIndex) -> tuple[str, ...]:
     """The values of the converted model that the oracle compares or starts from."""
-    return (start(form, block, index), block.scale.output)
+    return (start(form, block, index), block.made)
 
 
 @probes.register
 def _(form: Cut, block: Convertible, index: GraphIndex) -> tuple[str, ...]:
     anatomy = block.anatomy
-    return (anatomy.root, anatomy.squeeze.input, anatomy.before_flat or anatomy.map, block.scale.output)
+    return (anatomy.root, anatomy.squeeze.input, anatomy.before_flat or anatomy.map, block.made)
 
 
 @probes.register
@@ -134,7 +134,7 @@ def _(form: Cut, block: Convertible, index: GraphIndex) -> tuple[str, ...]:
 def _ends(block: Convertible, index: GraphIndex) -> tuple[str, str]:
     """What a block with a frozen gate starts from, and what it makes: with the convolution that the gate went into."""
     fold = fold_of(block, index)
-    return (block.anatomy.map, block.scale.output) if fold is None else (fold.source, fold.target)
+    return (block.anatomy.map, block.made) if fold is None else (fold.source, fold.target)
 
 
 @size_probes.register
@@ -165,7 +165,7 @@ def _check_recomputed(
     """The same bit for bit, unless the means of rows come first: then as near as sums in another order."""
     if not form.cascade:
         return check_block.dispatch(object)(form, original, converted, block, values)
-    anatomy, output = block.anatomy, block.scale.output
+    anatomy, output = block.anatomy, block.made
     expected, made = (_made(model, form, block, values, original) for model in (original, converted))
     feed = _fed(form, block, values, original)
     root = _run_alone(original, feed, anatomy.root)
@@ -183,7 +183,7 @@ def _check_carried(
 ) -> BlockCheck:
     """Bit for bit what the original's own nodes make: fed with the gates that the original computes on this input, and
     these are handed on; fed with others; and fed with none, which is what a first frame gets."""
-    feed, output = _fed(form, block, values, original), block.scale.output
+    feed, output = _fed(form, block, values, original), block.made
     expected, own = _values_alone(original, feed, output, form.value)
     made, handed_on = _values_alone(converted, {**feed, form.gate_in: own}, output, form.gate_out)
     other = np.roll(own, 1, form.channel)
@@ -207,7 +207,7 @@ def _check_carried(
 
 def _made(model: Original, form: object, block: Convertible, values: Feed, original: Original) -> np.ndarray:
     """What a block makes that runs alone in `model`, from what it begins with."""
-    return _run_alone(model, _fed(form, block, values, original), block.scale.output)
+    return _run_alone(model, _fed(form, block, values, original), block.made)
 
 
 def _fed(form: object, block: Convertible, values: Feed, original: Original) -> Feed:
@@ -245,7 +245,7 @@ def _strange(values: np.ndarray) -> int:
 def _check_tiles(cover: Cover, original: Original, converted: Original, block: Convertible, values: Feed) -> BlockCheck:
     """The original block for each tile."""
     anatomy = block.anatomy
-    y, axes = _with_rows(values[block.scale.output], anatomy, cover.extents), _axes_of_rows(anatomy)
+    y, axes = _with_rows(values[block.made], anatomy, cover.extents), _axes_of_rows(anatomy)
     if tuple(y.shape[axes.index(letter)] for letter in _letters(anatomy)) != cover.extents:
         return BlockCheck(block.name, float("inf"), 0.0)
     by_crop = isinstance(cover, Tile) and _takes_any_size(anatomy, original.index)
@@ -342,7 +342,7 @@ def _size_operands(index: GraphIndex, position: int) -> Iterator[str]:
 
 def _by_crops(original: Original, block: Convertible, cover: Cover, values: Feed) -> Iterator[Piece]:
     """The original block on every tile of its input."""
-    anatomy, output = block.anatomy, block.scale.output
+    anatomy, output = block.anatomy, block.made
     x = values[anatomy.root]
     wanted = (output, anatomy.gate)
     alone = block_alone(original, {anatomy.root: x, **original.arguments}, *wanted)
@@ -375,13 +375,13 @@ def _by_means(original: Original, block: Convertible, cover: Cover, values: Feed
     multiply = _multiplication(original, block)
     for number, (source, target) in enumerate(cover.pieces()):
         mean, change = gates.mean(source, number)
-        gate = gates.gate(mean)
+        gate = gates.values(mean)
         scale = partial(_scaled, multiply, anatomy, scaled, _slices(_axes_of_rows(anatomy), anatomy, target))
         again = partial(gates.again, mean, change, gate)
         yield Piece(
             target,
             scale(gate),
-            _by_channel(_spread(gate, scaled.shape, anatomy), _axes_of_rows(anatomy)),
+            _by_channel(_spread(gate[0], scaled.shape, anatomy), _axes_of_rows(anatomy)),
             lambda scale=scale, again=again: map(scale, again()),  # type: ignore[misc]
         )
 
@@ -398,7 +398,7 @@ def _multiplication(original: Original, block: Convertible) -> Multiply:
 
     def scale(part: np.ndarray, gate: np.ndarray) -> np.ndarray:
         feed = {anatomy.map: np.ascontiguousarray(part), anatomy.gate: np.ascontiguousarray(gate)}
-        return _run_alone(original, feed, block.scale.output)
+        return _run_alone(original, feed, block.made)
 
     return scale
 
@@ -417,14 +417,15 @@ def _spread(gate: np.ndarray, shape: tuple[int, ...], anatomy: Anatomy) -> np.nd
 
 
 def _scaled(
-    multiply: Multiply, anatomy: Anatomy, values: np.ndarray, place: tuple[slice, ...], gate: np.ndarray
+    multiply: Multiply, anatomy: Anatomy, values: np.ndarray, place: tuple[slice, ...], given: Sequence[np.ndarray]
 ) -> np.ndarray:
-    """What the gate makes of the values at a place."""
-    spread = _spread(gate, values.shape, anatomy)
-    if spread.shape != values.shape:
-        return gate
+    """What the gate makes of the values at a place, and the offset where there is one."""
+    spread, *offset = (_spread(one, values.shape, anatomy) for one in given)
+    if any(one.shape != values.shape for one in (spread, *offset)):
+        return given[0]
     with np.errstate(invalid="ignore", over="ignore"):
-        return np.asarray(multiply(values[place], spread[place]))
+        made = multiply(values[place], spread[place])
+        return np.asarray(made + offset[0][place] if offset else made)
 
 
 def _gate_of_all(original: Original, block: Convertible, cover: Cover, values: Feed) -> np.ndarray:
@@ -455,7 +456,9 @@ class _GateOfMean:
         if self._anatomy.beside:  # no map has them all at will: the gate is made of the statistics themselves
             mean, _ = self.mean(tuple(slice(0, extent) for extent in cover.extents), 0)
             feeds = self._feed(mean)
-        self._alone, self._folder = block_alone(original, feeds, self._anatomy.gate), original.folder
+        offset = self._anatomy.offset
+        self._wanted = (self._anatomy.gate,) if offset is None else (self._anatomy.gate, offset.value)
+        self._alone, self._folder = block_alone(original, feeds, *self._wanted), original.folder
         self._session = Session(self._alone, self._folder, threads=1, alone=True)
         self._shaken = Shaken(self._alone, self._folder)
         self._one_pixel = _takes_any_size(self._anatomy, original.index)
@@ -480,16 +483,24 @@ class _GateOfMean:
 
     def gate(self, mean: np.ndarray) -> np.ndarray:
         """The gate of a mean."""
-        return self._session.run(self._feed(mean), [self._anatomy.gate])[self._anatomy.gate]
+        return self.values(mean)[0]
 
-    def again(self, mean: np.ndarray, change: np.ndarray, gate: np.ndarray) -> Iterator[np.ndarray]:
+    def values(self, mean: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The gate of a mean, and the offset where there is one."""
+        made = self._session.run(self._feed(mean), self._wanted)
+        return tuple(made[name] for name in self._wanted)
+
+    def again(
+        self, mean: np.ndarray, change: np.ndarray, given: tuple[np.ndarray, ...]
+    ) -> Iterator[tuple[np.ndarray, ...]]:
         """The gates of that mean, changed by as much as rounding may; and the gate that it has, changed so itself."""
-        if gate.dtype.kind == "f":
-            yield gate + rounding_of(gate)
+        if given[0].dtype.kind == "f":
+            yield tuple(one + rounding_of(one) for one in given)
         random = np.random.default_rng(2)
         for number in range(DRAWS):
             feed = self._feed(mean + (change * signs(random, change.shape)).astype(change.dtype))
-            yield self._shaken.run(number, feed, [self._anatomy.gate])[self._anatomy.gate]
+            made = self._shaken.run(number, feed, self._wanted)
+            yield tuple(made[name] for name in self._wanted)
 
     def _feed(self, mean: np.ndarray) -> Feed:
         with np.errstate(over="ignore"):
@@ -555,7 +566,7 @@ def inner_values(
     known = (extents[letter] for letter in anatomy.root_axes)
     shape = tuple(known) if begin == anatomy.root else _shape(kind)
     feeds = {begin: _noise(random, shape, kind.dtype)}
-    wanted = (block.scale.output, *size_probes(form, block, original.index))
+    wanted = (block.made, *size_probes(form, block, original.index))
     for name in excerpt(original.index, feeds, wanted).missing:  # arguments of a function
         given = original.index.short_constant(name)
         feeds[name] = _noise(random, _shape(scope.types[name]), scope.types[name].dtype) if given is None else given
