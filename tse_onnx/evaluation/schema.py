@@ -9,6 +9,7 @@ from typing import Any
 
 from tse_onnx.conversion.schema import report_json
 from tse_onnx.evaluation.correlation import BlockCorrelation, Correlations
+from tse_onnx.evaluation.doubt import doubt
 from tse_onnx.evaluation.result import Evaluation, StageScores, StreamScores
 from tse_onnx.evaluation.verify import Proof
 from tse_onnx.runtime.scores import Score
@@ -79,6 +80,7 @@ def _score(score: Score) -> Json:
             "top5": accuracy.top5,
             "lost": accuracy.lost,
             "gained": accuracy.gained,
+            "doubt": doubt(score),
         },
     }
 

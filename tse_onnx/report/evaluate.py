@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tse_onnx.evaluation.doubt import doubt
 from tse_onnx.evaluation.result import Evaluation, ModelScores, StreamScores, loss_of, sums_of
 from tse_onnx.passes.reasons import printable
 from tse_onnx.report.number import MINUS, decibels, number, percent, points
@@ -82,6 +83,9 @@ def _print_evaluation(page: Page, found: Evaluation) -> None:
             page,
             f"Note: every sample was a first frame to {printable(title)}: --frames feeds gates on to the next one.",
         )
+    for text in dict.fromkeys(map(doubt, scores)):
+        if text is not None:
+            say(page, f"Doubtful: {text}.", style="yellow")
     for skipped in found.skipped:
         say(page, f"Skipped: {skipped} cannot be read.")
 
@@ -123,10 +127,11 @@ def _print_stages(page: Page, found: Evaluation) -> None:
     headings = ("stage", "map", "converted", "buffer saved", *(heading for heading, _, _ in columns))
     page.print(Table(headings, rows, right=range(2, len(headings))))
     loss, kl = sums_of(found.stages)
+    loss = None if whole is not None and doubt(whole) else loss
     if whole is None or whole.kl is None or kl is None:
         return
     lost = "" if loss is None else f"{loss:.1f} points of top-1 and "
-    together = "" if whole.accuracy is None else f"{loss_of(whole):.1f} points and "
+    together = "" if loss is None else f"{loss_of(whole):.1f} points and "
     alone = f"{lost}a divergence of {number(kl)}"
     say(page, f"One by one the stages cost {alone}; all at once {together}{number(whole.kl)}.")
 
@@ -191,7 +196,7 @@ def _accuracy(heading: str, name: str) -> list[_Column]:
 
     def change(score: Score) -> str:
         now, was = value(score, name), value(score, f"original_{name}")
-        return "" if now is None or was is None else points(100 * (now - was))
+        return "" if now is None or was is None or doubt(score) else points(100 * (now - was))
 
     original = f"original_{name}"
     return [
@@ -201,4 +206,4 @@ def _accuracy(heading: str, name: str) -> list[_Column]:
 
 
 def _changed(score: Score) -> str:
-    return "" if score.accuracy is None else f"{score.accuracy.lost}, {score.accuracy.gained}"
+    return "" if score.accuracy is None or doubt(score) else f"{score.accuracy.lost}, {score.accuracy.gained}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tse_onnx.conversion.verdict import GATE
+from tse_onnx.evaluation.doubt import doubt
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.passes.blocks.frozen import Frozen
 from tse_onnx.passes.blocks.previous import Previous
@@ -214,6 +215,9 @@ def _print_verdict(page: Page, found: TuneResult) -> None:
         *(("top-1", "change") if accurate else ()),
     )
     page.print(Table(headings, rows, right=tuple(range(1 + several, len(headings)))))
+    for text in dict.fromkeys(map(doubt, scores)):
+        if text is not None:
+            say(page, f"Doubtful: {text}.", style="yellow")
 
 
 def _counted(found: Sensitivity) -> str:
@@ -237,7 +241,7 @@ def _accuracy(score: Score) -> tuple[str, str]:
     if score.accuracy is None:
         return "", ""
     change = score.accuracy.top1 - score.accuracy.original_top1
-    return percent(score.accuracy.top1), points(100 * change)
+    return percent(score.accuracy.top1), "" if doubt(score) else points(100 * change)
 
 
 def _words(choice: Choice | None) -> str:

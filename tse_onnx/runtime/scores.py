@@ -30,7 +30,8 @@ class Accuracy:
     """How many samples are classified right, of all that have labels: fractions of the samples.
 
     `top5` are None for outputs of five classes or fewer. `lost` counts the samples whose first class was right with the
-    original and is not any more, `gained` those that it is the other way round.
+    original and is not any more, `gained` those that it is the other way round. `shifted` has what would be right with
+    the original if every label were one less, or one more, out of so many `classes`.
     """
 
     original_top1: float
@@ -39,6 +40,8 @@ class Accuracy:
     top5: float | None
     lost: int
     gained: int
+    classes: int
+    shifted: tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ class _Sum:
         self._agreed = self._many = 0
         self._hits = np.zeros(4, np.int64)  # top-1 and top-5 of the original, and of the other
         self._labelled = self._lost = self._gained = 0
+        self._shifted = dict.fromkeys((-1, 1), 0)
 
     def add(self, original: object, other: object, labels: np.ndarray | None) -> None:
         if not (holds_numbers(original) and holds_numbers(other)):
@@ -128,6 +132,8 @@ class _Sum:
         self._labelled += len(labels)
         self._lost += int(np.sum((was == 0) & (now != 0)))
         self._gained += int(np.sum((was != 0) & (now == 0)))
+        for offset in self._shifted:
+            self._shifted[offset] += int(np.sum(reference.argmax(1) == labels + offset))
 
     def result(self) -> Score:
         ratio = None if self._noise == 0 else decibels(self._signal, self._noise)
@@ -147,9 +153,9 @@ class _Sum:
 
     def _accuracy(self) -> Accuracy:
         top1, top5, other_top1, other_top5 = (int(hits) / self._labelled for hits in self._hits)
-        if self._many <= 5:
-            return Accuracy(top1, other_top1, None, None, self._lost, self._gained)
-        return Accuracy(top1, other_top1, top5, other_top5, self._lost, self._gained)
+        shifted = tuple((offset, hits / self._labelled) for offset, hits in self._shifted.items())
+        five, other_five = (top5, other_top5) if self._many > 5 else (None, None)
+        return Accuracy(top1, other_top1, five, other_five, self._lost, self._gained, self._many, shifted)
 
 
 def looks_like_classes(output: np.ndarray) -> bool:
