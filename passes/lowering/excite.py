@@ -23,6 +23,7 @@ from tse_onnx.passes.forms.act import (
 from tse_onnx.passes.forms.mixers import FUSED_ACTIVATIONS
 from tse_onnx.passes.forms.stepwise import reduced_axes
 from tse_onnx.passes.graph.index import attribute, element_count, int_attribute, ints_attribute
+from tse_onnx.passes.graph.operators import operator
 from tse_onnx.passes.lowering.draft import Draft
 from tse_onnx.passes.names import fresh
 
@@ -39,6 +40,7 @@ def excite(draft: Draft, step: Step, grid: Grid) -> None:
     if isinstance(lowering, Alias):
         draft.now[node.output[0]] = draft.current(node.input[0])
         draft.drop(step.position)
+        _retyped(draft, node.output[0])
         return
     if isinstance(lowering, PointConvolution):
         made = _point_convolution(draft, node, lowering, grid)
@@ -276,6 +278,15 @@ def _set_axis(node: NodeProto, axis: int) -> None:
         found.i = axis
         return
     node.attribute.append(onnx.helper.make_attribute("axis", axis))
+
+
+def _retyped(draft: Draft, gone: str) -> None:
+    """Let what is cast to the type of a value that goes be cast to that of what it has become."""
+    for use in draft.index.uses(gone):
+        node = draft.index.nodes[use.node]
+        if use.slot == 1 and operator(node) == "CastLike":
+            draft.add(_with_inputs(node, {gone: draft.current(gone)}))
+            draft.put(use.node)
 
 
 def _differ(renamed: Mapping[str, str]) -> bool:
