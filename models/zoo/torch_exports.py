@@ -33,7 +33,6 @@ CLASSES = {
     "SEWithNorm": "se",
     "EffectiveSEModule": "ese",
     "EseModule": "ese",
-    "BlockESE": "ese",
     "EcaModule": "eca",
     "SEModule1d": "se",  # ECAPA-TDNN
     "SplitAttn": "se",  # ResNeSt with a single branch; with more of them it is split attention
