@@ -33,7 +33,7 @@ conformance: $(VENV)/developed
 # What other people's tools leave of a converted model, and the way back from there.
 test-tools: $(VENV)/developed
 	$(BIN)/pip install --quiet --editable '.[tools]'
-	$(BIN)/python -m pytest tests/conversion/test_other_tools.py
+	$(BIN)/python -m pytest tests/conversion/test_other_tools.py tests/conversion/test_folded.py tests/conversion/test_quant_pre_process.py
 
 # Distillation, whose tests are skipped where there is no torch.
 test-torch: $(VENV)/developed
