@@ -226,7 +226,8 @@ def test_the_programme_finds_what_trying_everything_finds(numbers, wanted, limit
     menus = _menus(numbers)
     every = [chosen for chosen in itertools.product(*menus) if limit is None or _sum(chosen, "macs") <= limit]
     within = [chosen for chosen in every if sum(one.saved for one in chosen) >= wanted]
-    found = least_loss(menus, wanted, limit)
+    limits = () if limit is None else (("macs", limit),)
+    found = least_loss(menus, wanted, limits)
     if not within:
         assert found is None
     else:
@@ -237,7 +238,7 @@ def test_the_programme_finds_what_trying_everything_finds(numbers, wanted, limit
         assert _sum(found, "macs") == min(_sum(chosen, "macs") for chosen in within if _sum(chosen, "loss") == least)
     bound = wanted / 16
     cheap = [chosen for chosen in every if sum(one.loss for one in chosen) <= bound]
-    found = most_saved(menus, bound, limit)
+    found = most_saved(menus, bound, limits)
     if not cheap:
         assert found is None
     else:

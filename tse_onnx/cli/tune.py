@@ -69,6 +69,11 @@ _OPTIONS = (
         "targets lists, or a .toml file. The plan says whom it is for.",
     ),
     click.option(
+        "--array", metavar="NAME|FILE",
+        help="Count what each choice adds to the cycles on an array of processing elements: squeezelerator8, "
+        "squeezelerator16, or a .toml file that says it.",
+    ),
+    click.option(
         "--freeze", type=click.Choice(["constant", "any", "never"]), default="constant", show_default=True,
         help="Which gates may become constants: those that hardly move on the data, any, or none.",
     ),
@@ -171,7 +176,11 @@ def sensitivity(model: Path, data: Data, frames: bool, options: Options, machine
 @plan_output_option
 @click.option(
     "--max-macs", type=click.FloatRange(min=0), metavar="PCT",
-    help="Recompute no more blocks than take PCT per cent of the network's multiply-accumulates.",
+    help="Compute no more beside the original than PCT per cent of the network's multiply-accumulates.",
+)  # fmt: skip
+@click.option(
+    "--max-cycles", type=click.FloatRange(min=0), metavar="PCT",
+    help="The same for the network's cycles on --array.",
 )  # fmt: skip
 @click.option(
     "--held-out", callback=values.part, default="50%", show_default=True, metavar="PART",
@@ -201,6 +210,7 @@ def tune(
     reduce: float | None,
     max_loss: float | None,
     max_macs: float | None,
+    max_cycles: float | None,
     output: Path | None,
     held_out: float,
     trials: int,
@@ -219,6 +229,7 @@ def tune(
       tse-onnx tune model.onnx --data images/ --budget 1.2MiB -o plan.toml
       tse-onnx tune model.onnx --data images/ --reduce 35% --plot pareto.svg
       tse-onnx tune model.onnx --data images/ --reduce 80% --max-macs 20
+      tse-onnx tune model.onnx --data images/ --reduce 60% --array squeezelerator16 --max-cycles 5
       tse-onnx tune model.onnx --data clips/ --frames --settle --reduce 60%
       tse-onnx tune model.onnx --data val/ --loss top1 --max-loss 0.005 --bits 8
       tse-onnx convert model.onnx tiled.onnx --plan plan.toml
@@ -233,7 +244,7 @@ def tune(
     with keeping(lambda: _measured(options)), stages_bar() as progress:
         found = run(
             source, replace(data, frames=frames), budget=budget, reduce=reduce, max_loss=max_loss, max_macs=max_macs,
-            held_out=held_out, trials=trials,
+            max_cycles=max_cycles, held_out=held_out, trials=trials,
             points=points, **(options | {"machine": machine, "progress": progress}),
         )  # fmt: skip
     from tse_onnx.report.tune import TuneView

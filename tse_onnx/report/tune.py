@@ -166,6 +166,10 @@ def _print_tuning(page: Page, found: TuneResult) -> None:
     headings = ("block", "C × H × W", "plan", "saves", "MACs added", "gate moves", f"{sensitivity.loss} alone")
     page.print(Table(headings, rows, right=(3, 4, 5, 6)))
     say(page, f"Multiply-accumulates of the network: {points(100 * share(macs, sensitivity.macs))} %.")
+    if sensitivity.array is not None and sensitivity.cycles is not None:
+        added = found.chosen.cycles_added or 0
+        more = f"{points(100 * share(added, sensitivity.cycles))} % of {sensitivity.cycles:,}"
+        say(page, f"Cycles on {printable(sensitivity.array.name)}: {added:+,}, {more}.")
     if len(found.tried) > 1:
         losses = [f"{sensitivity.loss} {number(one.measured or 0.0)} by {_ALONG[axis]}" for axis, one in found.tried]
         say(page, f"Maps stream by {_ALONG[found.axis]}: {', '.join(losses)}.")
@@ -178,16 +182,20 @@ def _print_tuning(page: Page, found: TuneResult) -> None:
 
 
 def _print_curve(page: Page, found: TuneResult) -> None:
+    cycles = found.sensitivity.cycles
     rows: list[tuple[Sequence[str], str]] = []
     for point in found.pareto:
         saved = percent(1 - share(point.bytes, found.sensitivity.before))
         measured = "" if point.measured is None else number(point.measured)
         mine = point.combination == found.chosen.combination
         macs = f"{points(100 * share(point.macs_added, found.sensitivity.macs))} %"
-        cells = (saved, size(point.bytes), macs, number(point.predicted), measured, "the plan" if mine else "")
+        more = () if cycles is None else (f"{points(100 * share(point.cycles_added or 0, cycles))} %",)
+        plan = "the plan" if mine else ""
+        cells = (saved, size(point.bytes), macs, *more, number(point.predicted), measured, plan)
         rows.append((cells, "bold" if mine else ""))
     say(page, "")
-    page.print(Table(("saved", "buffer", "MACs", "predicted", "measured", ""), rows, right=(0, 1, 2, 3, 4)))
+    headings = ("saved", "buffer", "MACs", *(() if cycles is None else ("cycles",)), "predicted", "measured", "")
+    page.print(Table(headings, rows, right=tuple(range(len(headings) - 1))))
 
 
 def _print_verdict(page: Page, found: TuneResult) -> None:

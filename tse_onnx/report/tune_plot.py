@@ -11,6 +11,7 @@ from tse_onnx.passes.blocks.frozen import FROZEN
 from tse_onnx.passes.blocks.previous import PREVIOUS
 from tse_onnx.passes.blocks.recompute import RECOMPUTE
 from tse_onnx.passes.blocks.tiling import CALIBRATED, RUNNING, TILE, Tiling
+from tse_onnx.passes.reasons import printable
 from tse_onnx.report.picture import blank, save
 from tse_onnx.report.size import size
 from tse_onnx.tuning.result import BlockSensitivity, Point, TuneResult, share
@@ -62,17 +63,26 @@ def _curve(axis: Any, found: TuneResult) -> None:
     before, name = found.sensitivity.before, found.sensitivity.loss
     points = [point for point in found.pareto if point.measured is None or math.isfinite(point.measured)]
     saved = [100 * (1 - share(point.bytes, before)) for point in points]
-    axis.plot(
-        saved,
-        [point.predicted for point in points],
-        "--",
-        color=_PREDICTED,
-        linewidth=1.5,
-        label="sum of the blocks alone",
-    )
-    axis.plot(
-        saved, [_measured(point) for point in points], "o-", color=_MEASURED, linewidth=2, label="measured together"
-    )
+    if found.sensitivity.cycles is None:
+        axis.plot(
+            saved,
+            [point.predicted for point in points],
+            "--",
+            color=_PREDICTED,
+            linewidth=1.5,
+            label="sum of the blocks alone",
+        )
+        axis.plot(
+            saved, [_measured(point) for point in points], "o-", color=_MEASURED, linewidth=2, label="measured together"
+        )
+    else:
+        # Three figures: no line joins what differs in two of them.
+        more = [100 * share(point.cycles_added or 0, found.sensitivity.cycles) for point in points]
+        losses = [_measured(point) for point in points]
+        drawn = axis.scatter(saved, losses, c=more, cmap="viridis", s=34, label="nothing better in all three")
+        bar = axis.figure.colorbar(drawn, ax=axis, orientation="horizontal", pad=0.12, shrink=0.8)
+        of = "" if found.sensitivity.array is None else f" on {printable(found.sensitivity.array.name)}"
+        bar.set_label(f"cycles added{of} (%)", fontsize=9)
     chosen = found.chosen
     where = 100 * (1 - share(chosen.bytes, before)), _measured(chosen)
     # All text is in the legend: beside points that lie as close as these it would lie upon itself.

@@ -25,6 +25,7 @@ from tse_onnx.runtime.scores import Score
 from tse_onnx.timing import phase
 from tse_onnx.tuning.batches import Batches
 from tse_onnx.tuning.choices import UNSEEN, Combination, inexact
+from tse_onnx.tuning.effort import Cycles
 from tse_onnx.tuning.figures import Figure, figure_of, verdict_on
 from tse_onnx.tuning.local import Here
 from tse_onnx.tuning.losses import TOP1, Loss, loss_named
@@ -58,6 +59,8 @@ class Bench:
         self.network, self.batches, self.loss_name, self.settings = network, batches, loss_name, settings
         self._runner, self._store = runner, store
         self._figures: dict[tuple[str, int], Figure] = {}
+        elements = settings.elements
+        self.cycles = None if elements is None else Cycles(network, elements, settings.input_shapes)
 
     def figure(self, axis: int, name: str | None = None) -> Figure:
         """The figure called `name`, else what is counted as buffer, where maps stream along a spatial axis."""
@@ -130,17 +133,21 @@ class Bench:
         found = []
         for number, (block, why, own) in enumerate(offered):
             self.say("counting buffers", number, len(offered))
-            candidates = [CandidateLoss(None, before, 0, 0.0, 0.0, 0)]
+            candidates = [CandidateLoss(None, before, 0, 0.0, 0.0, 0, None if self.cycles is None else 0)]
             for choice in own:
                 losses, held = self.losses(only(choice, block.name)), figure.of(only(choice, block.name))
                 macs = network.macs_added(only(choice, block.name))
-                candidates.append(CandidateLoss(choice, held, before - held, mean(losses), _error(losses), macs))
+                cycles = None if self.cycles is None else self.cycles.of(block, choice)
+                candidates.append(
+                    CandidateLoss(choice, held, before - held, mean(losses), _error(losses), macs, cycles)
+                )
             gate = facts.get(block.name, Facts(None, None)).gate
             found.append(BlockSensitivity(block, gate, why, tuple(candidates), outside.get(block.name, ())))
         settings = self.settings
         return Sensitivity(
             network.source.title, self.batches.samples.text, self.loss_name, settings.figure, settings.hardware,
             before, network.macs, tuple(found), axis, target, len(self.batches.samples.starts), settings.settle,
+            settings.elements, None if self.cycles is None else self.cycles.before,
         )  # fmt: skip
 
     def verdict(self, combination: Combination, axis: int, scores: Sequence[Score], samples: str) -> Verdict:

@@ -24,30 +24,34 @@ _SAME, _NONE = 1e-3, 1e-6
 
 @dataclass(frozen=True)
 class Candidate:
-    """A choice for a block: the bytes that it saves, what it costs alone, and the multiply-accumulates that it computes
-    twice."""
+    """A choice for a block: the bytes that it saves, what it costs alone, the multiply-accumulates that it computes
+    twice, and what limits are for: those that it `added` and the `cycles`."""
 
     block: str
     choice: Choice | None
     saved: int
     loss: float
     macs: int = 0
+    added: int = 0
+    cycles: int = 0
 
 
 Menus = Sequence[Sequence[Candidate]]
+Limited = Sequence[tuple[str, int]]
+"""Columns of candidates, by name, and the most that each may add up to."""
 
 
-def least_loss(menus: Menus, saved: int, macs: int | None = None) -> tuple[Candidate, ...] | None:
+def least_loss(menus: Menus, saved: int, limits: Limited = ()) -> tuple[Candidate, ...] | None:
     """One candidate of each block with the smallest sum of losses that saves at least `saved` bytes; None where none
-    does. No more than `macs` multiply-accumulates are computed twice, if there is such a limit."""
-    return _thrifty(menus, _solved(menus, "loss", saved=saved, macs=macs), saved)
+    does. `limits` are the most that the candidates' columns may add up to, by name."""
+    return _thrifty(menus, _solved(menus, "loss", saved=saved, limits=limits), saved, limits)
 
 
-def most_saved(menus: Menus, loss: float, macs: int | None = None) -> tuple[Candidate, ...] | None:
-    """One candidate of each block that saves most, with a sum of losses of at most `loss` and the same limit; None
+def most_saved(menus: Menus, loss: float, limits: Limited = ()) -> tuple[Candidate, ...] | None:
+    """One candidate of each block that saves most, with a sum of losses of at most `loss` and the same limits; None
     where there is none."""
-    found = _solved(menus, "saved", loss=loss, macs=macs)
-    return found and _thrifty(menus, found, sum(candidate.saved for candidate in found))
+    found = _solved(menus, "saved", loss=loss, limits=limits)
+    return found and _thrifty(menus, found, sum(candidate.saved for candidate in found), limits)
 
 
 def most(menus: Menus) -> int:
@@ -55,17 +59,19 @@ def most(menus: Menus) -> int:
     return sum(max(candidate.saved for candidate in menu) for menu in menus)
 
 
-def _thrifty(menus: Menus, found: tuple[Candidate, ...] | None, saved: int) -> tuple[Candidate, ...] | None:
+def _thrifty(
+    menus: Menus, found: tuple[Candidate, ...] | None, saved: int, limits: Limited
+) -> tuple[Candidate, ...] | None:
     """What saves as much as `found`, loses no more and computes least twice."""
     if not found or not any(candidate.macs for candidate in found):
         return found
     losses = [candidate.loss for menu in menus for candidate in menu if math.isfinite(candidate.loss)]
     enough = sum(candidate.loss for candidate in found) * (1 + _SAME) + _NONE * max(losses)
-    return _solved(menus, "macs", saved=saved, loss=enough) or found
+    return _solved(menus, "macs", saved=saved, loss=enough, limits=limits) or found
 
 
 def _solved(
-    menus: Menus, wanted: str, saved: int | None = None, loss: float = math.inf, macs: int | None = None
+    menus: Menus, wanted: str, saved: int | None = None, loss: float = math.inf, limits: Limited = ()
 ) -> tuple[Candidate, ...] | None:
     """The selection with the smallest sum of `wanted`, or the largest of what is saved."""
     need("tune")
@@ -74,7 +80,7 @@ def _solved(
     candidates = [candidate for menu in menus for candidate in menu]
     if not candidates:
         return () if not saved else None
-    columns = {name: _column(candidates, name) for name in ("saved", "loss", "macs")}
+    columns = {name: _column(candidates, name) for name in ("saved", "loss", "macs", "added", "cycles")}
     finite = np.isfinite(columns["loss"])
     columns["loss"] = np.where(finite, columns["loss"], 0.0)
     # Numbers near one, so that the solver's tolerances are those of the problem.
@@ -93,8 +99,8 @@ def _solved(
     if math.isfinite(loss):
         limit = loss or 1.0
         constraints.append(LinearConstraint(columns["loss"][None] / limit, -np.inf, loss / limit))
-    if macs is not None:
-        constraints.append(LinearConstraint(columns["macs"][None] / sizes["macs"], -np.inf, macs / sizes["macs"]))
+    for name, bound in limits:
+        constraints.append(LinearConstraint(columns[name][None] / sizes[name], -np.inf, bound / sizes[name]))
     found = milp(
         cost,
         integrality=np.ones(len(candidates)),
@@ -105,9 +111,12 @@ def _solved(
     if found.x is None:
         return None
     taken = tuple(candidate for candidate, number in zip(candidates, found.x, strict=True) if number > 0.5)
-    excess = 0 if macs is None else sum(candidate.macs for candidate in taken) - macs
-    # The solver keeps limits up to its tolerance; plans keep theirs to the last multiply-accumulate.
-    return taken if excess <= 0 or macs is None else _solved(menus, wanted, saved, loss, macs - excess)
+    # The solver keeps limits up to its tolerance; plans keep theirs to the last one.
+    kept = [(name, bound, sum(int(getattr(one, name)) for one in taken) - bound) for name, bound in limits]
+    if all(excess <= 0 for _, _, excess in kept):
+        return taken
+    tighter = tuple((name, bound - max(excess, 0)) for name, bound, excess in kept)
+    return _solved(menus, wanted, saved, loss, tighter)
 
 
 def _column(candidates: Sequence[Candidate], name: str) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ from tse_onnx.tuning.choices import Combination
 from tse_onnx.tuning.statistics import Gate
 
 if TYPE_CHECKING:
+    from tse_onnx.costs.array import Array
     from tse_onnx.passes.targets.target import Target
     from tse_onnx.tuning.within import Outside
 
@@ -25,7 +26,8 @@ class CandidateLoss:
     """A choice for a block alone, all others as they are.
 
     `bytes` is what the network then buffers by the budget's figure, `saved` what that is less than before; `loss` is
-    the mean over the samples, `error` its standard error. `macs_added` are the multiply-accumulates that it takes more.
+    the mean over the samples, `error` its standard error. `macs_added` are the multiply-accumulates that it takes more,
+    `cycles_added` the cycles on the array, where one was named.
     """
 
     choice: Choice | None
@@ -34,6 +36,7 @@ class CandidateLoss:
     loss: float
     error: float
     macs_added: int
+    cycles_added: int | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Sensitivity:
     `before` are the bytes by the figure with every global mean in place, counted on `machine`, `macs` the network's
     multiply-accumulates, `axis` the spatial axis that maps stream along. With a `target` only what is within its limits
     was offered. Where the samples are frames, `streams` is how many streams they are of, and `settled` whether the
-    first frame of each was run until its gates were its own.
+    first frame of each was run until its gates were its own. With an `array`, its `cycles` are those of the network.
     """
 
     model: str
@@ -74,18 +77,22 @@ class Sensitivity:
     target: Target | None = None
     streams: int = 0
     settled: bool = False
+    array: Array | None = None
+    cycles: int | None = None
 
 
 @dataclass(frozen=True)
 class Point:
     """A combination with its bytes: `predicted` is the sum of what its blocks cost alone, `measured` what it costs;
-    `macs_added` are the multiply-accumulates that it takes more."""
+    `macs_added` are the multiply-accumulates that it takes more, `cycles_added` the cycles on the array, where one was
+    named."""
 
     combination: Combination
     bytes: int
     predicted: float
     measured: float | None
     macs_added: int
+    cycles_added: int | None = None
 
     def of(self, block: str) -> Choice | None:
         """What becomes of a block."""
@@ -110,8 +117,9 @@ class TuneResult:
     * `pareto`: points from the smallest loss to the smallest buffer, the chosen one among them;
     * `judged`: the chosen combination, and others with the same tiles for every block, on the held-out samples that
       `held_out` describes; `verdict`: what the plan comes to by these;
-    * `budget`: the bytes that were allowed, None where the loss was; `max_loss`: the other way round; `max_macs`: what
-      might be computed twice, in per cent of the network's multiply-accumulates, None without a limit;
+    * `budget`: the bytes that were allowed, None where the loss was; `max_loss`: the other way round; `max_macs`,
+      `max_cycles`: what might be added, in per cent of the network's multiply-accumulates and cycles, None without a
+      limit;
     * `least`: the bytes that no combination is below;
     * `tried`: what came out along each spatial axis, by its number; the better one is the chosen one.
     """
@@ -128,6 +136,7 @@ class TuneResult:
     max_macs: float | None
     least: int
     tried: tuple[tuple[int, Point], ...] = ()
+    max_cycles: float | None = None
 
     @property
     def axis(self) -> int:
@@ -158,3 +167,16 @@ def front(points: Sequence[Point]) -> tuple[Point, ...]:
     """The points in the order of their bytes, the largest first, each combination once."""
     found = {point.combination: point for point in points}
     return tuple(sorted(found.values(), key=lambda point: (-point.bytes, point.predicted)))
+
+
+def undominated(points: Sequence[Point]) -> list[Point]:
+    """The points that no other is as good as in bytes, cycles and loss, and better in one of them."""
+
+    def figures(point: Point) -> tuple[float, float, float]:
+        loss = point.predicted if point.measured is None else point.measured
+        return point.bytes, point.cycles_added or 0, loss
+
+    def beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+        return one != other and all(mine <= theirs for mine, theirs in zip(one, other, strict=True))
+
+    return [point for point in points if not any(beats(figures(other), figures(point)) for other in points)]

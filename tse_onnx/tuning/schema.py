@@ -36,6 +36,7 @@ def tune_json(found: TuneResult) -> Json:
         "budget": found.budget,
         "max_loss": found.max_loss,
         "max_macs": found.max_macs,
+        **({} if found.sensitivity.array is None else {"max_cycles": found.max_cycles}),
         "least": found.least,
         "axis": found.axis,
         "tried": [{"axis": axis} | _point(point) for axis, point in found.tried],
@@ -55,7 +56,7 @@ def sensitivity_csv(found: Sensitivity) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow((
         "block", "choice", "squeeze", "rows", "step", "bytes", "saved", "loss", "error", "gate_moved", "macs_added",
-        "held",
+        "held", "cycles_added",
     ))  # fmt: skip
     for entry in found.blocks:
         moved = "" if entry.gate is None else f"{entry.gate.moved:.6g}"
@@ -64,6 +65,7 @@ def sensitivity_csv(found: Sensitivity) -> str:
             writer.writerow((
                 entry.block.name, label(one.choice), about["squeeze"], about["rows"] or "", about["step"] or "",
                 one.bytes, one.saved, f"{one.loss:.9g}", f"{one.error:.6g}", moved, one.macs_added, about["held"] or "",
+                "" if one.cycles_added is None else one.cycles_added,
             ))  # fmt: skip
     return text.getvalue()
 
@@ -72,6 +74,8 @@ def _sensitivity(found: Sensitivity) -> Json:
     said: Json = {} if found.target is None else {"target": found.target.name}
     if found.target is not None and found.target.note:
         said["target_note"] = found.target.note
+    if found.array is not None:
+        said |= {"array": found.array.name, "cycles": found.cycles}
     if found.streams:
         said |= {"streams": found.streams, "settled": found.settled}
     return {
@@ -99,6 +103,7 @@ def _sensitivity(found: Sensitivity) -> Json:
                         "bytes": one.bytes,
                         "saved": one.saved,
                         "macs_added": one.macs_added,
+                        **_cycles(one.cycles_added),
                         "loss": number_or_null(one.loss),
                         "error": one.error,
                     }
@@ -119,10 +124,15 @@ def _point(point: Point) -> Json:
     return {
         "bytes": point.bytes,
         "macs_added": point.macs_added,
+        **_cycles(point.cycles_added),
         "predicted": number_or_null(point.predicted),
         "measured": number_or_null(point.measured),
         "choices": [{"block": name} | _choice(choice) for name, choice in point.combination],
     }
+
+
+def _cycles(added: int | None) -> Json:
+    return {} if added is None else {"cycles_added": added}
 
 
 def _judged(verdict: Judged) -> Json:

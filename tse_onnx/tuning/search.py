@@ -22,6 +22,7 @@ from tse_onnx.passes.blocks.block import Tiled
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.passes.blocks.frozen import Frozen
 from tse_onnx.tuning.bench import bench_of
+from tse_onnx.tuning.effort import Limits
 from tse_onnx.tuning.judging import judged
 from tse_onnx.tuning.network import Network
 from tse_onnx.tuning.result import BlockSensitivity, Point, Sensitivity, TuneResult, front
@@ -58,6 +59,7 @@ def tune(
     reduce: float | None = None,
     max_loss: float | None = None,
     max_macs: float | None = None,
+    max_cycles: float | None = None,
     held_out: float = 0.5,
     trials: int = 60,
     points: int = 9,
@@ -67,9 +69,10 @@ def tune(
 
     Exactly one of these says what is wanted: `budget`, the bytes that the figure may reach; `reduce`, the fraction of
     it to be saved; `max_loss`, the loss that is allowed, for which the smallest buffer is looked for. `max_macs` bounds
-    what recomputed blocks compute twice, in per cent of the network's multiply-accumulates. The fraction
-    `held_out` of the samples, drawn by `seed`, has no part in the choice. `trials` is how many combinations are
-    measured to improve on the one with the smallest sum of losses, `points` how many of the Pareto curve.
+    what is computed more, in per cent of the network's multiply-accumulates, `max_cycles` what that takes more on an
+    `array`, in per cent of its cycles. The fraction `held_out` of the samples, drawn by `seed`, has no part in the
+    choice. `trials` is how many combinations are measured to improve on the one with the smallest sum of losses,
+    `points` how many of the Pareto curve.
 
     Everything else is as in `sensitivity`. Raises `CheckFailed` where no combination reaches what is wanted as well.
     """
@@ -79,7 +82,10 @@ def tune(
         raise UsageError("exactly one of a budget, a reduction and a bound on the loss says what is wanted")
     if not given[0] >= 0 or (reduce is not None and reduce > 1):
         raise UsageError("a budget and a bound on the loss are zero or more, a reduction is a fraction from 0 to 1")
-    Plan(None, max_macs=max_macs)  # raises where it is no limit
+    for bound in (max_macs, max_cycles):
+        Plan(None, max_macs=bound)  # raises where it is no limit
+    if max_cycles is not None and settings.elements is None:
+        raise UsageError("a limit on cycles goes with an array that they are counted on")
     if not 0 < held_out < 1:
         raise UsageError(f"the part that is held out is a fraction between 0 and 1, not {held_out}")
     need("tune")
@@ -87,12 +93,15 @@ def tune(
     settings = settings.on(given_data.frames)
     network, samples = _opened(model, given_data, settings)
     to_choose, to_judge = halves(samples, held_out, given_data.seed)
-    limit = None if max_macs is None else int(network.macs * max_macs / 100)
     with bench_of(network, to_choose, settings) as bench:
+        limits = Limits(
+            None if max_macs is None else int(network.macs * max_macs / 100),
+            None if max_cycles is None or bench.cycles is None else int(bench.cycles.before * max_cycles / 100),
+        )
 
         def along(axis: int) -> _Chosen:
             found = bench.sensitivity(axis)
-            selections = Selections(bench, found, trials, limit)
+            selections = Selections(bench, found, trials, limits)
             if max_loss is not None:
                 return _Chosen(found, selections, selections.point(selections.smallest(max_loss)), None)
             allowed = budget if budget is not None else math.floor(found.before * (1 - (reduce or 0.0)) + 1e-6)
@@ -107,6 +116,7 @@ def tune(
     return TuneResult(
         _plan(chosen, found, max_macs, settings), chosen, found, curve, verdicts, to_judge.text, verdict, allowed,
         max_loss, max_macs, selections.least, tuple((one.found.axis, one.point) for one in tried),
+        max_cycles,
     )  # fmt: skip
 
 

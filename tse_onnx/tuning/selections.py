@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -13,9 +13,13 @@ from tse_onnx.passes.blocks.recompute import Recompute
 from tse_onnx.passes.blocks.tiling import Tiling
 from tse_onnx.tuning.bench import Bench, mean
 from tse_onnx.tuning.choices import Combination, combined
-from tse_onnx.tuning.choosing import Candidate, Menus, least_loss, most, most_saved
+from tse_onnx.tuning.choosing import Candidate, Limited, Menus, least_loss, most, most_saved
+from tse_onnx.tuning.effort import Limits
 from tse_onnx.tuning.refining import Selection, refined
-from tse_onnx.tuning.result import CandidateLoss, Point, Sensitivity
+from tse_onnx.tuning.result import CandidateLoss, Point, Sensitivity, undominated
+
+# Parts of the cycles that a point of the curve adds, for points that take fewer.
+_CHEAPER = (0.0, 0.25, 0.5, 0.75)
 
 Savings = Mapping[Candidate, int]
 """What each candidate saves, where savings are added up."""
@@ -29,14 +33,12 @@ class Selections:
     of all others, too. What is chosen is counted as a whole.
     """
 
-    def __init__(self, bench: Bench, found: Sensitivity, trials: int, max_macs: int | None = None) -> None:
-        """`max_macs` is how many multiply-accumulates may be computed twice."""
-        self._bench, self._found, self._trials, self._max_macs = bench, found, trials, max_macs
+    def __init__(self, bench: Bench, found: Sensitivity, trials: int, limits: Limits | None = None) -> None:
+        self._bench, self._found, self._trials, self._limits = bench, found, trials, limits or Limits()
+        said = (("added", self._limits.macs), ("cycles", self._limits.cycles))
+        self._limited = tuple((name, most) for name, most in said if most is not None)
         self.axis = found.axis
-        self.menus = [
-            [_candidate(entry.block.name, one) for one in entry.candidates if self._affordable(one)]
-            for entry in found.blocks
-        ]
+        self.menus = [[_candidate(entry.block.name, one) for one in entry.candidates] for entry in found.blocks]
         self._sums: list[Savings] = [{one: one.saved for menu in self.menus for one in menu}]
         self._smallest = self._found_smallest()
         self.least = self.bytes(self._smallest)
@@ -52,7 +54,7 @@ class Selections:
             return selection
         for number, menu in enumerate(self.menus):
             others = [_with(selection, number, one) for one in menu]
-            selection = min([selection, *filter(self._within_macs, others)], key=self.bytes)
+            selection = min([selection, *filter(self._within_limits, others)], key=self.bytes)
         least = self.bytes(selection)
         saved: dict[Candidate, int] = {}
         for number, menu in enumerate(self.menus):
@@ -75,8 +77,10 @@ class Selections:
         """A selection with its figures."""
         predicted = sum(candidate.loss for candidate in selection)
         combination = _combination(selection)
-        macs = self._bench.network.macs_added(combination)
-        return Point(combination, self.bytes(selection), predicted, self.loss(selection), macs)
+        network, cycles = self._bench.network, self._bench.cycles
+        added = None if cycles is None else cycles.added(combination)
+        macs = network.macs_added(combination)
+        return Point(combination, self.bytes(selection), predicted, self.loss(selection), macs, added)
 
     def within(self, budget: int) -> Selection:
         """The selection with the smallest loss within a budget. Raises `CheckFailed` where there is none."""
@@ -87,7 +91,7 @@ class Selections:
         off = self._sum(start) - self.bytes(start)
 
         def allowed(selection: Selection) -> bool:
-            fits = self._sum(selection) - off <= budget and self._within_macs(selection)
+            fits = self._sum(selection) - off <= budget and self._within_limits(selection)
             return fits and self.bytes(selection) <= budget
 
         found, _ = refined(start, self.menus, allowed, self.loss, self._trials)
@@ -97,17 +101,17 @@ class Selections:
         """What a selection would buffer if savings added up."""
         return self._found.before - sum(self._sums[-1][one] for one in selection)
 
-    def _within_macs(self, selection: Selection) -> bool:
-        return self._max_macs is None or sum(one.macs for one in selection) <= self._max_macs
+    def _within_limits(self, selection: Selection) -> bool:
+        return all(sum(int(getattr(one, name)) for one in selection) <= most for name, most in self._limited)
 
     def _too_little(self, budget: int) -> str:
         """What is reached instead, and by which figure more would be."""
         before = self._found.before
         part = 1000 * (before - self.least) // max(before, 1) / 10  # rounded down: what is said to be reached is
-        twice = "" if self._max_macs is None else f", with no more than {self._max_macs:,} multiply-accumulates twice"
+        more = f", with no more than {self._limits} added" if self._limited else ""
         said = (
             f"no plan needs as little as {budget:,} bytes: the least is {self.least:,} of {before:,}, "
-            f"{part:.1f} % less than before{twice}"
+            f"{part:.1f} % less than before{more}"
         )
         if self._found.figure == GATE:
             return said
@@ -127,7 +131,7 @@ class Selections:
         best = tuple(menu[0] for menu in self.menus)
         bound, low, high = max_loss, 0.0, math.inf
         for _ in range(max(self._trials, 1)):
-            solve = partial(most_saved, loss=bound, macs=self._max_macs)
+            solve = partial(most_saved, loss=bound, limits=self._limited)
             selections = [found for by in self._sums if (found := _solved(solve, self.menus, by)) is not None]
             if not selections:
                 break
@@ -152,27 +156,25 @@ class Selections:
     def _top(self, by: Savings) -> Selection:
         """What saves most by the sums."""
         top = tuple(max(menu, key=lambda one: (by[one], -one.loss, -one.macs)) for menu in self.menus)
-        if self._within_macs(top):
+        if self._within_limits(top):
             return top
-        solve = partial(most_saved, loss=math.inf, macs=self._max_macs)
+        solve = partial(most_saved, loss=math.inf, limits=self._limited)
         return _solved(solve, self.menus, by) or tuple(menu[0] for menu in self.menus)
 
-    def _affordable(self, one: CandidateLoss) -> bool:
-        return self._max_macs is None or _twice(one) <= self._max_macs
-
-    def _fitting(self, budget: int, menus: Menus | None = None) -> Selection | None:
-        """The smallest sum of losses within a budget."""
-        menus = self.menus if menus is None else menus
-        found = [one for by in self._sums if (one := self._by_sums(budget, menus, by)) is not None]
+    def _fitting(self, budget: int, menus: Menus | None = None, limited: Limited | None = None) -> Selection | None:
+        """The smallest sum of losses within a budget, and within other limits than the usual ones if there are some."""
+        menus, own = self.menus if menus is None else menus, limited is None
+        limited = self._limited if limited is None else limited
+        found = [one for by in self._sums if (one := self._by_sums(budget, menus, by, limited)) is not None]
         if found:
             return min(found, key=lambda made: (sum(one.loss for one in made), sum(one.macs for one in made)))
-        return self._smallest if menus is self.menus and self.least <= budget else None
+        return self._smallest if own and menus is self.menus and self.least <= budget else None
 
-    def _by_sums(self, budget: int, menus: Menus, by: Savings) -> Selection | None:
+    def _by_sums(self, budget: int, menus: Menus, by: Savings, limited: Limited) -> Selection | None:
         """The same by what candidates save. Where that does not add up, more is asked for until it does."""
         before, saving = self._found.before, self._found.before - budget
         for _ in range(12):
-            selection = _solved(partial(least_loss, saved=max(saving, 0), macs=self._max_macs), menus, by)
+            selection = _solved(partial(least_loss, saved=max(saving, 0), limits=limited), menus, by)
             if selection is None:
                 break
             excess = self.bytes(selection) - budget
@@ -184,12 +186,25 @@ class Selections:
         return None
 
     def curve(self, points: int) -> list[Point]:
-        """Points of the Pareto curve: the smallest sums of losses for budgets between everything and the least."""
+        """Points of the Pareto curve: the smallest sums of losses for budgets between everything and the least; with an
+        array also those that take fewer cycles for it, as far as nothing is as good in all three."""
         before = self._found.before
         budgets = [round(before - (before - self.least) * number / max(points - 1, 1)) for number in range(points)]
         selections = [found for budget in budgets if (found := self._fitting(budget)) is not None]
+        if self._bench.cycles is not None:
+            selections += [less for own in selections for less in self._cheaper(own)]
         self._bench.measure(dict.fromkeys(map(_combination, selections)), "measuring the curve")
-        return [self.point(selection) for selection in dict.fromkeys(selections)]
+        made = [self.point(selection) for selection in dict.fromkeys(selections)]
+        return made if self._bench.cycles is None else undominated(made)
+
+    def _cheaper(self, selection: Selection) -> Iterator[Selection]:
+        """What loses least within the same bytes, with parts of the cycles that a selection adds."""
+        budget, spent = self.bytes(selection), sum(one.cycles for one in selection)
+        for part in _CHEAPER if spent > 0 else ():
+            limited = [(name, most) for name, most in self._limited if name != "cycles"]
+            found = self._fitting(budget, limited=(*limited, ("cycles", int(spent * part))))
+            if found is not None:
+                yield found
 
     def uniform(self, tiling: Tiling) -> Selection | None:
         """The same tiling for every block that it makes a difference to, None where it is not among the candidates."""
@@ -221,11 +236,11 @@ def _with(selection: Selection, number: int, one: Candidate) -> Selection:
 
 
 def _candidate(block: str, one: CandidateLoss) -> Candidate:
-    return Candidate(block, one.choice, one.saved, one.loss, _twice(one))
+    return Candidate(block, one.choice, one.saved, one.loss, _twice(one), one.macs_added, one.cycles_added or 0)
 
 
 def _twice(one: CandidateLoss) -> int:
-    """The multiply-accumulates that are computed twice: those that a limit is for."""
+    """The multiply-accumulates that are computed twice."""
     return one.macs_added if isinstance(one.choice, Recompute) else 0
 
 

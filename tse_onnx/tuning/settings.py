@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TypedDict
 
 from tse_onnx.conversion.verdict import MIN
+from tse_onnx.costs.array import Array
+from tse_onnx.costs.arrays import ArrayLike, array_of
 from tse_onnx.data.choice import PathLike
 from tse_onnx.decision.analysis import InputShapes
 from tse_onnx.errors import UsageError
@@ -47,6 +49,8 @@ class Options(TypedDict, total=False):
     * `settle`: with frames, whether the first one of each stream is run until its gates are its own;
     * `menu`: which tilings are offered; `freeze`: which gates are offered as constants: `constant` those that move by
       no more than the fraction `still` of their size, `any`, or `never`;
+    * `array`: an array of processing elements, by name, as a TOML file or as an `Array`: what each choice adds to the
+      network's cycles on it is counted;
     * `target`: a compiler or device, by name, as a TOML file or as a `Target`: what it takes in no form is not offered;
     * `threads`: those of onnxruntime; `memory`: about how many bytes may be held where the network is cut;
     * `cache`: the folder in which measurements are kept (True: the user's folder for caches; False: nowhere). Those of
@@ -66,6 +70,7 @@ class Options(TypedDict, total=False):
     menu: Menu
     freeze: str
     still: float
+    array: ArrayLike | None
     target: TargetLike | None
     threads: int
     memory: int
@@ -77,8 +82,8 @@ class Options(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Settings:
-    """The same with its defaults, checked; `hardware` is what `machine` means, `within` what `target` does. Raises
-    `UsageError`."""
+    """The same with its defaults, checked; `hardware` is what `machine` means, `within` what `target` does, `elements`
+    what `array` does. Raises `UsageError`."""
 
     input_shapes: InputShapes | None = None
     kinds: Collection[str] = DEFAULT_KINDS
@@ -90,6 +95,7 @@ class Settings:
     menu: Menu = field(default_factory=Menu)
     freeze: str = CONSTANT
     still: float = 0.01
+    array: ArrayLike | None = None
     target: TargetLike | None = None
     threads: int = 0
     memory: int = MEMORY
@@ -99,6 +105,7 @@ class Settings:
     progress: Progress | None = None
     hardware: Machine = field(init=False)
     within: Target | None = field(init=False)
+    elements: Array | None = field(init=False)
 
     def __post_init__(self) -> None:
         if self.axis not in AXES:
@@ -111,6 +118,7 @@ class Settings:
             need("dask")
         object.__setattr__(self, "hardware", machine_of(self.machine))
         object.__setattr__(self, "within", None if self.target is None else target_of(self.target))
+        object.__setattr__(self, "elements", None if self.array is None else array_of(self.array))
         for name, least in (("workers", 1), ("memory", 1), ("threads", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
