@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo check coverage test test-long test-tools test-torch test-adapters conformance lint types bench clean
+.PHONY: demo check coverage test test-long test-tools test-torch test-adapters test-browser conformance lint types bench clean
 
 demo: $(VENV)/installed
 	mkdir -p build/demo
@@ -44,6 +44,11 @@ test-torch: $(VENV)/developed
 test-adapters: $(VENV)/developed
 	$(BIN)/pip install --quiet --editable '.[olive,onnx-ir]' onnxscript
 	$(BIN)/python -m pytest tests/adapters
+
+# Reports in a real browser without a screen; Debian has it as chromium and chromium-driver.
+test-browser: $(VENV)/developed
+	$(BIN)/pip install --quiet --editable '.[browser]'
+	$(BIN)/python -m pytest tests/report/test_browser.py
 
 lint: $(VENV)/developed
 	$(BIN)/ruff check .

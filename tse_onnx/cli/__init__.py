@@ -37,6 +37,7 @@ from tse_onnx.cli.diagnosis import (
     version_option,
 )
 from tse_onnx.cli.diff import diff
+from tse_onnx.cli.display import WORDS
 from tse_onnx.cli.distil import distil
 from tse_onnx.cli.doctor import doctor
 from tse_onnx.cli.evaluate import evaluate
@@ -142,9 +143,12 @@ class _Group(click.Group):
             except OSError as error:  # of the script for completion in a shell, which comes before everything else
                 _report(error, ())
 
-    def make_context(self, *arguments: Any, **named: Any) -> click.Context:
+    def make_context(self, info_name: str | None, args: list[str], *others: Any, **named: Any) -> click.Context:
+        words = list(args)  # which are taken away one by one
         try:
-            return super().make_context(*arguments, **named)
+            context = super().make_context(info_name, args, *others, **named)
+            context.meta[WORDS] = words
+            return context
         except _HELPFUL:
             raise
         except (OSError, click.UsageError) as error:  # of --help and --version, which are printed meanwhile

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tse_onnx.cli.checks_options import checks_options
-from tse_onnx.cli.display import Display, display_options, quiet_option
+from tse_onnx.cli.display import HTML, Display, display_options, quiet_option
 from tse_onnx.cli.groups import group
 from tse_onnx.cli.help import Command
 from tse_onnx.cli.options import alls_option, given_model, input_shape_option, kinds_option, model_argument, say_note
@@ -107,7 +107,7 @@ _style_options = group(_STYLE, _style)
 @gates_options
 @alls_option
 @click.option("--expect", type=click.IntRange(min=0), metavar="N", help="Fail unless N blocks are converted.")
-@display_options(quiet_option, report="Write the report as JSON.")
+@display_options(quiet_option, report="Write the report as JSON.", html=HTML)
 @click.pass_context
 def convert(
     ctx: click.Context,
@@ -149,6 +149,7 @@ def convert(
     import logging
 
     from tse_onnx.conversion.convert import carry_out
+    from tse_onnx.files.source import open_model
     from tse_onnx.report.convert import ReportView, outcome
 
     require_dataflow(gates, dataflow)
@@ -158,6 +159,7 @@ def convert(
     to_stdout = is_stdout(output)
     if to_stdout:
         refuse_terminal()
+    source = open_model(given_model(model))
     with contextlib.ExitStack() as stack:
         logged = logging.getLogger("tse_onnx").isEnabledFor(logging.INFO)  # lines between which nothing should turn
         if checks.verify and sys.stderr.isatty() and not logged and not os.environ.get("NO_COLOR"):
@@ -166,7 +168,7 @@ def convert(
             stack.enter_context(Console(stderr=True).status("converting and verifying"))
         try:
             result = carry_out(
-                given_model(model), None if to_stdout else output, plan=plan, selection=selection, style=style,
+                source, None if to_stdout else output, plan=plan, selection=selection, style=style,
                 fitting=fitting(plan.target), checks=checks, retile=retile, input_shapes=input_shapes, dynamic=dynamic,
                 kinds=kinds, expect=expect, report=display.report, alls=alls,
                 machine=machine if counted else None, gates=gates,
@@ -177,5 +179,7 @@ def convert(
             raise
     if to_stdout:
         pour(result.serialized())
-    display.show(ReportView(result.report, outcome(result, words(output), retile)), err=to_stdout)
+    view = ReportView(result.report, outcome(result, words(output), retile))
+    display.share(view, source.model, result.model)
+    display.show(view, err=to_stdout)
     say_note(result.report.target)

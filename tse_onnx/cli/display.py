@@ -14,6 +14,8 @@ from tse_onnx.cli.output import OutputPath
 from tse_onnx.passes.reasons import printable
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
+
     from tse_onnx.report.page import Page
     from tse_onnx.report.view import View
 
@@ -48,8 +50,11 @@ def _json_text(view: View) -> str:
     return json.dumps(view.json(), indent=2, allow_nan=False)
 
 
+WORDS = "tse_onnx.words"
+"""Where the context keeps what was typed behind the program's name."""
 _TEXT = "text"
 _JSON = "json"
+HTML = "Write a report to share: one HTML file with the verdict, tables and pictures, which needs no network."
 _FORMATS = {_TEXT: _text, _JSON: _json, "markdown": _markdown}
 
 
@@ -61,6 +66,7 @@ class Display:
     report: Path | None = None
     csv: Path | None = None
     plot: Path | None = None
+    html: Path | None = None
     quiet: bool = False
     """Whether nothing but the verdict is printed."""
 
@@ -84,8 +90,9 @@ class Display:
         if drawn and self.form != _JSON and not self.quiet:
             click.echo(f"Wrote {' and '.join(drawn)}.", err=err)
 
-    def write(self, view: View) -> None:
-        """Write a result into its files. Raises `ModelError` where one cannot be written."""
+    def write(self, view: View, before: ModelProto | None = None, after: ModelProto | None = None) -> None:
+        """Write a result into its files; its document shows the models `before` and `after`. Raises `ModelError` where
+        one cannot be written."""
         from tse_onnx.files.write import write_text
 
         if self.report is not None:
@@ -94,6 +101,18 @@ class Display:
             write_text(self.csv, view.csv())
         if self.plot is not None:
             view.draw(self.plot)
+        self.share(view, before, after)
+
+    def share(self, view: View, before: ModelProto | None = None, after: ModelProto | None = None) -> None:
+        """Write the document alone, where it was asked for."""
+        if self.html is None:
+            return
+        from tse_onnx.files.write import write_text
+        from tse_onnx.report.html.document import document
+        from tse_onnx.report.html.told import Models
+
+        root = click.get_current_context().find_root()
+        write_text(self.html, document(view, root.meta.get(WORDS, ()), Models(before, after)))
 
 
 quiet_option = click.option("-q", "--quiet", "display_quiet", is_flag=True, help="Print the verdict only.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tse_onnx.cli.data_options import data_options
-from tse_onnx.cli.display import Display, display_options
+from tse_onnx.cli.display import HTML, Display, display_options
 from tse_onnx.cli.groups import given, group
 from tse_onnx.cli.help import Command
 from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, threads_option
@@ -82,6 +82,7 @@ _bound_options = group(_BOUNDS, lambda **bounds: {"bounds": bounds})
 @display_options(
     csv="With --correlation: write a line per tile as CSV.",
     plot="With --correlation: draw it, as .svg or .png (needs matplotlib).",
+    html=HTML,
 )
 @click.pass_context
 def evaluate(

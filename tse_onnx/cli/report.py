@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tse_onnx.cli.display import Display, display_options, quiet_option
+from tse_onnx.cli.display import HTML, Display, display_options, quiet_option
 from tse_onnx.cli.help import Command
 from tse_onnx.cli.options import (
     given_model,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 @machine_options
 @gates_options
 @axes_options
-@display_options(quiet_option, **NETWORK_FILES)
+@display_options(quiet_option, **NETWORK_FILES, html=HTML)
 def report(
     model: Path,
     plan: Plan,
@@ -88,7 +88,7 @@ def report(
     made = replace(made, gates=gates)
     view = ReportView(made, "No model was written: this is what a conversion would do.", network=True, axes=axes)
     if all(judgement.passed for judgement in made.judgements):
-        display.write(view)
+        display.write(view, source.model, drafted.converted() if display.html else None)
     display.show(view)
     say_note(made.target)
     made.require()

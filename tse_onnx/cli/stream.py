@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tse_onnx.cli.display import Display, display_options
+from tse_onnx.cli.display import HTML, Display, display_options
 from tse_onnx.cli.groups import group
 from tse_onnx.cli.help import Command
 from tse_onnx.cli.options import (
@@ -79,7 +79,7 @@ _run_options = group(_RUN, lambda **run: {"run": run})
     "its layers; for FINN's folding configuration, by the layers that join streams; or a list of the machine's edges.",
 )  # fmt: skip
 @axes_options
-@display_options(**NETWORK_FILES)
+@display_options(**NETWORK_FILES, html=HTML)
 def stream(
     model: Path,
     input_shapes: InputShapes,

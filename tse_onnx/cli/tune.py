@@ -11,7 +11,7 @@ import click
 
 from tse_onnx.cli import values
 from tse_onnx.cli.data_options import data_options
-from tse_onnx.cli.display import Display, display_options, quiet_option
+from tse_onnx.cli.display import HTML, Display, display_options, quiet_option
 from tse_onnx.cli.groups import group
 from tse_onnx.cli.help import Command
 from tse_onnx.cli.interruption import keeping
@@ -201,6 +201,7 @@ def sensitivity(model: Path, data: Data, frames: bool, options: Options, machine
     report="Write everything as JSON.",
     csv=_CSV,
     plot="Draw the Pareto curve and what each block bears, as .svg or .png (needs matplotlib).",
+    html=HTML,
 )
 def tune(
     model: Path,

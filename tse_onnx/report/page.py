@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, Protocol, Union
 
 from tse_onnx.passes.reasons import printable
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tse_onnx.report.markdown import Markdown
 
-    Page = Union[Console, "Plain", Markdown]
+    Page = Union[Console, "Plain", Markdown, "Collects"]
 
 # Columns of a plain table stand this far apart.
 _GAP = "  "
@@ -84,6 +84,15 @@ class Table:
             space = " " * (width - _width(cell))
             padded.append(space + cell if number in self.right else cell + space)
         return _GAP.join(padded).rstrip()
+
+
+class Collects(Protocol):
+    """A page of another kind: it takes lines and tables, and is no terminal."""
+
+    is_terminal: bool
+
+    def print(self, what: object, style: str = "", **_: object) -> None:
+        """Take a line or a table."""
 
 
 class Plain:
