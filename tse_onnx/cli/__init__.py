@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 import click
 
 from tse_onnx.cli.check import check
+from tse_onnx.cli.configuration import configuration_options, configure
 from tse_onnx.cli.convert import convert
 from tse_onnx.cli.diagnosis import (
     INTERNAL_ERROR,
@@ -166,6 +167,7 @@ class _Group(click.Group):
                 with warnings.catch_warnings():
                     if not sys.warnoptions:  # numpy's, of models that compute what is no number: no line of ours
                         warnings.simplefilter("ignore")
+                    configure(ctx, self)
                     result = super().invoke(ctx)
                 sys.stdout.flush()
                 return result
@@ -252,7 +254,7 @@ def main() -> None:
     """
 
 
-main.params.extend(diagnosis_options())
+main.params.extend([*configuration_options(), *diagnosis_options()])
 main.add_command(check)
 main.add_command(convert)
 main.add_command(diff)

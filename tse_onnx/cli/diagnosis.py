@@ -25,6 +25,19 @@ class Log:
 
     def __init__(self) -> None:
         self._handler: logging.Handler | None = None
+        self._notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Say something at INFO, as soon as the log is shown."""
+        self._notes.append(text)
+        self._say_notes()
+
+    def _say_notes(self) -> None:
+        if self._handler is not None:
+            import logging
+
+            while self._notes:
+                logging.getLogger(__name__).info(self._notes.pop(0))
 
     def show(self, verbose: int) -> None:
         """Show nothing (0), decisions and times (1), or every block and check as well (2)."""
@@ -38,6 +51,7 @@ class Log:
             logging.getLogger("tse_onnx").addHandler(self._handler)
             logging.getLogger("tse_onnx").setLevel(logging.INFO)
             logging.getLogger(__name__).info("; ".join(versions()))
+            self._say_notes()
         logging.getLogger("tse_onnx").setLevel(logging.INFO if verbose == 1 else logging.DEBUG)
 
     def close(self) -> None:

@@ -48,6 +48,7 @@ OPTIONS: Mapping[str, str] = {
     "back-to-back latency memory macs-per-cycle elements-per-cycle stream:axis",
     "This machine": "threads workers scheduler sensitivity:memory tune:memory cache no-cache runs",
     "Output": "output model-output report csv plot plot-limit plot-images top all export format quiet",
+    "Defaults": "config no-config",
     "Help, and where something went wrong": "help version verbose debug",
 }
 """The long names of the options under their headings; `command:name` is for that command alone, where the name means

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from tse_onnx.cli.groups import group, names_of
+from tse_onnx.cli.groups import given, group, names_of
 
 if TYPE_CHECKING:
     from tse_onnx.decision.plan import Plan
@@ -101,6 +102,11 @@ _OPTIONS = (
     ),
 )  # fmt: skip
 OPTION_NAMES = names_of(_OPTIONS)
+_SHAPE: Mapping[str, Any] = {
+    "rows": (), "cols": None, "patch": None, "tile": None, "squeeze": None, "step": 1, "balanced": False,
+    "divisors": False, "cascade": False,
+}  # fmt: skip
+"""The options of a tiling that go together or exclude each other, with what they are where nobody says anything."""
 
 
 def _chosen(
@@ -119,6 +125,12 @@ def _chosen(
     from tse_onnx.decision.selection import Selection
     from tse_onnx.passes.blocks.tiling import Tiling
 
+    ctx = click.get_current_context()
+    if given(ctx, [*_SHAPE, "plan_path"]):  # then a configuration's tiles are none
+        configured = [name for name in _SHAPE if ctx.get_parameter_source(name) == ParameterSource.DEFAULT_MAP]
+        rows = () if "rows" in configured else rows
+        plan_path = None if ctx.get_parameter_source("plan_path") == ParameterSource.DEFAULT_MAP else plan_path
+        tiling |= {name: _SHAPE[name] for name in configured if name != "rows"}
     plain, stages, named = None, [], []
     for value in rows:
         where, count = _rows(value)
