@@ -1,4 +1,4 @@
-"""Finding and rewriting in large graphs, against parsing and serialising them, and against onnxscript's rewriter.
+"""Finding and rewriting in large graphs, against parsing and serialising them, and against what peers take.
 
     python -m benchmarks.forms [--runs N] [SIZE ...]
 
@@ -8,7 +8,8 @@ so that nodes are what there is. Everything is measured in one process, in turns
 * ours: index, types, find, decide, lower, splice, on a model that is parsed already;
 * the floor: protobuf parses the model's bytes and serialises it again;
 * the rewriter: onnxscript applies one rule to an `onnx_ir` model that is read already: the literal chain
-  GlobalAveragePool, Conv, Relu, Conv, Sigmoid, Mul, replaced by the same tiled nodes.
+  GlobalAveragePool, Conv, Relu, Conv, Sigmoid, Mul, replaced by tiled nodes;
+* the reader: onnx_ir reads the model's file and writes it again, and looks for nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ import math
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,8 +142,18 @@ def seconds(job: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def measure(nodes: int, runs: int, stated: bool, rewriter: bool) -> list[tuple[float, float, float]]:
-    """Processor seconds of ours, the floor and the rewriter (NaN if left out), in turns, after one that warms up."""
+@dataclass(frozen=True)
+class Turn:
+    """Processor seconds of one turn; NaN for peers that were left out."""
+
+    ours: float
+    floor: float
+    rewriter: float = math.nan
+    reader: float = math.nan
+
+
+def measure(nodes: int, runs: int, stated: bool, peers: bool) -> list[Turn]:
+    """Ours, the floor, the rewriter and the reader in turns, after one that warms up."""
     from onnx import ModelProto
 
     data = chain(nodes, stated).SerializeToString()
@@ -152,19 +165,31 @@ def measure(nodes: int, runs: int, stated: bool, rewriter: bool) -> list[tuple[f
         ours = seconds(partial(_count, counts, convert, model))
         assert counts == [expected], counts
         del model
-        floor = seconds(lambda: ModelProto.FromString(data).SerializeToString())
-        theirs = math.nan
-        if rewriter:
-            import onnx_ir
-
-            rules = rewriter_rule()
-            read = onnx_ir.serde.deserialize_model(ModelProto.FromString(data))
-            counts = []
-            theirs = seconds(partial(_count, counts, rules.apply_to_model, read))
-            assert counts == [expected], counts
-            del read
-        found.append((ours, floor, theirs))
+        turn = Turn(ours, seconds(lambda: ModelProto.FromString(data).SerializeToString()))
+        if peers:
+            turn = replace(turn, rewriter=_rewriter(data, expected), reader=_reader(data))
+        found.append(turn)
     return found[1:]
+
+
+def _rewriter(data: bytes, expected: int) -> float:
+    import onnx_ir
+    from onnx import ModelProto
+
+    rules, counts = rewriter_rule(), list[int]()
+    read = onnx_ir.serde.deserialize_model(ModelProto.FromString(data))
+    taken = seconds(partial(_count, counts, rules.apply_to_model, read))
+    assert counts == [expected], counts
+    return taken
+
+
+def _reader(data: bytes) -> float:
+    import onnx_ir
+
+    with tempfile.TemporaryDirectory() as folder:
+        source, copy = Path(folder, "source.onnx"), Path(folder, "copy.onnx")
+        source.write_bytes(data)
+        return seconds(lambda: onnx_ir.save(onnx_ir.load(source), copy))
 
 
 def run(folder: Path, runs: int) -> list[Ratio]:
@@ -174,19 +199,20 @@ def run(folder: Path, runs: int) -> list[Ratio]:
     found = []
     for size in SIZES:
         for stated in (True, False):
-            turns = runs if size < SIZES[-1] else max(3, runs // 3)
-            command = [sys.executable, "-m", "benchmarks.forms", "--json", "--runs", str(turns), str(size)]
-            command += [] if stated else ["--unstated", "--no-rewriter"]
+            repetitions = runs if size < SIZES[-1] else max(3, runs // 3)
+            command = [sys.executable, "-m", "benchmarks.forms", "--json", "--runs", str(repetitions), str(size)]
+            command += [] if stated else ["--unstated"]
             done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
             (rows,) = json.loads(done.stdout)
             how = "" if stated else ", types to infer"
-            ours, floor, theirs = (1000 * value for value in map(statistics.median, zip(*rows, strict=True)))
-            del ours, floor, theirs
-            pairs = [(1000 * one[0], 1000 * one[1]) for one in rows]
-            found.append(compare(f"find and rewrite, {size:,} nodes{how}: parse and serialise", 2.0, pairs, "ms"))
-            if stated:
-                pairs = [(1000 * one[0], 1000 * one[2]) for one in rows]
-                found.append(compare(f"find and rewrite, {size:,} nodes: onnxscript's rewriter", 0.2, pairs, "ms"))
+            turns = [Turn(*row) for row in rows]
+            for aim, what, peer in (
+                (2.0, "parse and serialise", [turn.floor for turn in turns]),
+                (0.2, "onnxscript's rewriter", [turn.rewriter for turn in turns]),
+                (1.0, "onnx_ir reads and writes", [turn.reader for turn in turns]),
+            ):
+                pairs = [(1000 * turn.ours, 1000 * other) for turn, other in zip(turns, peer, strict=True)]
+                found.append(compare(f"find and rewrite, {size:,} nodes{how}: {what}", aim, pairs, "ms"))
     return found
 
 
@@ -196,26 +222,20 @@ def main() -> int:
     parser.add_argument("sizes", nargs="*", type=int, metavar="SIZE", default=list(SIZES), help="numbers of nodes")
     parser.add_argument("--runs", type=int, default=7, help="repetitions (default: 7)")
     parser.add_argument("--unstated", action="store_true", help="leave the types of values to inference")
-    parser.add_argument("--no-rewriter", action="store_true", help="leave onnxscript's rewriter out")
+    parser.add_argument("--no-peers", action="store_true", help="leave onnxscript and onnx_ir out")
     parser.add_argument("--json", action="store_true", help="print the seconds of every repetition")
     options = parser.parse_args()
     measured = []
     if not options.json:
-        print(
-            f"{'nodes':>9} {'ours':>10} {'per node':>9} {'parse+write':>12} {'ratio':>6} {'rewriter':>10} {'ratio':>6}"
-        )
+        print(f"{'nodes':>9} {'ours':>10} {'per node':>9} {'parse+write':>12} {'rewriter':>10} {'onnx_ir':>10}")
     for size in options.sizes:
-        rows = measure(size, options.runs, not options.unstated, not options.no_rewriter)
-        measured.append(rows)
+        turns = measure(size, options.runs, not options.unstated, not options.no_peers)
+        measured.append([astuple(turn) for turn in turns])
         if not options.json:
-            ours, floor, theirs = (statistics.median(column) for column in zip(*rows, strict=True))
-            over = statistics.median(one[0] / one[1] for one in rows)
-            under = statistics.median(one[2] / one[0] for one in rows)
-            print(
-                f"{size:9,} {1e3 * ours:7.1f} ms {1e6 * ours / size:6.1f} µs {1e3 * floor:9.1f} ms {over:6.2f} "
-                f"{1e3 * theirs:7.1f} ms {under:6.1f}",
-                flush=True,
-            )
+            ours, *others = (1e3 * statistics.median(column) for column in zip(*map(astuple, turns), strict=True))
+            per_node = f"{1e3 * ours / size:6.1f} µs"
+            floor, rewriter, reader = (f"{value:7.1f} ms" for value in others)
+            print(f"{size:9,} {ours:7.1f} ms {per_node} {floor:>12} {rewriter} {reader}", flush=True)
     if options.json:
         print(json.dumps(measured))
     return 0
