@@ -132,7 +132,7 @@ TOOLS = (
     Tool("ort extended", _optimised(_LEVELS.ORT_ENABLE_EXTENDED)),
     Tool("qdq", _static(QuantFormat.QDQ)),
     Tool("qdq per channel int8", _static(QuantFormat.QDQ, True, weight_type=QuantType.QInt8, activation_type=QuantType.QInt8)),
-    Tool("qoperator", _static(QuantFormat.QOperator), convertible=False),
+    Tool("qoperator", _static(QuantFormat.QOperator)),
     Tool("dynamic quantisation", _dynamic, convertible=False),
     Tool("fp16", _float16(True)),
     Tool("fp16 whole", _float16(False)),

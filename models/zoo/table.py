@@ -77,8 +77,8 @@ __doc_text__ = """\
 Made by `python -m models.zoo`. *True blocks* are counted in the source network, by the classes of its modules or the
 names of its layers, with the sizes of their maps; *found* are the blocks of any kind that agree with one of them in kind,
 channels and size; *wrong* is what is found beyond that. *Refused by design* are blocks in a form that has no exact tiles:
-operators that are quantised as a whole, and quantisation whose scales depend on the descriptor itself. Each model is
-converted with strips of 3 and of 7 rows, and verified block by block. Weights are random.
+quantisation whose scales depend on the descriptor itself. Each model is converted with strips of 3 and of 7 rows, and verified
+block by block. Weights are random. The rows after a tool are those of a few networks (`models.zoo derive DIR MODEL ...`).
 """
 
 
