@@ -113,6 +113,27 @@ def test_the_model_gains_a_pair_for_each_block_and_nothing_else():
     assert tiled.serialized() == tse_onnx.convert(model, rows=3).serialized()
 
 
+def test_inputs_without_defaults_are_fed_them_and_restored_all_the_same():
+    """As tools need it that take an input with a default for a constant."""
+    model = network(16, 8)
+    made = tse_onnx.convert(model, tiling=Previous((0.25,))).model
+    frames = np.random.default_rng(4).standard_normal((2, 1, 8, 16, 12)).astype(np.float32)
+    wanted = film(made, frames)
+    assert not tse_onnx.check(made, "tract").passed
+    first = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in made.graph.initializer[-2:]}
+    del made.graph.initializer[-2:]
+    assert tse_onnx.check(made, "tract").passed
+    for one, other in zip(film(made, frames, first), wanted, strict=True):
+        assert all(np.array_equal(one[name], other[name]) for name in other)
+    for node in (False, True):
+        if node:
+            for each in made.graph.node:
+                del each.metadata_props[:]
+        back = tse_onnx.restore(made)
+        assert back.exact
+        assert _same_bytes(back.model, model)
+
+
 def test_a_scene_that_stands_still_is_the_original_after_a_frame_for_each_block():
     model = network(16, 16, 8)
     result = tse_onnx.convert(model, tiling=Previous())
