@@ -1,16 +1,19 @@
 """What stops a stream: the stages that have to see all rows of a map before anything behind them goes on.
 
-Found in the order of the graph, from what each stage needs, without a run: such a stage needs the last row of a map for
-the first that it makes. It stops the stream if it holds the map itself, or if somebody reads its result together with a
-map that came before it, which then waits. A classifier's mean does neither.
+Found in the order of the graph, from what each stage needs: such a stage needs the last row of a map for the first that
+it makes. It stops the stream if it holds the map itself, or if somebody reads its result together with a map that came
+before it, which then waits. A classifier's mean does neither. How many rows wait is what the simulation holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from tse_onnx.passes.graph.operators import Rules
+from tse_onnx.streaming.depths.result import Held
+from tse_onnx.streaming.depths.total import held_by_tensor
+from tse_onnx.streaming.network.machine import Machine
 from tse_onnx.streaming.network.needs.reductions import ARGUMENTS
 from tse_onnx.streaming.network.network import Network, Stage
 
@@ -35,7 +38,7 @@ class Stop:
 def stops_of(network: Network, treated: Collection[str] = ()) -> tuple[Stop, ...]:
     """The stops of a network, in its order, but for the stages that make the `treated` values."""
     seen: list[Stage] = []
-    waiting: dict[int, tuple[str, Stage | None]] = {}
+    waiting: dict[int, list[tuple[str, Stage | None]]] = {}
     behind: dict[str, int] = {}  # by value, the stops that its first row comes after: a bit for each
     for stage in network.stages:
         joined = 0
@@ -46,25 +49,34 @@ def stops_of(network: Network, treated: Collection[str] = ()) -> tuple[Stop, ...
             lacking = joined & ~behind.get(name, 0)
             if lacking and network.tensors[name].row_count > 1 and name not in whole:
                 for number in _bits(lacking):
-                    waiting.setdefault(number, (name, stage))
+                    waiting.setdefault(number, []).append((name, stage))
         if whole:
             number = len(seen)
             seen.append(stage)
             joined |= 1 << number
-            if not stage.absorbs:
-                waiting.setdefault(number, (whole[0], None))
+            if not stage.absorbs and (kept := [name for name in whole if _keeps_all(network, stage, name)]):
+                waiting.setdefault(number, []).append((kept[0], None))
         behind[stage.output] = joined
-    return tuple(
-        _stop(network, seen[number], *waiting[number])
-        for number in sorted(waiting)
-        if seen[number].output not in treated
-    )
+    stops = [number for number in sorted(waiting) if seen[number].output not in treated]
+    held = held_by_tensor(network, Machine(), "asap") if stops else {}
+    found = []
+    for number in stops:  # a map that is late itself may have no row to wait
+        first = next(((name, reader) for name, reader in waiting[number] if held[name].rows > 1), None)
+        if first is not None:
+            found.append(_stop(held, seen[number], *first))
+    return tuple(found)
 
 
 def _needs_all(network: Network, stage: Stage, number: int) -> bool:
     """Whether the first row of a stage needs the last of a map."""
     rows, need = network.tensors[stage.inputs[number]].row_count, stage.needs[number]
     return rows > 1 and need.size == rows and bool(need.rows) and need.ready[0] == rows - 1
+
+
+def _keeps_all(network: Network, stage: Stage, name: str) -> bool:
+    """Whether a stage reads all rows of a map that it needs the last of first, rather than a few."""
+    needs = [need for read, need in zip(stage.inputs, stage.needs, strict=True) if read == name]
+    return len({row for need in needs for rows in need.rows for row in rows}) == network.tensors[name].row_count
 
 
 def _bits(mask: int) -> list[int]:
@@ -76,11 +88,10 @@ def _bits(mask: int) -> list[int]:
     return found
 
 
-def _stop(network: Network, stage: Stage, name: str, reader: Stage | None) -> Stop:
+def _stop(held: Mapping[str, Held], stage: Stage, name: str, reader: Stage | None) -> Stop:
     what, advice = _said(stage, reader)
-    held = network.tensors[name]
     node = stage.node.name or stage.output
-    return Stop(node, stage.node.op_type, what, held.row_count, name, held.elements, advice)
+    return Stop(node, stage.node.op_type, what, held[name].rows, name, held[name].elements, advice)
 
 
 _NORMAL = (

@@ -43,9 +43,13 @@ COUNTED: Mapping[str, Callable[[Network, Machine, Pipeline], Sequence[int]]] = {
 
 def held_at_least(network: Network, machine: Machine | None = None) -> Mapping[str, Held]:
     """What each tensor holds at `min`, by its name, all of its readers together; on the ideal machine if None."""
-    machine = machine or Machine()
+    return held_by_tensor(network, machine or Machine(), "min")
+
+
+def held_by_tensor(network: Network, machine: Machine, figure: str) -> Mapping[str, Held]:
+    """What each tensor holds at a key of `COUNTED`, by its name, all of its readers together."""
     pipeline, held = pipeline_of(network, machine), dict[str, Held]()
-    for store, depth in zip(pipeline.stores, _min(network, machine, pipeline), strict=True):
+    for store, depth in zip(pipeline.stores, COUNTED[figure](network, machine, pipeline), strict=True):
         tensor = network.tensors[store.tensor]
         here, before = held_of(tensor, machine, depth), held.get(tensor.name, Held(0, 0, 0, 0))
         held[tensor.name] = Held(
