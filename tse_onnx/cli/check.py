@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tse_onnx.cli import completion
 from tse_onnx.cli.display import Display, display_options
 from tse_onnx.cli.help import Command
 from tse_onnx.cli.options import given_model, input_shape_option, model_argument
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @model_argument
 @click.option(
-    "--target", required=True, metavar="NAME|FILE",
+    "--target", required=True, metavar="NAME|FILE", shell_complete=completion.targets,
     help="What it is checked for: a name that tse-onnx targets lists, or a .toml file with limits of your own.",
 )  # fmt: skip
 @input_shape_option

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tse_onnx.cli import completion
 from tse_onnx.cli.checks_options import checks_options
 from tse_onnx.cli.display import HTML, Display, display_options, quiet_option
 from tse_onnx.cli.groups import group
@@ -54,6 +55,7 @@ _STYLE = (
     ),
     click.option(
         "--target",
+        shell_complete=completion.targets,
         metavar="NAME|FILE",
         help="Write each block in the first form that is within the limits of this compiler or device, a name that "
         "tse-onnx targets lists or a .toml file; where none is, leave it as it is.  [default: that of --plan, or none]",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tse_onnx.cli import completion
 from tse_onnx.cli.display import Display, display_options
 from tse_onnx.cli.help import Command
 from tse_onnx.cli.options import given_model, input_shape_option, model_argument
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @model_argument
-@click.argument("node", required=False)
+@click.argument("node", required=False, shell_complete=completion.nodes)
 @input_shape_option
 @display_options()
 def explain(model: Path, node: str | None, input_shapes: InputShapes, display: Display) -> None:

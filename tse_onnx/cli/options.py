@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tse_onnx.cli import values
+from tse_onnx.cli import completion, values
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.reasons import printable
 
@@ -57,7 +57,7 @@ time_limit_option = click.option(
 )  # fmt: skip
 
 target_option = click.option(
-    "--target", metavar="NAME|FILE",
+    "--target", metavar="NAME|FILE", shell_complete=completion.targets,
     help="Only what is within the limits of this compiler or device, a name that tse-onnx targets lists or a .toml "
     "file: a block of which no form is stays as it is.  [default: that of --plan, or none]",
 )  # fmt: skip

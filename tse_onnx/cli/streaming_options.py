@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tse_onnx.cli import values
+from tse_onnx.cli import completion, values
 from tse_onnx.cli.groups import given, group, names_of
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _STORES = (
     click.option(
         "--machine", "base", default="ideal", show_default=True, metavar="NAME|FILE",
+        shell_complete=completion.machines,
         help="What the network streams through: ideal, hls4ml, finn, cascade, or a .toml file that says it. The "
         "options below change it.",
     ),

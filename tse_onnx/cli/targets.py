@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from tse_onnx.cli import completion
 from tse_onnx.cli.display import Display, display_options
 from tse_onnx.cli.help import Command
 
 
 @click.command(cls=Command)
-@click.argument("target", nargs=-1, metavar="[NAME|FILE]...")
+@click.argument("target", nargs=-1, metavar="[NAME|FILE]...", shell_complete=completion.targets)
 @display_options()
 def targets(target: tuple[str, ...], display: Display) -> None:
     """List the compilers and devices whose limits are known, and what says so.

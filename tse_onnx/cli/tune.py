@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tse_onnx.cli import values
+from tse_onnx.cli import completion, values
 from tse_onnx.cli.data_options import data_options
 from tse_onnx.cli.display import HTML, Display, display_options, quiet_option
 from tse_onnx.cli.groups import group
@@ -64,7 +64,7 @@ _OPTIONS = (
     ),
     click.option("--divisors", is_flag=True, help="Tiles of the divisors of a map's rows that are nearest to --rows."),
     click.option(
-        "--target", metavar="NAME|FILE",
+        "--target", metavar="NAME|FILE", shell_complete=completion.targets,
         help="Offer only what is within the limits of this compiler or device in some form: a name that tse-onnx "
         "targets lists, or a .toml file. The plan says whom it is for.",
     ),

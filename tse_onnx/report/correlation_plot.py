@@ -34,7 +34,7 @@ def draw_correlations(path: Path, found: Correlations) -> None:
         rotation=40, ha="right", rotation_mode="anchor", fontsize=8, parse_math=False,
     )  # fmt: skip
     axis.set_xlim(-0.6, len(found.blocks) - 0.4)
-    axis.set_ylim(top=1.02)
+    axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]), top=1.02)
     axis.set_ylabel("correlation with the whole map", color=_INK)
     axis.set_title(f"Tiles against whole maps, {found.data}", fontsize=12, fontweight="bold", color=_INK, loc="left",
                    parse_math=False)  # fmt: skip
