@@ -10,7 +10,7 @@ from tse_onnx.passes.forms.act import Act
 from tse_onnx.passes.forms.squeeze import Squeeze
 from tse_onnx.passes.reasons import Refusal
 
-SE, ESE, ECA, GATHER_EXCITE, CBAM, SPLIT = "se", "ese", "eca", "ge", "cbam", "split"
+SE, ESE, ECA, GATHER_EXCITE, CBAM, SPLIT, GRN = "se", "ese", "eca", "ge", "cbam", "split", "grn"
 
 # Every kind of block that the tiles apply to, with what tells it from the others.
 KINDS = {
@@ -20,6 +20,7 @@ KINDS = {
     GATHER_EXCITE: "no map that combines channels (gather-excite without parameters)",
     CBAM: "a mean and a maximum that go through one excite (the channel attention of CBAM)",
     SPLIT: "the mean of a sum of branches, and gates for each of these (split attention, selective kernels)",
+    GRN: "a norm over space, divided by its mean over the channels (global response normalisation)",
 }
 
 

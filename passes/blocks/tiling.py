@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.blocks.choice import MEASURED, UNSAID, Buffers, Choice, Fields, Form, Settled, Site
 from tse_onnx.passes.blocks.whole_numbers import pooled_whole
+from tse_onnx.passes.forms.squeeze import MEAN, NORM, SUM_SQUARE
 from tse_onnx.passes.reasons import Refusal, quoted
 
 if TYPE_CHECKING:
@@ -199,6 +200,11 @@ class Tiling(Choice):
                 f"the plan calibrates {quoted(block.name)} for {self.calibration.channels} channels; its map has "
                 f"{block.channels}"
             )
+        statistic = block.anatomy.squeeze.statistic
+        if self.calibration is not None and statistic != MEAN:
+            raise UsageError(
+                f"the plan calibrates {quoted(block.name)}, which takes a {statistic}: a mean alone can be"
+            )
         if not cover.covers_map:
             return Settled(cover, self._other(cover))
         shown = " × ".join(map(str, extents))
@@ -219,6 +225,9 @@ class Tiling(Choice):
             return Refusal("opset", text)
         if self.axis >= rank:
             return Refusal("rank", f"a map with {rank} spatial axes has no axis {self.axis}")
+        if (statistic := block.anatomy.squeeze.statistic) in (NORM, SUM_SQUARE):
+            text = f"takes a {statistic}, and how many rows the last strip of a map of unknown size has is not known"
+            return Refusal("shape", f"{quoted(block.name)} {text}")
         return Settled(OpenStrips(self.axis, rank, self.rows))
 
     def found(self, block: Tiled, site: Site) -> Form | None:

@@ -48,6 +48,7 @@ from tse_onnx.passes.graph.types import Types
 from tse_onnx.passes.reasons import Refusal, quoted, refuse
 
 MEAN, MAXIMUM = "mean", "maximum"
+NORM, SUM_SQUARE, MEAN_SQUARE = "norm", "sum of squares", "mean of squares"
 
 
 @dataclass(frozen=True)

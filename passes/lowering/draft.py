@@ -40,6 +40,10 @@ class Draft:
         self._made: list[NodeProto] = []
         self.scaled = anatomy.map
         """What the scale of the original reads."""
+        self.pooled, self.pooled_type = anatomy.squeeze.input, self.types[anatomy.squeeze.input].dtype
+        """What the means are taken of, and its type."""
+        self.squeezed = anatomy.squeeze.output
+        """What the means are called."""
         self._views: dict[str, str] = {}
 
     def scale_rows(self) -> None:

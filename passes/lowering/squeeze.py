@@ -15,7 +15,7 @@ from tse_onnx.passes.graph.layout import SPATIAL
 from tse_onnx.passes.lowering.draft import Draft
 from tse_onnx.passes.lowering.way import Needs, Way, factors
 
-_HALF = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16})
+HALF = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16})
 
 Grid = Sequence["int | None"]
 """How many descriptors there are along each spatial axis; None where that is not known."""
@@ -44,7 +44,7 @@ def _ceil(draft: Draft, cover: Tile | Window) -> Grid:
 def _rows(draft: Draft, cover: Tile | Window | OpenStrips) -> Grid:
     """The mean of each row, then a pool of so many; a last one that is cut short is left to ceil_mode."""
     if isinstance(cover, OpenStrips):
-        source, ceil_mode = draft.anatomy.squeeze.input, {"ceil_mode": 1}
+        source, ceil_mode = draft.pooled, {"ceil_mode": 1}
         whole = [axis for axis in range(cover.rank) if axis != cover.axis]
         sizes = [cover.rows if axis == cover.axis else 1 for axis in range(cover.rank)]
     else:
@@ -83,7 +83,7 @@ def _average_pool(draft: Draft, source: str, sizes: Sequence[int], **attributes:
             "AveragePool",
             "tiled_squeeze",
             [source],
-            draft.anatomy.squeeze.output,
+            draft.squeezed,
             kernel_shape=list(sizes),
             strides=list(sizes),
             **attributes,
@@ -109,8 +109,8 @@ def _whole_rows_of_the_last_axes(draft: Draft, source: str, tile: Tile) -> tuple
 
 def _view(draft: Draft, cover: Tile) -> Grid:
     """The rows of a tile laid side by side, [N, C, tiles, k · W], and the mean of each such row."""
-    view, rank = draft.tiles_as_rows(draft.anatomy.squeeze.input, cover), len(cover.extents)
-    output = draft.anatomy.squeeze.output
+    view, rank = draft.tiles_as_rows(draft.pooled, cover), len(cover.extents)
+    output = draft.squeezed
     if draft.opset >= 18:
         inputs = [view, draft.integers("tiled_squeeze_axes", [3])]
         draft.add(draft.node("ReduceMean", "tiled_squeeze", inputs, output, keepdims=rank - 1))
@@ -125,9 +125,9 @@ def _split(draft: Draft, cover: Tile) -> Grid:
     spatial = draft.anatomy.squeeze.spatial
     extent, size = cover.extents[axis], cover.sizes[axis]
     lengths = [min(size, extent - start) for start in range(0, extent, size)]
-    parts = draft.parts("tile", draft.anatomy.squeeze.input, spatial[axis], lengths)
+    parts = draft.parts("tile", draft.pooled, spatial[axis], lengths)
     means = [_channels_first(draft, draft.reduced("ReduceMean", "tile_mean", part, spatial)) for part in parts]
-    draft.add(draft.node("Concat", "tiled_squeeze", means, draft.anatomy.squeeze.output, axis=2 + axis))
+    draft.add(draft.node("Concat", "tiled_squeeze", means, draft.squeezed, axis=2 + axis))
     return cover.grid
 
 
@@ -135,7 +135,7 @@ def _whole_numbers(draft: Draft, cover: Tile | Window) -> Grid:
     """Each tile for itself, by the operator that pooled the map: a pool in whole numbers of several tiles would round
     by other sums."""
     source, tile = _strip(draft, cover)
-    _pooled_apart(draft, source, tile, 0, draft.anatomy.squeeze.output)
+    _pooled_apart(draft, source, tile, 0, draft.squeezed)
     return cover.grid
 
 
@@ -208,7 +208,7 @@ def _of_rows(draft: Draft, cover: Tile | Running, by: Product, wanted: Sequence[
     """
     axis, role = _cut_axis(cover), "running_squeeze" if isinstance(cover, Running) else "tiled_squeeze"
     others = [other for other in range(len(cover.extents)) if other != axis]
-    rows = _channels_first(draft, _row_means(draft, draft.anatomy.squeeze.input, others))
+    rows = _channels_first(draft, _row_means(draft, draft.pooled, others))
     rows, kind, narrow = _wide(draft, rows)
     last, inputs = by(draft, cover, rows, kind, wanted)
     grid = _along(axis, len(cover.extents), len(wanted))
@@ -269,8 +269,8 @@ def _by_cumsum(
 
 def _wide(draft: Draft, value: str) -> tuple[str, np.dtype, int | None]:
     """Row means in a type to add them up in, that type, and the one to go back to, if it is another."""
-    dtype = draft.types[draft.anatomy.squeeze.input].dtype
-    if dtype in _HALF:
+    dtype = draft.pooled_type
+    if dtype in HALF:
         wide = draft.value("Cast", "row_means_wide", [value], to=TensorProto.FLOAT)
         return wide, np.dtype(np.float32), dtype
     return value, onnx.helper.tensor_dtype_to_np_dtype(dtype), None
@@ -278,7 +278,7 @@ def _wide(draft: Draft, value: str) -> tuple[str, np.dtype, int | None]:
 
 def _finished(draft: Draft, role: str, operator: str, inputs: Sequence[str], narrow: int | None) -> None:
     """The node that makes the means, under the name that the global mean had."""
-    output = draft.anatomy.squeeze.output
+    output = draft.squeezed
     if narrow is None:
         draft.add(draft.node(operator, role, inputs, output))
         return
@@ -337,9 +337,9 @@ def _strip(draft: Draft, cover: Tile | Window) -> tuple[str, Tile]:
     """The part of the map that is cut, and how it is."""
     squeeze = draft.anatomy.squeeze
     if isinstance(cover, Tile):
-        return squeeze.input, cover
+        return draft.pooled, cover
     axis = squeeze.spatial[cover.axis]
-    strip = draft.sliced("squeeze_strip", squeeze.input, [axis], [cover.start], [cover.start + cover.rows])
+    strip = draft.sliced("squeeze_strip", draft.pooled, [axis], [cover.start], [cover.start + cover.rows])
     return strip, Tile(cover.sizes, cover.axis, cover.sizes)
 
 

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from tse_onnx.passes.blocks.block import Convertible
 from tse_onnx.passes.blocks.tiling import Cover, Cut, OpenStrips, Running, Window
 from tse_onnx.passes.edit.prune import prune
 from tse_onnx.passes.edit.splice import Edit
 from tse_onnx.passes.forms.quantised import QUANTISED
+from tse_onnx.passes.forms.squeeze import MEAN
 from tse_onnx.passes.graph.layout import OWN
 from tse_onnx.passes.graph.operators import operator
 from tse_onnx.passes.graph.scope import Scope
 from tse_onnx.passes.lowering.draft import Draft, is_double
 from tse_onnx.passes.lowering.excite import excite
 from tse_onnx.passes.lowering.maximum import maximum
+from tse_onnx.passes.lowering.norm import norm
 from tse_onnx.passes.lowering.spread import BROADCAST, SPREADS, Spread
 from tse_onnx.passes.lowering.squeeze import MEANS, WHOLE_NUMBERS, Means
 from tse_onnx.passes.lowering.style import Style, lowering
@@ -35,7 +37,7 @@ def tile(cover: Cover | OpenStrips, block: Convertible, scope: Scope, taken: set
     anatomy, draft = block.anatomy, Draft(block.name, block.anatomy, scope, taken)
     draft.scale_rows()
     mean, spread = next(pairs(cover, block, scope, style))
-    grid = mean.write(draft, cover)
+    grid = (mean.write if anatomy.squeeze.statistic == MEAN else partial(norm, mean=mean))(draft, cover)
     draft.state(anatomy.squeeze.output, anatomy.squeeze.output, grid)
     for position in anatomy.squeeze.nodes[:-1]:
         draft.drop(position)

@@ -17,6 +17,7 @@ from tse_onnx.passes.blocks.block import (
     ECA,
     ESE,
     GATHER_EXCITE,
+    GRN,
     KINDS,
     SE,
     SPLIT,
@@ -33,13 +34,14 @@ from tse_onnx.passes.blocks.block import (
 from tse_onnx.passes.edit.record import Memory
 from tse_onnx.passes.edit.tiled import tiled_at
 from tse_onnx.passes.forms import excite
-from tse_onnx.passes.forms.act import Alias, Operand, Regroup, Site
+from tse_onnx.passes.forms.act import Alias, Operand, OverChannels, Regroup, Site
 from tse_onnx.passes.forms.branches import Stack, stack_behind
 from tse_onnx.passes.forms.descriptor import Descriptor
 from tse_onnx.passes.forms.flat import in_one_axis, laid_behind
 from tse_onnx.passes.forms.maximum import maximum_at
+from tse_onnx.passes.forms.norm import norm_at, partial_norm
 from tse_onnx.passes.forms.quantised import SCALES, scaled_by
-from tse_onnx.passes.forms.squeeze import Squeeze, squeeze_at
+from tse_onnx.passes.forms.squeeze import MEAN, Found, Squeeze, squeeze_at
 from tse_onnx.passes.forms.views import SHAPE_SLOTS
 from tse_onnx.passes.graph.index import GraphIndex
 from tse_onnx.passes.graph.layout import SPATIAL, View, view
@@ -97,7 +99,11 @@ def find(
         own = tiled_at(position, index, types, memory)
         if own is not None:
             tiled.append(own)
-        elif squeeze is None or marked(index.nodes[position]):
+        elif marked(index.nodes[position]):
+            continue
+        elif (block := _of_norm(position, squeeze, index, types, opset, kinds)) is not None:
+            found.append(block)
+        elif squeeze is None:
             continue
         elif isinstance(squeeze, Refusal):
             found.append(_pooling(position, squeeze, index, types))
@@ -172,6 +178,20 @@ def _read(
     return block if isinstance(literal, Refused) and not _meets(literal) else literal
 
 
+def _of_norm(
+    position: int, mean: Found, index: GraphIndex, types: Types, opset: int, kinds: Collection[str]
+) -> Convertible | Refused | None:
+    """The block that a norm opens which is divided by its mean over the channels, or why it is none; None where a norm
+    does anything else, most of all normalise."""
+    norm = norm_at(position, mean, index, types)
+    if norm is None:
+        refusal = partial_norm(position, index, types)
+        return None if refusal is None else _pooling(position, refusal, index, types)
+    block = _read(norm, index, types, opset, kinds)
+    gated = isinstance(block, Convertible) or block.refusal.code != "head"
+    return block if gated and any(isinstance(step.act.lowering, OverChannels) for step in block.path) else None
+
+
 def _with_maximum(
     block: Convertible | Refused, squeeze: Squeeze, index: GraphIndex, types: Types, opset: int, kinds: Collection[str]
 ) -> Convertible | Refused:
@@ -224,7 +244,7 @@ def _candidate(
     root = view(squeeze.input if stack is None else stack.value, index, types)
     walk = _Walk(squeeze, root, held, beside=beside, stack=stack)
     whole = _follow(walk, index, types, opset) or _whole(walk, index)
-    kind = CBAM if beside else SPLIT if stack is not None else _kind(walk.steps) if walk.scales else SE
+    kind = _kind(walk)
     at, steps = NodeRef(position, node.name, squeeze.output), tuple(walk.steps)
 
     def refused(why: Refusal, anatomy: Anatomy | None = None) -> Refused:
@@ -261,8 +281,14 @@ def _candidate(
     )
 
 
-def _kind(steps: Sequence[Step]) -> str:
-    mixers = [step.act.mixes for step in steps if step.act.mixes]
+def _kind(walk: _Walk) -> str:
+    if walk.squeeze.statistic != MEAN:
+        return GRN
+    if walk.beside or walk.stack is not None:
+        return CBAM if walk.beside else SPLIT
+    if not walk.scales:
+        return SE
+    mixers = [step.act.mixes for step in walk.steps if step.act.mixes]
     if not mixers:
         return GATHER_EXCITE
     if "full" not in mixers:

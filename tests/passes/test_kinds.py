@@ -46,6 +46,22 @@ GRAPHS = {
     "u = ReduceSum<keepdims = 0>(t, n) d = ReduceMean<axes = [2, 3], keepdims = 0>(u) n1 = Constant<value = int64[4] "
     "{-1, 4, 1, 1}>() c = Reshape(d, n1) e = Conv(c, wide) n3 = Constant<value = int64[5] {0, 2, -1, 1, 1}>() "
     "f = Reshape(e, n3) g = Softmax<axis = 1>(f) m = Mul(g, t) y = ReduceSum<keepdims = 0>(m, n)",
+    "grn": "d = ReduceL2<axes = [2, 3]>(x) c = ReduceMean<axes = [1]>(d) e = Add(c, eps) g = Div(d, e) y = Mul(x, g)",
+    "grn-pool": "d = GlobalLpPool(x) c = ReduceMean<axes = [1]>(d) e = Add(c, eps) g = Div(d, e) y = Mul(g, x)",
+    "grn-without-eps": "d = ReduceL2<axes = [2, 3]>(x) c = ReduceMean<axes = [1]>(d) g = Div(d, c) y = Mul(x, g)",
+    "grn-squares": "q = Mul(x, x) n = Constant<value = int64[2] {2, 3}>() d = ReduceSum(q, n) r = Sqrt(d) "
+    "c = ReduceMean<axes = [1]>(r) e = Add(c, eps) g = Div(r, e) y = Mul(x, g)",
+    "grn-powers": "a = Abs(x) two = Constant<value = float {2}>() q = Pow(a, two) n = Constant<value = int64[2] {2, 3}>() "
+    "d = ReduceSum<keepdims = 0>(q, n) half = Constant<value = float {0.5}>() r = Pow(d, half) "
+    "n2 = Constant<value = int64[4] {-1, 4, 1, 1}>() u = Reshape(r, n2) c = ReduceMean<axes = [1]>(u) e = Add(c, eps) "
+    "g = Div(u, e) y = Mul(x, g)",
+    "grn-sum-square": "d = ReduceSumSquare<axes = [-1, -2]>(x) r = Sqrt(d) c = ReduceMean<axes = [1]>(r) e = Add(c, eps) "
+    "i = Reciprocal(e) g = Mul(r, i) y = Mul(x, g)",
+    "grn-mean-square": "q = Mul(x, x) d = GlobalAveragePool(q) r = Sqrt(d) c = ReduceMean<axes = [1]>(r) e = Add(c, eps) "
+    "g = Div(r, e) y = Mul(x, g)",
+    "grn-flat": "n = Constant<value = int64[3] {0, 4, -1}>() v = Reshape(x, n) d = ReduceL2<axes = [2]>(v) "
+    "n3 = Constant<value = int64[1] {3}>() u = Unsqueeze(d, n3) c = ReduceMean<axes = [1]>(u) e = Add(c, eps) "
+    "g = Div(u, e) y = Mul(x, g)",
     "ge": "d = GlobalAveragePool(x) g = Sigmoid(d) y = Mul(x, g)",
 }
 
@@ -53,7 +69,7 @@ GRAPHS = {
 def _model(kind):
     weights = "<float[4,4,1,1] w = {1,-1,2,1,0,1,-2,1,1,1,-1,2,1,1,0,-1}, float[1,1,3] k = {1,2,-1}, "
     weights += "float[2,1,3] k2 = {1,2,-1,-2,1,1}, float[1,2,3] k3 = {1,-1,2,1,0,-2}, float[2] c2 = {1,-1}, "
-    weights += "float[1] c1 = {0.5}, float[2,2,3] k4 = {1,0,2,-1,1,0,2,1,-1,0,1,1}, "
+    weights += "float[1] c1 = {0.5}, float eps = {0.01}, float[2,2,3] k4 = {1,0,2,-1,1,0,2,1,-1,0,1,1}, "
     weights += "float[8,4,1,1] wide = {1,-1,2,1,0,1,-2,1,1,1,-1,2,1,1,0,-1,2,1,1,-2,-1,1,0,2,1,0,-1,1,-2,1,2,0}>"
     return parser.parse_model(
         f'<ir_version: 8, opset_import: ["" : 17]> g (float[N,4,H,W] x) => (float[N,4,H,W] y) {weights} {{ {GRAPHS[kind]} }}'
@@ -94,7 +110,7 @@ def test_a_relative_has_a_running_squeeze(kind, rows, step):
 ASKED = [{"rows": 5}, {"rows": 4}, {"cols": 2}, {"rows": 4, "cols": 3}, {"squeeze": "running", "rows": 2}]
 
 
-@pytest.mark.parametrize("kind", ["cbam", "split"])
+@pytest.mark.parametrize("kind", ["cbam", "split", "grn"])
 @pytest.mark.parametrize("ways", [{"means": way.name} for way in MEANS] + [{"upsample": way.name} for way in SPREADS])
 @pytest.mark.parametrize("asked", ASKED)
 def test_a_relative_is_the_same_however_it_is_written(kind, ways, asked):

@@ -24,8 +24,8 @@ kinds_option = click.option(
     show_default=True,
     metavar="KIND[,KIND...]",
     help="Kinds of blocks: se, and its relatives ese (one convolution), eca (a window over the channels), ge (no "
-    "weights), cbam (a mean and a maximum), split (gates for the branches of a sum); or all. The paper measured se "
-    "alone, so the others are converted only when asked for.",
+    "weights), cbam (a mean and a maximum), split (gates for the branches of a sum), grn (a norm and its mean over the "
+    "channels); or all. The paper measured se alone, so the others are converted only when asked for.",
 )
 input_shape_option = click.option(
     "--input-shape",

@@ -94,7 +94,7 @@ def find_blocks(
 
     `model` is a path, an `onnx.ModelProto` or a `gs.Graph`; `input_shapes` gives inputs with dynamic dimensions a
     size, as `{"images": (1, 3, 224, 224)}`; `kinds` are the kinds of blocks to look for: se, ese, eca, ge, cbam,
-    split. Raises `ModelError`, `UsageError`.
+    split, grn. Raises `ModelError`, `UsageError`.
     """
     return analyse(open_model(model), input_shapes, kinds).blocks
 

@@ -22,6 +22,7 @@ from tse_onnx.passes.forms.act import (
     Sliced,
 )
 from tse_onnx.passes.forms.descriptor import Descriptor
+from tse_onnx.passes.forms.squeeze import MEAN
 from tse_onnx.passes.graph.index import GraphIndex
 from tse_onnx.passes.graph.scope import Scope
 from tse_onnx.passes.reasons import label, quoted
@@ -81,9 +82,10 @@ def _names(index: GraphIndex, block: Pooling) -> Iterator[str]:
 def _lines(scope: Scope, block: Pooling) -> Iterator[Line]:
     nodes = scope.index.nodes
     start = label(nodes[block.squeeze.position])
+    statistic = MEAN if block.anatomy is None else block.anatomy.squeeze.statistic
     shape = "?" if block.shape is None else " × ".join("?" if dim is None else str(dim) for dim in block.shape)
     if block.path or block.scale:
-        opens = block.tiled.opens if isinstance(block, Tiled) else "takes the mean of each channel of"
+        opens = block.tiled.opens if isinstance(block, Tiled) else f"takes the {statistic} of each channel of"
         yield Line(start, f"{opens} {quoted(block.input)} ({shape})")
     for beside in block.anatomy.beside if block.anatomy is not None else ():
         yield Line(label(nodes[beside.nodes[0]]), f"takes the {beside.statistic} of each channel of it")

@@ -14,6 +14,7 @@ from tse_onnx.errors import ModelError
 from tse_onnx.passes.blocks.block import Convertible
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.passes.blocks.tiling import RUNNING, Calibration, Running, Tiling
+from tse_onnx.passes.forms.squeeze import MEAN
 from tse_onnx.passes.reasons import quoted
 
 Tensors = dict[str, Tensor]
@@ -42,7 +43,7 @@ class Knob:
     @classmethod
     def of(cls, block: Convertible, choice: Choice | None) -> Knob | None:
         """The knob of a block with this choice, None where there is nothing to train."""
-        if not isinstance(choice, Tiling) or choice.squeeze != RUNNING:
+        if not isinstance(choice, Tiling) or choice.squeeze != RUNNING or block.anatomy.squeeze.statistic != MEAN:
             return None
         cover = choice.cover([extent or 0 for extent in block.extents])
         if not isinstance(cover, Running) or cover.covers_map or block.channels is None:

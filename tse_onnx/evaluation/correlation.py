@@ -31,7 +31,7 @@ from tse_onnx.passes.graph.index import GraphIndex
 from tse_onnx.passes.search.match import DEFAULT_KINDS
 from tse_onnx.runtime.session import Session
 from tse_onnx.runtime.widen import widened
-from tse_onnx.verification.oracle import Original, block_alone, size_probes
+from tse_onnx.verification.oracle import Original, block_alone, size_probes, statistic_of
 
 # A standard deviation below this part of the mean is rounding.
 _CONSTANT = 1e-6
@@ -141,11 +141,10 @@ class _BlockMeter:
         """One batch, from a run of the original."""
         squeeze = self._anatomy.squeeze
         x, whole, gate = values[squeeze.input], values[squeeze.output], values[self._anatomy.gate]
-        axes = tuple(squeeze.spatial)
-        mean = x.mean(axis=axes, dtype=np.float64)
+        mean = self._taken(x)
         for number, region in enumerate(self._regions):
             means, gates = self._means[number], self._gates[number]
-            tile = x[self._slices(region, x.ndim)].mean(axis=axes, dtype=np.float64)
+            tile = self._taken(x[self._slices(region, x.ndim)])
             if self._calibration is not None:
                 tile = self._calibration.slopes[number] * tile + np.array(self._calibration.offsets[number])
             means.add(mean, tile)
@@ -154,6 +153,10 @@ class _BlockMeter:
                 given |= {name: values[name] for name in self._sizes}
                 if (found := self._gate(given)) is not None:
                     gates.add(gate, found)
+
+    def _taken(self, x: np.ndarray) -> np.ndarray:
+        squeeze = self._anatomy.squeeze
+        return statistic_of(squeeze, x).reshape(x.shape[0], x.shape[squeeze.channel])
 
     def _gate(self, given: Mapping[str, np.ndarray]) -> np.ndarray | None:
         """The gate that the original's excite makes of a descriptor."""

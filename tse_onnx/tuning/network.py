@@ -26,6 +26,7 @@ from tse_onnx.passes.blocks.choice import Choice, Form, Site
 from tse_onnx.passes.blocks.previous import Carried, Previous
 from tse_onnx.passes.edit.excerpt import excerpt
 from tse_onnx.passes.edit.splice import Edit
+from tse_onnx.passes.forms.squeeze import MEAN
 from tse_onnx.passes.graph.index import captured
 from tse_onnx.passes.graph.nested import taken_names
 from tse_onnx.passes.graph.order import in_order
@@ -359,7 +360,7 @@ def _gates(block: Convertible, values: Values) -> np.ndarray:
 
 def _row_means(block: Convertible, values: Values, axis: int) -> np.ndarray | None:
     squeeze = block.anatomy.squeeze
-    if axis >= len(squeeze.spatial):
+    if axis >= len(squeeze.spatial) or squeeze.statistic != MEAN:
         return None
     array = np.moveaxis(values[squeeze.input], (squeeze.channel, squeeze.spatial[axis]), (1, 2))
     means: np.ndarray = array.reshape(*array.shape[:3], -1).astype(np.float64).mean(axis=3)

@@ -24,6 +24,7 @@ from tse_onnx.passes.blocks.choice import Form
 from tse_onnx.passes.blocks.previous import Carried
 from tse_onnx.passes.blocks.recompute import Recomputed
 from tse_onnx.passes.blocks.tiling import Cover, Running, Tile
+from tse_onnx.passes.forms.squeeze import NORM, SUM_SQUARE
 from tse_onnx.passes.graph.index import GraphIndex, captured
 from tse_onnx.passes.graph.layout import OWN
 from tse_onnx.passes.reasons import quoted
@@ -58,6 +59,8 @@ def check_flat(form: Form, original: Original, converted: Original, block: Conve
     if isinstance(form, Running) and form.calibration is not None:
         return FlatCheck(block.name, skipped="a calibrated squeeze is meant to give other means")
     output, anatomy = block.made, block.anatomy
+    if anatomy.squeeze.statistic in (NORM, SUM_SQUARE):
+        return FlatCheck(block.name, skipped=f"the {anatomy.squeeze.statistic} of a tile is less than that of its map")
     others = {name: values[name] for name in size_probes(form, block, original.index)} | dict(original.arguments)
     source = common_source(original.index, block.input, output, others)
     axes = {anatomy.squeeze.input: anatomy.input_axes, anatomy.root: anatomy.root_axes}.get(source or "")

@@ -22,6 +22,7 @@ from tse_onnx.passes.blocks.tiling import Running
 from tse_onnx.passes.edit.excerpt import Excerpt, excerpt
 from tse_onnx.passes.graph.index import GraphIndex, attribute, int_attribute, ints_attribute
 from tse_onnx.passes.reasons import quoted
+from tse_onnx.verification.oracle import statistic_of
 from tse_onnx.verification.result import Check
 
 _HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
@@ -61,7 +62,7 @@ def check_narrow(form: Form, converted: GraphIndex, block: Convertible, x: np.nd
         for axis, span in zip(squeeze.spatial, source, strict=True):
             region[axis] = span
         crop = x[tuple(region)].astype(np.float64)
-        mean, size = (values.mean(axis=squeeze.spatial) for values in (crop, np.abs(crop)))
+        mean, size = (statistic_of(squeeze, values).reshape(batch, channels) for values in (crop, np.abs(crop)))
         if form.calibration is not None:
             slope, offsets = form.calibration.slopes[number], np.array(form.calibration.offsets[number])
             mean, size = slope * mean + offsets, abs(slope) * size + np.abs(offsets)
@@ -150,6 +151,7 @@ _OPERATORS: dict[str, Callable[[NodeProto, list[np.ndarray]], np.ndarray]] = {
     "Transpose": lambda node, given: given[0].transpose(ints_attribute(node, "perm")),
     "CumSum": lambda node, given: np.add.accumulate(given[0], axis=int(given[1])),
     "Gather": lambda node, given: given[0].take(given[1], axis=int_attribute(node, "axis", 0)),
+    "Sqrt": lambda node, given: np.sqrt(given[0]),
     "Add": lambda node, given: given[0] + given[1],
     "Mul": lambda node, given: given[0] * given[1],
     "Div": lambda node, given: given[0] / given[1],

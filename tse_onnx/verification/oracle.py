@@ -32,7 +32,7 @@ from tse_onnx.passes.blocks.recompute import Recomputed
 from tse_onnx.passes.blocks.tiling import Cover, Cut, Region, Running, Tile, Window
 from tse_onnx.passes.edit.excerpt import excerpt
 from tse_onnx.passes.forms.quantised import QUANTISED
-from tse_onnx.passes.forms.squeeze import Squeeze
+from tse_onnx.passes.forms.squeeze import MEAN, MEAN_SQUARE, NORM, SUM_SQUARE, Squeeze
 from tse_onnx.passes.forms.views import SHAPE_SLOTS
 from tse_onnx.passes.graph.index import GraphIndex
 from tse_onnx.passes.graph.layout import OWN
@@ -320,7 +320,7 @@ def _takes_any_size(anatomy: Anatomy, index: GraphIndex) -> bool:
     nodes = [index.nodes[position] for position in anatomy.squeeze_nodes]
     if nodes[0].input[0] != anatomy.squeeze.input or anatomy.before_flat:
         return False
-    if any(node.op_type not in _OF_ANY_SIZE for node in nodes):
+    if any(node.op_type not in _OF_ANY_SIZE[anatomy.squeeze.statistic] for node in nodes):
         return False
     fixed = {"Expand", "Tile", "Resize", "Upsample"}
     return not any(
@@ -330,7 +330,15 @@ def _takes_any_size(anatomy: Anatomy, index: GraphIndex) -> bool:
     )
 
 
-_OF_ANY_SIZE = frozenset({"GlobalAveragePool", "ReduceMean", "GlobalMaxPool", "ReduceMax", "QLinearGlobalAveragePool"})
+# A sum of squares is one of any size; times a number it is a mean of one size alone.
+_MEANS = frozenset({"GlobalAveragePool", "ReduceMean"})
+_NORMS = frozenset({"ReduceL2", "GlobalLpPool", "ReduceSumSquare", "ReduceSum", "Mul", "Pow", "Abs"})
+_OF_ANY_SIZE = {
+    MEAN: _MEANS | {"GlobalMaxPool", "ReduceMax", "QLinearGlobalAveragePool"},
+    NORM: _NORMS,
+    SUM_SQUARE: _NORMS,
+    MEAN_SQUARE: _MEANS | {"Pow", "Abs"},
+}
 
 
 def _size_operands(index: GraphIndex, position: int) -> Iterator[str]:
@@ -453,7 +461,8 @@ class _GateOfMean:
         sizes = {name: values[name] for name in size_probes(cover, block, original.index)}
         self._others = sizes | dict(original.arguments)
         feeds: Feed = {self._anatomy.squeeze.input: self._x, **self._others}
-        if self._anatomy.beside:  # no map has them all at will: the gate is made of the statistics themselves
+        self._by_statistics = bool(self._anatomy.beside) or self._anatomy.squeeze.statistic != MEAN
+        if self._by_statistics:  # no map has them all at will: the gate is made of the statistics themselves
             mean, _ = self.mean(tuple(slice(0, extent) for extent in cover.extents), 0)
             feeds = self._feed(mean)
         offset = self._anatomy.offset
@@ -471,6 +480,9 @@ class _GateOfMean:
             if crop.dtype.kind != "f":  # whole numbers have a mean that is none: the pixels themselves are fed
                 return crop, np.zeros_like(crop)
             pixels = math.prod(crop.shape[axis] for axis in axes)
+            if self._anatomy.squeeze.statistic != MEAN:
+                found = statistic_of(self._anatomy.squeeze, crop)
+                return found[None], shake(crop.dtype, pixels) * found[None]
             change = shake(crop.dtype, pixels) * np.abs(crop).mean(axis=axes, keepdims=True, dtype=np.float64)
             if isinstance(self._cover, Running) and self._cover.calibration is not None:
                 shape = [-1 if axis == self._anatomy.squeeze.channel else 1 for axis in range(crop.ndim)]
@@ -505,7 +517,7 @@ class _GateOfMean:
     def _feed(self, mean: np.ndarray) -> Feed:
         with np.errstate(over="ignore"):
             mean = mean.astype(self._x.dtype)
-        if self._anatomy.beside:
+        if self._by_statistics:
             pairs = zip(self._anatomy.squeezes, mean, strict=True)
             return {squeeze.output: _laid(squeeze, each) for squeeze, each in pairs} | self._others
         given = (
@@ -514,6 +526,18 @@ class _GateOfMean:
             else _with_mean(mean, self._x.shape, self._anatomy.squeeze.spatial)
         )
         return {self._anatomy.squeeze.input: given, **self._others}
+
+
+def statistic_of(squeeze: Squeeze, crop: np.ndarray) -> np.ndarray:
+    """What a squeeze takes of a crop of its map, in double precision, with the axes of the map."""
+    wide, axes = crop.astype(np.float64), tuple(squeeze.spatial)
+    if squeeze.statistic == MEAN:
+        return np.asarray(wide.mean(axis=axes, keepdims=True))
+    squares = np.asarray(np.square(wide).sum(axis=axes, keepdims=True))
+    if squeeze.statistic == NORM:
+        return np.asarray(np.sqrt(squares))
+    pixels = math.prod(crop.shape[axis] for axis in axes)
+    return np.asarray(squares / pixels) if squeeze.statistic == MEAN_SQUARE else squares
 
 
 def _laid(squeeze: Squeeze, each: np.ndarray) -> np.ndarray:
