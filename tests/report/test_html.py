@@ -69,6 +69,7 @@ def folder(tmp_path_factory):
 COMMANDS = {
     "report": ("report", "digits.onnx", "--rows", "7"),
     "convert": ("convert", "digits.onnx", "tiled.onnx", "--rows", "7", "--data", "digits.npy"),
+    "profile": ("profile", "digits.onnx", "--array", "squeezelerator8"),
     "stream": ("stream", "digits.onnx", "--no-run"),
     "evaluate": ("evaluate", "digits.onnx", "--rows", "7", "--data", "digits.npy"),
     "tune": (
@@ -97,6 +98,8 @@ def _numbers(found):
         return [found["dataflow"]["totals"]["min"]["elements"]]
     if "chosen" in found:
         return [found["chosen"]["macs_added"]]
+    if "convention" in found:
+        return [found["totals"]["macs"], found["totals"]["cycles"], found["layers"][0]["parameters"]]
     return [found["models"][0]["outputs"][0]["samples"]]
 
 

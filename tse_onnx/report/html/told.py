@@ -16,6 +16,7 @@ from tse_onnx.report.html.figure import Figure
 from tse_onnx.report.html.front import front_figure
 from tse_onnx.report.html.neighbourhood import Graph, graph_figure
 from tse_onnx.report.html.occupancy import occupancy_figure
+from tse_onnx.report.profile import ProfileView
 from tse_onnx.report.stream import StreamView
 from tse_onnx.report.tune import TuneView
 from tse_onnx.report.view import View
@@ -65,6 +66,11 @@ def _(view: StreamView, models: Models) -> Told:
 @told.register
 def _(view: EvaluateView, models: Models) -> Told:
     return Told(view.found.original)
+
+
+@told.register
+def _(view: ProfileView, models: Models) -> Told:
+    return Told(view.found.profile.model)
 
 
 def _report_figures(view: ReportView, models: Models) -> Iterator[Figure]:
