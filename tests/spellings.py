@@ -483,16 +483,17 @@ def _excited(build: Builder, value: str, axes: str) -> tuple[str, str]:
     return LAYERS[spelling.excite](build, value, axes, CHANNELS * (spelling.branches or 1), REDUCED)
 
 
-# Branches: maps side by side along an axis of their own, before the channels ("first"), behind them, or at the end.
+# Branches: maps side by side along an axis of their own, before the channels ("first"), behind them, or at the end; or
+# tensors of their own ("apart").
 
-STACKED = ("first", "behind", "last")
+STACKED = ("first", "behind", "last", "apart")
 
 
 def branch_axes(spelling: Spelling) -> str:
     """The axes of the stacked branches."""
     space = "HWD"[: len(spelling.extents)]
     letters = f"N{space}C" if spelling.layout == "last" else f"NC{space}"
-    place = {"first": 1, "behind": letters.index("C") + 1, "last": len(letters)}[spelling.stacked]
+    place = {"first": 1, "behind": letters.index("C") + 1, "last": len(letters), "apart": 1}[spelling.stacked]
     return letters[:place] + "R" + letters[place:]
 
 
@@ -536,6 +537,36 @@ def _branch_gates(build: Builder, value: str) -> str:
     return build.node("Reshape", [value, build.ints(*(sizes.get(letter, 1) for letter in branch_axes(spelling)))])
 
 
+def _apart(build: Builder, x: str) -> tuple[list[str], str]:
+    """Branches that are tensors of their own, and their sum."""
+    branches = [build.node("Mul", [x, build.const(factor)]) for factor in branch_factors(build.spelling)]
+    total = branches[0]
+    if build.random.integers(2) and build.kind == TensorProto.FLOAT:
+        return branches, build.node("Sum", branches)
+    for branch in branches[1:]:
+        total = build.node("Add", [total, branch])
+    return branches, total
+
+
+def _gated_apart(build: Builder, gates: str, branches: list[str], dims: list[object]) -> tuple[onnx.ModelProto, str]:
+    """The model with a product for each branch, and the gates of all."""
+    letters, total = branch_axes(build.spelling).replace("R", ""), ""
+    shape = [{"N": -1, "C": CHANNELS}.get(letter, 1) for letter in letters]
+    if build.random.integers(2):
+        parts = [build.node("Gather", [gates, build.ints(number)], axis=1) for number in range(len(branches))]
+    else:
+        parts = [f"part{number}" for number in range(len(branches))]
+        build.nodes.append(helper.make_node("Split", [gates], parts, axis=1, name="split"))
+        if build.spelling.opset >= 18:
+            build.nodes[-1].attribute.append(helper.make_attribute("num_outputs", len(parts)))
+    for number, (part, branch) in enumerate(zip(parts, branches, strict=True)):
+        pair = [branch, build.node("Reshape", [part, build.ints(*shape)])]
+        product = build.node("Mul", pair[::-1] if build.spelling.gate_first else pair)
+        total = build.node("Add", [total, product]) if number else product
+    build.nodes[-1].output[0] = "y"
+    return _model(build, dims, len(dims)), gates
+
+
 MAXIMA: dict[str, Squeezer] = {
     "pool": lambda build, x, axes: (build.node("GlobalMaxPool", [x]), True),
     "reduce": lambda build, x, axes: (reduce(build, "ReduceMax", x, axes, 0), False),
@@ -552,7 +583,10 @@ def model_of(spelling: Spelling) -> tuple[onnx.ModelProto, str]:
         dims = [dims[axis] for axis in last]
     x = build.node("Relu", ["input"])
     pooled, scaled = x, x
-    if spelling.branches:
+    branches: list[str] = []
+    if spelling.branches and spelling.stacked == "apart":
+        branches, pooled = _apart(build, x)
+    elif spelling.branches:
         scaled, pooled = _stack(build, x)
     to_last, to_first = list(last), [0, rank - 1, *range(1, rank - 1)]
     if spelling.layout == "pooled-first":
@@ -572,6 +606,8 @@ def model_of(spelling: Spelling) -> tuple[onnx.ModelProto, str]:
         began = "".join(letters) if spelling.layout == "last" else "NC" + "1" * (len(letters) - 2)
         top, _ = _excited(build, top, began)
         value = build.node("Add", [value, top])
+    if branches:
+        return _gated_apart(build, _branch_gates(build, value), branches, dims)
     if spelling.branches:
         return _finished(build, dims, _branch_gates(build, value), scaled)
     if spelling.gate == "softmax":
@@ -611,18 +647,24 @@ def _finished(build: Builder, dims: list[object], value: str, scaled: str) -> tu
     if spelling.layout == "scaled-flat":
         back = build.ints(0, CHANNELS, *spelling.extents)
         build.nodes.append(helper.make_node("Reshape", [made, back], ["y"], name="back"))
+    return _model(build, dims, len(dims) + bool(spelling.branches)), value
+
+
+def _model(build: Builder, dims: list[object], rank: int) -> onnx.ModelProto:
+    """The nodes as a model, whose output has this rank."""
+    spelling = build.spelling
     graph = helper.make_graph(
         build.nodes,
         "block",
         [helper.make_tensor_value_info("input", build.kind, dims)],
-        [helper.make_tensor_value_info("y", build.kind, [None] * (len(dims) + bool(spelling.branches)))],
+        [helper.make_tensor_value_info("y", build.kind, [None] * rank)],
         build.weights,
     )
     versions = {9: 4, 10: 5, 11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10}
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", spelling.opset)], ir_version=versions.get(spelling.opset, 10)
     )
-    return model, value
+    return model
 
 
 def noise_for(spelling: Spelling) -> np.ndarray:

@@ -50,6 +50,15 @@ class Offset:
 
 
 @dataclass(frozen=True)
+class Product:
+    """A map times a gate, which the node at `position` makes."""
+
+    position: int
+    gate: str
+    map: str
+
+
+@dataclass(frozen=True)
 class Anatomy:
     """The parts of a block, for those that rewrite it.
 
@@ -76,6 +85,8 @@ class Anatomy:
     those of the pooled one."""
     gate_parts: tuple[int, ...] = ()
     offset: Offset | None = None
+    products: tuple[Product, ...] = ()
+    """Each branch times its gate, where these are tensors of their own; `gate`, `map` and `root` are then the first."""
 
     @property
     def squeezes(self) -> tuple[Squeeze, ...]:
@@ -86,6 +97,21 @@ class Anatomy:
     def squeeze_nodes(self) -> tuple[int, ...]:
         """The positions of the nodes that compute them."""
         return tuple(position for squeeze in self.squeezes for position in squeeze.nodes)
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        """The values that scale."""
+        return tuple(product.gate for product in self.products) or (self.gate,)
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """The values that are scaled, each by the gate in its place."""
+        return tuple(product.map for product in self.products) or (self.map,)
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """The values that the pooled map and those that are scaled come from."""
+        return self.maps if self.products else (self.root,)
 
     def gate_dims(self, numbers: int) -> tuple[int, ...]:
         """The dimensions under which so many numbers of a gate, in their order, meet the map: one for all channels, or

@@ -35,7 +35,7 @@ def fold_of(block: Convertible, index: GraphIndex) -> Fold | None:
     in each channel that it makes as well, bias included.
     """
     anatomy, scale = block.anatomy, block.scale
-    if anatomy.map_axes[:2] != "NC" or anatomy.gate_parts:
+    if anatomy.map_axes[:2] != "NC" or anatomy.gate_parts or anatomy.products:
         return None
     return _behind(anatomy, scale.output, index) or _before(anatomy, scale.output, index)
 

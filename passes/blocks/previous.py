@@ -107,10 +107,10 @@ class Previous(Choice):
                 f"the plan scales a first frame at {quoted(block.name)} by {len(self.first)} numbers; its map has "
                 f"{block.channels} channels"
             )
-        value, held = _gate(block, site.scope.index)
-        if held.parts:
-            text = f"the gates of {quoted(block.name)} lie along branches and channels, and an input has one axis"
+        if block.branches > 1:
+            text = f"the gates of {quoted(block.name)} are several for each channel, one for each branch"
             return Refusal(PREVIOUS, f"{text}: give it rows, or leave it out")
+        value, held = _gate(block, site.scope.index)
         if "*" in held.axes:
             text = f"what spreads the gate of {quoted(block.name)} over the map is not the last before the scale"
             return Refusal(PREVIOUS, f"{text}: give it rows, or leave it out")

@@ -175,7 +175,37 @@ class OverChannels:
     """A reduction over the channels, whose axis stays with extent one."""
 
 
-Lowering = Keep | Alias | Regroup | Permute | PointConvolution | ChannelsLast | AcrossChannels | OverChannels | Sliced
+@dataclass(frozen=True)
+class Cut:
+    """The node takes runs of so many `lengths` one after the other, from `start` on, out of the vector along one axis;
+    `joined` is the length of that where it lies along several."""
+
+    start: int
+    lengths: tuple[int, ...]
+    joined: int | None = None
+
+
+@dataclass(frozen=True)
+class Join:
+    """The node puts vectors side by side, along the first axis of its result; `joined` has the length of each operand
+    that holds several, along one axis."""
+
+    joined: tuple[int | None, ...]
+
+
+Lowering = (
+    Keep
+    | Alias
+    | Regroup
+    | Permute
+    | Cut
+    | Join
+    | PointConvolution
+    | ChannelsLast
+    | AcrossChannels
+    | OverChannels
+    | Sliced
+)
 
 
 @dataclass(frozen=True)

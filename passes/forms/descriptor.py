@@ -80,7 +80,7 @@ class Descriptor:
     def regrouped(self, target: Sequence[int]) -> Descriptor | None:
         """The vector along other axes after a Reshape to `target`, in memory order behind the batch; None where it is
         not known to stay a vector of each sample."""
-        if self.channels is None or not target or self.axes.replace("1", "") != "N" + self._letters:
+        if self.channels is None or self.filters > 1 or not target or self.axes.replace("1", "") != "N" + self._letters:
             return None
         sizes = list(target)
         for place, size in enumerate(sizes):

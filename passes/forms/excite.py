@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tse_onnx.passes.forms import mixers, norms, parts, pointwise, quantised, views
+from tse_onnx.passes.forms import cuts, mixers, norms, pointwise, quantised, views
 from tse_onnx.passes.forms.act import AcrossChannels, Act, Alias, Forms, Keep, Site, Unfit
 from tse_onnx.passes.forms.descriptor import Descriptor
 from tse_onnx.passes.graph.index import takes_references
 from tse_onnx.passes.graph.operators import operator
 from tse_onnx.passes.reasons import Refusal, refuse
 
-FORMS: Forms = pointwise.FORMS | mixers.FORMS | norms.FORMS | views.FORMS | parts.FORMS | quantised.FORMS
+FORMS: Forms = pointwise.FORMS | mixers.FORMS | norms.FORMS | views.FORMS | cuts.FORMS | quantised.FORMS
 
 
 def act(site: Site) -> Act | Refusal:

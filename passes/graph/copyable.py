@@ -5,9 +5,10 @@ An operator that is not in the tables is not copied, however harmless it may be.
 
 from __future__ import annotations
 
+import numpy as np
 from onnx import NodeProto
 
-from tse_onnx.passes.graph.index import GraphIndex, int_attribute
+from tse_onnx.passes.graph.index import GraphIndex, int_attribute, ints_attribute
 from tse_onnx.passes.graph.operators import is_default
 from tse_onnx.passes.graph.scope import Scope
 from tse_onnx.passes.graph.types import Types
@@ -42,6 +43,7 @@ _RANDOM = frozenset({
 })  # fmt: skip
 _NESTING = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 _RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
+_RANK_OF_BRANCHES = 5
 _NO_IS_TEST = 7  # the opset from which on Dropout and BatchNormalization have no is_test
 _POOLS = frozenset({"AveragePool", "LpPool", "MaxPool"})
 
@@ -58,7 +60,7 @@ def why_not(node: NodeProto, scope: Scope) -> str:
         return "holds a state or graphs of its own"
     if op == "BatchNormalization" and _learns(node, scope):
         return "is in training mode: it takes its statistics from the whole map"
-    if op not in _COPYABLE and not _product(node, index, types):
+    if op not in _COPYABLE and not _product(node, index, types) and not _adds_branches(node, index, types):
         return "is not known to make rows of rows: it may need the whole map"
     if op in _POOLS and _covers(node, types):
         return "pools the whole map"
@@ -84,6 +86,15 @@ def _product(node: NodeProto, index: GraphIndex, types: Types) -> bool:
     """Whether a node multiplies the last axis of a map by constant weights."""
     sizes = types[node.input[0]].sizes if node.input else None
     return node.op_type == "MatMul" and sizes is not None and len(sizes) >= 4 and index.is_constant(node.input[1])
+
+
+def _adds_branches(node: NodeProto, index: GraphIndex, types: Types) -> bool:
+    """Whether a node adds up maps that lie along the second axis, in front of the channels and the rows."""
+    sizes = types[node.input[0]].sizes if node.op_type == "ReduceSum" else None
+    if sizes is None or len(sizes) < _RANK_OF_BRANCHES:
+        return False
+    axes = index.short_constant(node.input[1]) if len(node.input) > 1 else np.array(ints_attribute(node, "axes") or ())
+    return axes is not None and axes.tolist() == [1]
 
 
 def _covers(node: NodeProto, types: Types) -> bool:

@@ -13,7 +13,7 @@ import onnx_graphsurgeon as gs
 from onnx import NodeProto, TensorProto, ValueInfoProto
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
-from tse_onnx.passes.blocks.block import Anatomy, Offset
+from tse_onnx.passes.blocks.block import Anatomy, Offset, Product
 from tse_onnx.passes.blocks.tiling import Tile
 from tse_onnx.passes.edit.splice import Edit, Relaid
 from tse_onnx.passes.graph.index import element_count, holds_numbers
@@ -54,6 +54,11 @@ class Draft:
     def add_offset(self, offset: Offset, scaled: str) -> None:
         """Go on with what is added to the scaled map: it is spread as the gate is."""
         self.anatomy, self.scaled = replace(self.anatomy, gate=offset.value, map=scaled), scaled
+
+    def scale_product(self, product: Product) -> None:
+        """Write of this product from now on."""
+        self.anatomy = replace(self.anatomy, gate=product.gate, map=product.map)
+        self.scaled = product.map
 
     @property
     def double(self) -> bool:
@@ -151,24 +156,35 @@ class Draft:
         return self.value(op, role, [value], axes=list(axes), keepdims=1)
 
     def sliced(self, role: str, value: str, axes: Sequence[int], starts: Sequence[int], ends: Sequence[int]) -> str:
-        """A part of a value along some axes."""
+        """Add a part of a value along some axes; its name."""
+        made = self.slice(role, value, axes, starts, ends)
+        self.add(made)
+        return str(made.output[0])
+
+    def slice(
+        self, role: str, value: str, axes: Sequence[int], starts: Sequence[int], ends: Sequence[int]
+    ) -> NodeProto:
+        """A part of a value along some axes, without adding it."""
         if self.opset < 10:
-            return self.value("Slice", role, [value], axes=list(axes), starts=list(starts), ends=list(ends))
+            return self.node("Slice", role, [value], axes=list(axes), starts=list(starts), ends=list(ends))
         listed = [
             self.integers(f"{role}_{what}", numbers)
             for what, numbers in (("starts", starts), ("ends", ends), ("axes", axes))
         ]
-        return self.value("Slice", role, [value, *listed])
+        return self.node("Slice", role, [value, *listed])
 
     def parts(self, role: str, value: str, axis: int, lengths: Sequence[int]) -> list[str]:
-        """A value cut along an axis."""
-        if self.opset < 13:
-            made = self.node("Split", role, [value], axis=axis, split=list(lengths))
-        else:
-            made = self.node("Split", role, [value, self.integers(f"{role}_lengths", lengths)], axis=axis)
+        """Add a value cut along an axis; the names of its parts."""
+        made = self.split(role, value, axis, lengths)
         made.output.extend(self.fresh(f"{role}_output") for _ in lengths[1:])
         self.add(made)
         return list(made.output)
+
+    def split(self, role: str, value: str, axis: int, lengths: Sequence[int]) -> NodeProto:
+        """A value cut along an axis, without adding it, and without the names of further parts."""
+        if self.opset < 13:
+            return self.node("Split", role, [value], axis=axis, split=list(lengths))
+        return self.node("Split", role, [value, self.integers(f"{role}_lengths", lengths)], axis=axis)
 
     def tiles_as_rows(self, value: str, cover: Tile, own: int = 2) -> str:
         """A map [N, C, H, …] with the rows of each tile side by side, [N, C, tiles, rows of a tile · …]. The first

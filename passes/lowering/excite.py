@@ -13,6 +13,8 @@ from tse_onnx.passes.forms.act import (
     AcrossChannels,
     Alias,
     ChannelsLast,
+    Cut,
+    Join,
     Keep,
     OverChannels,
     Permute,
@@ -54,6 +56,10 @@ def excite(draft: Draft, step: Step, grid: Grid) -> None:
         made = _over_channels(draft, node)
     elif isinstance(lowering, Regroup):
         made = _regrouped(draft, node, step.act.result.extents, grid)
+    elif isinstance(lowering, Cut):
+        made = _cut(draft, node, lowering, grid)
+    elif isinstance(lowering, Join):
+        made = _side_by_side(draft, node, lowering, step.act.result.extents, grid)
     elif isinstance(lowering, Permute):
         made = _permuted(draft, node, lowering, len(grid))
     else:
@@ -236,6 +242,38 @@ def _regrouped(draft: Draft, node: NodeProto, extents: Sequence[int | None], gri
     sizes = [-1 if size is None else size for size in (*extents, *grid)]
     shape = draft.integers("tiles_shape", [0, *sizes])
     return draft.node("Reshape", "tiles", [draft.current(node.input[0]), shape], node.output[0], node.name)
+
+
+def _cut(draft: Draft, node: NodeProto, lowering: Cut, grid: Grid) -> NodeProto:
+    """Runs of the vector [N, C, tiles, 1]."""
+    value = _joined(draft, node.input[0], lowering.joined, grid)
+    if len(lowering.lengths) > 1:
+        made = draft.split("parts", value, 1, lowering.lengths)
+        made.output[:] = node.output
+    else:
+        end = lowering.start + lowering.lengths[0]
+        made = draft.slice("part", value, [1], [lowering.start], [end])
+        made.output[0] = node.output[0]
+    return made
+
+
+def _joined(draft: Draft, value: str, length: int | None, grid: Grid) -> str:
+    """A vector [N, length, tiles, 1] that lies along several axes, if it has a `length`."""
+    if length is None:
+        return draft.current(value)
+    sizes = [-1 if size is None else size for size in grid]
+    shape = draft.integers("tiles_shape", [0, length, *sizes])
+    return draft.value("Reshape", "tiles", [draft.current(value), shape])
+
+
+def _side_by_side(
+    draft: Draft, node: NodeProto, lowering: Join, extents: Sequence[int | None], grid: Grid
+) -> NodeProto:
+    """Vectors [N, C, tiles, 1] behind each other, and apart again."""
+    pairs = zip(node.input, lowering.joined, strict=True)
+    value = draft.value("Concat", "parts", [_joined(draft, name, length, grid) for name, length in pairs], axis=1)
+    shape = draft.integers("tiles_shape", [0, *(-1 if size is None else size for size in (*extents, *grid))])
+    return draft.node("Reshape", "tiles", [value, shape], node.output[0])
 
 
 def _permuted(draft: Draft, node: NodeProto, lowering: Permute, spatial: int) -> NodeProto:

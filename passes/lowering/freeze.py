@@ -43,15 +43,27 @@ def _external(tensor: TensorProto) -> bool:
 
 
 def _multiplied(draft: Draft, block: Convertible, frozen: Frozen) -> str:
-    """The scale with constants in place of its gate; the name of the constants."""
+    """The scale with constants in place of its gate, or each product of a branch; the name of the constants."""
+    products = draft.anatomy.products
+    if not products:
+        return _scaled(draft, block, frozen.gate, block.scale.position)
+    many, made = len(frozen.gate) // len(products) or 1, list[str]()
+    for number, product in enumerate(products):
+        draft.scale_product(product)
+        own = frozen.gate if len(frozen.gate) == 1 else frozen.gate[number * many : (number + 1) * many]
+        made.append(_scaled(draft, block, own, product.position))
+    return made[0]
+
+
+def _scaled(draft: Draft, block: Convertible, numbers: tuple[float, ...], position: int) -> str:
     anatomy = draft.anatomy
-    dims = anatomy.gate_dims(len(frozen.gate))
+    dims = anatomy.gate_dims(len(numbers))
     dtype = draft.types[anatomy.map].dtype or block.dtype
     kind = onnx.helper.tensor_dtype_to_np_dtype(dtype) if dtype in _NUMPY else np.dtype(np.float32)
-    gate = constants = draft.constant("frozen_gate", np.array(frozen.gate, kind).reshape(dims))
+    gate = constants = draft.constant("frozen_gate", np.array(numbers, kind).reshape(dims))
     if dtype not in _NUMPY:
         gate = draft.value("Cast", "frozen_gate_narrow", [gate], to=dtype)
-    rescaled(draft, quantised_again(draft, gate), block.scale.position)
+    rescaled(draft, quantised_again(draft, gate), position)
     return constants
 
 

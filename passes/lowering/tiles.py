@@ -48,7 +48,11 @@ def tile(cover: Cover | OpenStrips, block: Convertible, scope: Scope, taken: set
         draft.put(beside.nodes[-1])
     for step in anatomy.steps:
         excite(draft, step, grid)
-    spread.write(draft, block.scale.position, cover, grid)
+    if not anatomy.products:
+        spread.write(draft, block.scale.position, cover, grid)
+    for product in anatomy.products:
+        draft.scale_product(product)
+        spread.write(draft, product.position, cover, grid)
     if anatomy.offset is not None:
         draft.add_offset(anatomy.offset, block.scale.output)
         spread.write(draft, anatomy.offset.node.position, cover, grid)
@@ -82,7 +86,7 @@ def _pairs(case: Case, squeezed: bool, scaled: bool, means: str, upsample: str) 
 
 def _case(cover: Cover | OpenStrips, block: Convertible, scope: Scope) -> Case:
     anatomy = block.anatomy
-    makers = [scope.index.producer(value) for value in (anatomy.gate, anatomy.map)]
+    makers = [scope.index.producer(value) for value in (*anatomy.gates, *anatomy.maps)]
     made = [scope.index.nodes[maker] for maker in makers if maker is not None]
     made.append(scope.index.nodes[block.scale.position])
     if isinstance(cover, Running):  # its numbers decide nothing

@@ -7,7 +7,7 @@ path's result with x itself or with a view of it. Which operators say so is the 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from onnx import NodeProto
@@ -27,6 +27,7 @@ from tse_onnx.passes.blocks.block import (
     NodeRef,
     Offset,
     Pooling,
+    Product,
     Refused,
     Step,
     Tiled,
@@ -35,7 +36,7 @@ from tse_onnx.passes.edit.record import Memory
 from tse_onnx.passes.edit.tiled import tiled_at
 from tse_onnx.passes.forms import excite
 from tse_onnx.passes.forms.act import Alias, Operand, OverChannels, Regroup, Site
-from tse_onnx.passes.forms.branches import Stack, stack_behind
+from tse_onnx.passes.forms.branches import Branches, Parts, Stack, parts_behind, stack_behind, total_of
 from tse_onnx.passes.forms.descriptor import Descriptor
 from tse_onnx.passes.forms.flat import in_one_axis, laid_behind
 from tse_onnx.passes.forms.maximum import maximum_at
@@ -76,7 +77,7 @@ class _Walk:
     steps: list[Step] = field(default_factory=list)
     scales: list[_Scale] = field(default_factory=list)
     beside: tuple[Squeeze, ...] = ()
-    stack: Stack | None = None
+    branches: Branches | None = None
     sized: list[int] = field(default_factory=list)  # nodes that read a descriptor's shape
     typed: set[int] = field(default_factory=set)  # nodes that cast something else to a descriptor's type
     offset: Offset | None = None
@@ -214,11 +215,15 @@ def _of_branches(
     """The block, or what it is as one whose gates scale the branches that the pooled map is the sum of."""
     if isinstance(block, Convertible) or block.refusal.code not in ("other-tensor", "head", "weights"):
         return block
+    if squeeze.statistic != MEAN:
+        return block
     for mean in filter(None, (laid_behind(squeeze, index, types), squeeze)):
-        stack = stack_behind(view(mean.input, index, types).root, index, types)
-        if stack is not None:
-            found = _candidate(mean, index, types, opset, kinds, stack=stack)
-            if isinstance(found, Convertible) or found.refusal.code not in ("head", "other-tensor", "weights"):
+        total = view(mean.input, index, types).root
+        branches = stack_behind(total, index, types) or parts_behind(total, index, types)
+        if branches is not None:
+            found = _candidate(mean, index, types, opset, kinds, branches=branches)
+            unread = isinstance(found, Refused) and found.refusal.code in ("head", "other-tensor", "weights")
+            if not unread or found.scale is not None:
                 return found
     return block
 
@@ -235,14 +240,17 @@ def _candidate(
     opset: int,
     kinds: Collection[str],
     beside: tuple[Squeeze, ...] = (),
-    stack: Stack | None = None,
+    branches: Branches | None = None,
 ) -> Convertible | Refused:
     position = squeeze.nodes[-1]
     node = index.nodes[position]
     source = types[squeeze.input]
     held = {each.output: each.descriptor for each in (squeeze, *beside)}
-    root = view(squeeze.input if stack is None else stack.value, index, types)
-    walk = _Walk(squeeze, root, held, beside=beside, stack=stack)
+    if isinstance(branches, Parts):
+        root = View(branches.values[0], None, ())
+    else:
+        root = view(squeeze.input if branches is None else branches.value, index, types)
+    walk = _Walk(squeeze, root, held, beside=beside, branches=branches)
     whole = _follow(walk, index, types, opset) or _whole(walk, index)
     kind = _kind(walk)
     at, steps = NodeRef(position, node.name, squeeze.output), tuple(walk.steps)
@@ -277,14 +285,14 @@ def _candidate(
         source.dtype,
         path=steps,
         anatomy=anatomy,
-        branches=1 if stack is None else stack.count,
+        branches=1 if branches is None else branches.count,
     )
 
 
 def _kind(walk: _Walk) -> str:
     if walk.squeeze.statistic != MEAN:
         return GRN
-    if walk.beside or walk.stack is not None:
+    if walk.beside or walk.branches is not None:
         return CBAM if walk.beside else SPLIT
     if not walk.scales:
         return SE
@@ -337,7 +345,7 @@ def _follow(walk: _Walk, index: GraphIndex, types: Types, opset: int) -> Refusal
                     for name, result in zip(node.output, act.results, strict=False):
                         walk.held[name] = result
                         reached.append(name)
-    if refusal is None and len(waiting) == 1 and walk.stack is None:
+    if refusal is None and len(waiting) == 1 and walk.branches is None:
         walk.offset = _offset(walk, next(iter(waiting)), index)
     if refusal is None and waiting and walk.offset is None:
         refusal = _stranger(index.nodes[min(waiting)], walk, index)
@@ -348,9 +356,6 @@ def _follow(walk: _Walk, index: GraphIndex, types: Types, opset: int) -> Refusal
     )  # a gate, if on the wrong thing
     if refusal is not None and not met and not walk.scales and not _scaled(walk, index):
         start = index.nodes[walk.squeeze.nodes[-1]]
-        if (part := _gated_part(walk, index)) is not None:
-            text = f"pools a sum and gates its parts one by one, {quoted(part)} among them: selective kernels or split"
-            return refuse("other-tensor", f"{text} attention, which is read where one tensor holds the parts", start)
         stop = f" ({refusal.text})" if refusal.code in ("operator", "output") else ""
         text = f"is never multiplied back onto {quoted(walk.squeeze.input)}: a head, not a gate{stop}"
         return refuse("head", text, start)
@@ -370,37 +375,16 @@ def _offset(walk: _Walk, position: int, index: GraphIndex) -> Offset | None:
     return Offset(NodeRef(position, node.name, node.output[0]), others[0])
 
 
-def _gated_part(walk: _Walk, index: GraphIndex) -> str | None:
-    """What the pooled map is a sum of, where it is multiplied with something that comes from the mean."""
-    position = index.producer(walk.root.root)
-    if position is None or index.nodes[position].op_type not in _SUMS:
-        return None
-    parts = {name for name in index.nodes[position].input if name and not index.is_constant(name)}
-    waiting, seen = [walk.squeeze.output], set[int]()
-    while waiting and len(seen) < _FARTHEST:
-        for use in index.uses(waiting.pop()):
-            node = index.nodes[use.node]
-            if SCALES.of(node) is not None and (met := parts.intersection(node.input)):
-                return min(met)
-            if use.node not in seen:
-                seen.add(use.node)
-                waiting.extend(node.output)
-    return None
-
-
-# What adds up the branches of a selective kernel, and how many nodes lie between its mean and the gates, at most.
-_SUMS = frozenset({"Add", "Sum", "ReduceSum"})
-_FARTHEST = 64
-
-
 def _map_beside(walk: _Walk, node: NodeProto, index: GraphIndex, types: Types) -> str | None:
     """The pooled map, or a view of it, among the inputs of a node that reads a descriptor."""
     for name in node.input:
         if not name or name in walk.held:
             continue
-        if (name == walk.squeeze.input and walk.stack is None) or _root(name, index, types) == walk.root.root:
-            return name
-        if walk.stack is None and _before_flat(walk, name, index, types):
+        if isinstance(walk.branches, Parts):
+            met = name in walk.branches.values
+        else:
+            met = _root(name, index, types) == walk.root.root
+        if met or (walk.branches is None and (name == walk.squeeze.input or _before_flat(walk, name, index, types))):
             return name
     return None
 
@@ -454,6 +438,8 @@ def _stranger(node: NodeProto, walk: _Walk, index: GraphIndex) -> Refusal:
 def _scaled(walk: _Walk, index: GraphIndex) -> bool:
     """Whether anything multiplies the pooled map at all."""
     values = {walk.squeeze.input, walk.root.root}
+    if isinstance(walk.branches, Parts):
+        values |= set(walk.branches.values)
     laid = [index.nodes[use.node] for value in values for use in index.uses(value) if use.slot == 0]
     values |= {node.output[0] for node in laid if node.op_type == "Reshape"}
     return any(SCALES.of(index.nodes[use.node]) is not None for value in values for use in index.uses(value))
@@ -465,24 +451,45 @@ def _whole(walk: _Walk, index: GraphIndex) -> _Scale | Refusal:
     if not walk.scales:
         text = f"is never multiplied back onto {quoted(walk.squeeze.input)}: a head, not a gate"
         return refuse("head", text, start)
-    if len(walk.scales) > 1:
+    if isinstance(walk.branches, Parts):
+        scale = _each_scaled(walk, walk.branches, index)
+        if isinstance(scale, Refusal):
+            return scale
+    elif len(walk.scales) > 1:
         listed = " and ".join(label(index.nodes[scale.node.position]) for scale in walk.scales)
         return refuse("shared", f"gates more than once: {listed}", start)
-    scale = walk.scales[0]
-    position, gate = scale.node.position, scale.gate
-    inside = {position, *walk.sized, *walk.typed, *(step.position for step in walk.steps)}
+    else:
+        scale = walk.scales[0]
+    positions = {each.node.position for each in walk.scales}
+    inside = {*positions, *walk.sized, *walk.typed, *(step.position for step in walk.steps)}
     if walk.offset is not None:
         inside.add(walk.offset.node.position)
     for value in walk.held:
         uses = index.uses(value)
         readers = {use.node for use in uses}
-        if value != gate and position in readers:
-            return refuse("shared", f"scales by {quoted(value)} beside the gate", index.nodes[position])
+        scaling = {each.node.position for each in walk.scales if each.gate == value}
+        if beside := readers & positions - scaling:
+            return refuse("shared", f"scales by {quoted(value)} beside the gate", index.nodes[min(beside)])
         if not readers - walk.typed - set(walk.sized):
             return refuse("shared", f"leads to {quoted(value)}, which nothing reads", start)
-        if readers - inside or (value == gate and readers != {position}):
+        if readers - inside or (scaling and readers != scaling):
             return refuse("shared", f"shares {quoted(value)} with another reader", start)
     return _only_steers(walk, index) or scale
+
+
+def _each_scaled(walk: _Walk, parts: Parts, index: GraphIndex) -> _Scale | Refusal:
+    """What adds up the products of branches and gates, as the block's scale; if there is one of each branch."""
+    start = index.nodes[walk.squeeze.nodes[-1]]
+    if sorted(scale.map for scale in walk.scales) != sorted(parts.values):
+        listed = " and ".join(label(index.nodes[scale.node.position]) for scale in walk.scales)
+        text = f"pools a sum of {parts.count} branches, of which not each is gated once: {listed}"
+        return refuse("other-tensor", text, start)
+    walk.scales.sort(key=lambda scale: parts.values.index(scale.map))
+    total = total_of(tuple(scale.node.output for scale in walk.scales), index)
+    if total is None:
+        return refuse("shared", "gates branches that are not added up again, and nothing else", start)
+    node = index.nodes[total]
+    return _Scale(NodeRef(total, node.name, node.output[0]), walk.scales[0].gate, walk.scales[0].map)
 
 
 def _only_steers(walk: _Walk, index: GraphIndex) -> Refusal | None:
@@ -506,22 +513,24 @@ def _only_steers(walk: _Walk, index: GraphIndex) -> Refusal | None:
 
 def _anatomy(walk: _Walk, scale: _Scale, index: GraphIndex, types: Types) -> Anatomy | Refusal:
     """The parts of the block, if the gate lies along the channels of the map that it scales."""
-    squeeze = walk.squeeze
-    gate, scaled = scale.gate, scale.map
-    if walk.offset is not None and (refusal := _misplaced(walk, gate, walk.offset, index)):
+    squeeze, branches = walk.squeeze, walk.branches
+    scaled, node = scale.map, index.nodes[scale.node.position]
+    if walk.offset is not None and (refusal := _misplaced(walk, scale.gate, walk.offset, index)):
         return refusal
-    node, form = index.nodes[scale.node.position], walk.held[gate]
     letters = {0: "N", squeeze.channel: "C", **dict(zip(squeeze.spatial, SPATIAL, strict=False))}
     input_axes = pooled = "".join(letters[axis] for axis in range(2 + len(squeeze.spatial)))
-    laid_out = walk.stack is None and scaled != squeeze.input and walk.offset is None
+    laid_out = branches is None and scaled != squeeze.input and walk.offset is None
     flat = _before_flat(walk, scaled, index, types) if laid_out else None
     other, between = view(flat or scaled, index, types), walk.root.nodes
-    if walk.stack is not None:
+    if branches is not None:
         total = view(squeeze.input, index, types)
         on_total = dict(zip(total.along(len(pooled)), pooled, strict=False))
-        summed = "".join(on_total.get(axis, "") for axis in range(len(pooled)))
-        pooled = summed[: walk.stack.axis] + "R" + summed[walk.stack.axis :]
-        between = (*total.nodes, walk.stack.position, *between)
+        pooled = "".join(on_total.get(axis, "") for axis in range(len(pooled)))
+        between = (*total.nodes, *branches.positions, *between)
+    if isinstance(branches, Stack):
+        pooled = pooled[: branches.axis] + "R" + pooled[branches.axis :]
+    elif branches is not None:
+        other = walk.root
     rank = len(pooled)
     inward, outward = walk.root.along(rank), other.along(rank)
     if len(inward) != rank or len(outward) != rank:
@@ -530,26 +539,17 @@ def _anatomy(walk: _Walk, scale: _Scale, index: GraphIndex, types: Types) -> Ana
     map_axes = "".join(on_root[axis] for axis in outward)
     if flat is not None:
         map_axes = map_axes.replace(SPATIAL[: rank - 2], "P")
-    if len(form.axes) > len(map_axes):
-        return refuse("layout", "gets a gate with more axes than the map has", node)
-    aligned = form.axes.rjust(len(map_axes), "1")
-    for letter, place in zip(aligned, map_axes, strict=True):
-        if (letter in "CK") != (place in "RC") or (letter == "N" and place != "N"):
-            return refuse(
-                "layout", f"gets a gate that lies along [{', '.join(aligned)}] for a map [{', '.join(map_axes)}]", node
-            )
-    many = {"C": squeeze.descriptor.channels, "R": walk.stack.count if walk.stack is not None else None}
-    if form.channels is None or form.extents != tuple(many[letter] for letter in map_axes if letter in "RC"):
-        text = f"gets a gate of {form.channels or '?'} channels for a map of {squeeze.descriptor.channels or '?'}"
-        if walk.stack is not None:
-            text += f" in each of {walk.stack.count} branches"
-        return refuse("channels", text, node)
+    many = {"C": squeeze.descriptor.channels, "R": branches.count if branches is not None else None}
+    for each in walk.scales:
+        why = _unaligned(walk.held[each.gate], map_axes, many, index.nodes[each.node.position])
+        if why is not None:
+            return why
     laid = () if flat is None else (index.producer(scaled) or 0,)
     root_axes = "".join(on_root[axis] for axis in range(rank))
     return Anatomy(
         squeeze,
         tuple(walk.steps),
-        gate,
+        scale.gate,
         scaled,
         input_axes,
         map_axes,
@@ -558,8 +558,11 @@ def _anatomy(walk: _Walk, scale: _Scale, index: GraphIndex, types: Types) -> Ana
         tuple(dict.fromkeys((*between, *other.nodes, *laid))),
         walk.beside,
         flat or "",
-        form.parts,
+        walk.held[scale.gate].parts,
         walk.offset,
+        tuple(Product(each.node.position, each.gate, each.map) for each in walk.scales)
+        if isinstance(branches, Parts)
+        else (),
     )
 
 
@@ -570,6 +573,24 @@ def _misplaced(walk: _Walk, gate: str, offset: Offset, index: GraphIndex) -> Ref
         return refuse("quantised", "adds an offset to a map in whole numbers", node)
     if one.axes.lstrip("1") != other.axes.lstrip("1") or one.channels != other.channels:
         return refuse("layout", "adds an offset that does not lie as the gate does", node)
+    return None
+
+
+def _unaligned(form: Descriptor, map_axes: str, many: Mapping[str, int | None], node: NodeProto) -> Refusal | None:
+    """Why a gate does not lie along the channels, and the branches, of the map that the node scales."""
+    if len(form.axes) > len(map_axes):
+        return refuse("layout", "gets a gate with more axes than the map has", node)
+    aligned = form.axes.rjust(len(map_axes), "1")
+    for letter, place in zip(aligned, map_axes, strict=True):
+        if (letter in "CK") != (place in "RC") or (letter == "N" and place != "N"):
+            return refuse(
+                "layout", f"gets a gate that lies along [{', '.join(aligned)}] for a map [{', '.join(map_axes)}]", node
+            )
+    if form.channels is None or form.extents != tuple(many[letter] for letter in map_axes if letter in "RC"):
+        text = f"gets a gate of {form.channels or '?'} channels for a map of {many['C'] or '?'}"
+        if "R" in map_axes:
+            text += f" in each of {many['R']} branches"
+        return refuse("channels", text, node)
     return None
 
 

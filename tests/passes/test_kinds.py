@@ -62,6 +62,20 @@ GRAPHS = {
     "grn-flat": "n = Constant<value = int64[3] {0, 4, -1}>() v = Reshape(x, n) d = ReduceL2<axes = [2]>(v) "
     "n3 = Constant<value = int64[1] {3}>() u = Unsqueeze(d, n3) c = ReduceMean<axes = [1]>(u) e = Add(c, eps) "
     "g = Div(u, e) y = Mul(x, g)",
+    "split-apart": "i = Neg(x) j = Tanh(x) u = Add(i, j) d = GlobalAveragePool(u) e = Conv(d, wide) "
+    "n2 = Constant<value = int64[4] {-1, 2, 2, 2}>() r = Reshape(e, n2) f = Transpose<perm = [0, 2, 1, 3]>(r) "
+    "s = Softmax<axis = 1>(f) n3 = Constant<value = int64[4] {-1, 8, 1, 1}>() g = Reshape(s, n3) "
+    "n4 = Constant<value = int64[2] {4, 4}>() g0, g1 = Split<axis = 1>(g, n4) m0 = Mul(g0, i) m1 = Mul(j, g1) "
+    "y = Add(m0, m1)",
+    "split-three": "zero = Constant<value = float {0}>() i = Neg(x) j = Tanh(x) o = Sin(x) u0 = Add(zero, i) "
+    "u1 = Add(u0, j) u = Add(u1, o) d = ReduceMean<axes = [2, 3], keepdims = 0>(u) n = Constant<value = int64[1] {1}>() "
+    "n4 = Constant<value = int64[4] {-1, 4, 1, 1}>() c = Reshape(d, n4) e0 = Conv(c, w) e1 = Conv(e0, w) e2 = Conv(e1, w) "
+    "f0 = Flatten(e0) f1 = Flatten(e1) f2 = Flatten(e2) h0 = Unsqueeze(f0, n) h1 = Unsqueeze(f1, n) "
+    "h2 = Unsqueeze(f2, n) h = Concat<axis = 1>(h0, h1, h2) s = Softmax<axis = 1>(h) "
+    "p0 = Constant<value = int64 {0}>() p1 = Constant<value = int64[1] {1}>() q0 = Constant<value = int64[1] {-1}>() "
+    "q1 = Constant<value = int64[1] {9}>() s0 = Gather<axis = 1>(s, p0) s1 = Gather<axis = 1>(s, p1) "
+    "s2 = Slice(s, q0, q1, n) g0 = Reshape(s0, n4) g1 = Reshape(s1, n4) g2 = Reshape(s2, n4) m0 = Mul(i, g0) "
+    "m1 = Mul(j, g1) m2 = Mul(o, g2) v = Sum(m1, m2) y = Add(m0, v)",
     "ge": "d = GlobalAveragePool(x) g = Sigmoid(d) y = Mul(x, g)",
 }
 
@@ -110,21 +124,19 @@ def test_a_relative_has_a_running_squeeze(kind, rows, step):
 ASKED = [{"rows": 5}, {"rows": 4}, {"cols": 2}, {"rows": 4, "cols": 3}, {"squeeze": "running", "rows": 2}]
 
 
-@pytest.mark.parametrize("kind", ["cbam", "split", "grn"])
+@pytest.mark.parametrize("kind", ["cbam", "split", "split-apart", "grn"])
 @pytest.mark.parametrize("ways", [{"means": way.name} for way in MEANS] + [{"upsample": way.name} for way in SPREADS])
 @pytest.mark.parametrize("asked", ASKED)
 def test_a_relative_is_the_same_however_it_is_written(kind, ways, asked):
-    shapes = {"x": (2, 4, 16, 5)}
-    result = tse_onnx.convert(
-        _model(kind), tiling=choice_of(asked), kinds={kind}, input_shapes=shapes, **ways, expect=1
-    )
+    given = {"tiling": choice_of(asked), "kinds": {kind.partition("-")[0]}, "input_shapes": {"x": (2, 4, 16, 5)}}
+    result = tse_onnx.convert(_model(kind), **given, **ways, expect=1)
     assert result.verification.passed
-    again = tse_onnx.convert(_model(kind), tiling=choice_of(asked), kinds={kind}, input_shapes=shapes, verify=False)
+    again = tse_onnx.convert(_model(kind), **given, verify=False)
     x = np.random.default_rng(2).standard_normal((2, 4, 16, 5)).astype(np.float32)
     np.testing.assert_allclose(_run(result.model, x), _run(again.model, x), atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["split", "split-of-channels"])
+@pytest.mark.parametrize("kind", ["split", "split-of-channels", "split-apart"])
 def test_branches_are_counted_in_what_is_held(kind):
     """Two maps of 4 × 16 × 5 wait for their gates, and four rows of each behind."""
     shapes = {"x": (2, 4, 16, 5)}
@@ -135,14 +147,14 @@ def test_branches_are_counted_in_what_is_held(kind):
     assert again.before == 2 * 4 * 4 * 5
 
 
-@pytest.mark.parametrize("kind", ["split", "split-of-channels"])
+@pytest.mark.parametrize("kind", ["split", "split-of-channels", "split-apart"])
 def test_tiled_branches_are_restored_byte_for_byte(kind):
     model = _model(kind)
     result = tse_onnx.convert(model, rows=4, kinds={"split"}, input_shapes={"x": (2, 4, 16, 5)}, dynamic=True)
     assert tse_onnx.restore(result.model).model.SerializeToString() == model.SerializeToString()
 
 
-@pytest.mark.parametrize("kind", ["split", "split-of-channels"])
+@pytest.mark.parametrize("kind", ["split", "split-of-channels", "split-apart"])
 @pytest.mark.parametrize("height", [9, 16])
 def test_branches_are_tiled_at_a_height_that_is_open(kind, height):
     model = _model(kind)
@@ -152,24 +164,41 @@ def test_branches_are_tiled_at_a_height_that_is_open(kind, height):
     np.testing.assert_allclose(_run(result.model, x), expected, atol=1e-5)
 
 
-def test_branches_have_frozen_gates():
-    """A number for each channel of each branch: twice as much is twice the sum."""
-    shapes, made = {"x": (1, 4, 16, 5)}, []
+@pytest.mark.parametrize("kind", ["split-of-channels", "split-apart"])
+def test_branches_are_made_twice(kind):
+    """What both branches are made from is half of what waits otherwise."""
+    shapes = {"x": (1, 4, 16, 5)}
+    result = tse_onnx.convert(_model(kind), tiling=tse_onnx.Recompute(), kinds={"split"}, input_shapes=shapes, expect=1)
+    (block,) = result.report.buffering.blocks
+    assert (block.before, block.after, block.waits) == (2 * 4 * 16 * 5, 4 * 16 * 5, "x")
+    x = np.random.default_rng(5).standard_normal((1, 4, 16, 5)).astype(np.float32)
+    np.testing.assert_array_equal(_run(result.model, x), _run(_model(kind), x))
+
+
+def test_nothing_of_a_block_of_branches_stops_the_stream():
+    (found,) = [tse_onnx.inspect(_model("split"), kinds="all", input_shapes={"x": (1, 4, 16, 5)})]
+    assert [block.status for block in found.blocks] == ["convertible"]
+    assert found.stops == ()
+
+
+@pytest.mark.parametrize("kind", ["split", "split-apart"])
+def test_branches_have_frozen_gates(kind):
+    """A number for each channel of each branch, or one for all of them."""
+    shapes = {"x": (1, 4, 16, 5)}
     x = np.random.default_rng(4).standard_normal((1, 4, 16, 5)).astype(np.float32)
     gates = np.linspace(0.1, 0.8, 8)
-    for gate in (gates, 2 * gates):
-        frozen = tse_onnx.Frozen(tuple(gate))
-        result = tse_onnx.convert(_model("split"), tiling=frozen, kinds={"split"}, input_shapes=shapes, expect=1)
+    for numbers, each in ((gates, gates.reshape(2, 1, 4, 1, 1)), ([0.3], 0.3)):
+        frozen = tse_onnx.Frozen(tuple(numbers))
+        result = tse_onnx.convert(_model(kind), tiling=frozen, kinds={"split"}, input_shapes=shapes, expect=1)
         assert result.verification.passed
-        made.append(_run(result.model, x))
-    np.testing.assert_allclose(made[1], 2 * made[0], atol=1e-5)
-    sums = gates.reshape(2, 1, 4, 1, 1) * np.stack([-x, np.tanh(x)])
-    np.testing.assert_allclose(made[0], sums.sum(axis=0), atol=1e-5)
+        sums = (each * np.stack([-x, np.tanh(x)])).sum(axis=0)
+        np.testing.assert_allclose(_run(result.model, x), sums, atol=1e-5)
 
 
-def test_branches_take_no_gates_of_the_frame_before():
+@pytest.mark.parametrize("kind", ["split", "split-apart"])
+def test_branches_take_no_gates_of_the_frame_before(kind):
     shapes = {"x": (1, 4, 16, 5)}
-    found = tse_onnx.buffering(_model("split"), tiling=tse_onnx.Previous(), kinds={"split"}, input_shapes=shapes)
+    found = tse_onnx.buffering(_model(kind), tiling=tse_onnx.Previous(), kinds={"split"}, input_shapes=shapes)
     (block,) = found.blocks
     assert (block.decision.status, block.decision.refusal.code) == ("refused", "previous")
 

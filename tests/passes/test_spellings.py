@@ -92,7 +92,12 @@ def by_definition(model: onnx.ModelProto, gate: str, spelling: Spelling, x: np.n
             scaled = np.stack([scaled * factor for factor in factors], axis=axes.index("R"))
         where = [slice(None)] * scaled.ndim
         where[streamed] = slice(start, start + rows)
-        result[tuple(where)] = (scaled * np.broadcast_to(value, scaled.shape))[tuple(where)]
+        made = scaled * np.broadcast_to(value, scaled.shape)
+        if spelling.branches and spelling.stacked == "apart":
+            made = made.sum(axis=1)
+            del where[1]
+            where[streamed - 1] = slice(start, start + rows)
+        result[tuple(where)] = made[tuple(where)]
     return result
 
 

@@ -127,6 +127,7 @@ def _outside(
         blocks = [block for block in convertible(part.blocks) if block.name in styles]
         for block, edit in zip(blocks, edits.get(part.scope.path, ()), strict=True):
             places = {block.anatomy.squeeze.nodes[-1]: _MEANS, block.scale.position: _SPREAD}
+            places |= {product.position: _SPREAD for product in block.anatomy.products}
             written = {value: places.get(position, "")
                        for position, nodes in edit.nodes.items()
                        for node in nodes for value in node.output if value}  # fmt: skip

@@ -54,11 +54,12 @@ def inspect(
 
 
 def _treated(analysis: Analysis) -> set[str]:
-    """What the squeezes make of the blocks that are converted, or can be."""
+    """What the nodes make of the blocks that are converted, or can be."""
     found = set[str]()
     for part in analysis.parts:
         for block in part.blocks:
             if block.refusal is None:
-                positions = block.anatomy.squeeze_nodes
+                anatomy = block.anatomy
+                positions = [*anatomy.squeeze_nodes, *(step.position for step in anatomy.steps), block.scale.position]
                 found.update(name for position in positions for name in part.scope.index.nodes[position].output)
     return found

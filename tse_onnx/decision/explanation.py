@@ -14,6 +14,8 @@ from tse_onnx.passes.forms.act import (
     AcrossChannels,
     Alias,
     ChannelsLast,
+    Cut,
+    Join,
     Keep,
     OverChannels,
     Permute,
@@ -74,6 +76,7 @@ def _names(index: GraphIndex, block: Pooling) -> Iterator[str]:
     positions += [place for beside in (block.anatomy.beside if block.anatomy else ()) for place in beside.nodes]
     if block.scale is not None:
         positions.append(block.scale.position)
+    positions += [product.position for product in (block.anatomy.products if block.anatomy else ())]
     for position in positions:
         yield index.nodes[position].name
         yield from index.nodes[position].output
@@ -91,7 +94,11 @@ def _lines(scope: Scope, block: Pooling) -> Iterator[Line]:
         yield Line(label(nodes[beside.nodes[0]]), f"takes the {beside.statistic} of each channel of it")
     for step in block.path:
         yield Line(label(nodes[step.position]), _does(step), _shown(step.act.result))
-    if block.scale is not None and block.scale != block.squeeze:
+    for product in block.anatomy.products if block.anatomy is not None else ():
+        yield Line(label(nodes[product.position]), f"multiplies {quoted(product.gate)} with {quoted(product.map)}")
+    if block.scale is not None and block.anatomy is not None and block.anatomy.products:
+        yield Line(label(nodes[block.scale.position]), "adds up the products: the scale")
+    elif block.scale is not None and block.scale != block.squeeze:
         scaled = block.anatomy.map if block.anatomy is not None else block.input
         yield Line(label(nodes[block.scale.position]), f"multiplies the result with {quoted(scaled)}: the scale")
     if block.anatomy is not None and block.anatomy.offset is not None:
@@ -110,7 +117,7 @@ def _lines(scope: Scope, block: Pooling) -> Iterator[Line]:
 def _does(step: Step) -> str:
     act = step.act
     how = _LOWERED[type(act.lowering)]
-    if isinstance(act.lowering, Alias | Regroup | Permute):
+    if isinstance(act.lowering, Alias | Regroup | Permute | Cut | Join):
         return f"moves the axes of the descriptor; {how}"
     if act.mixes:
         return f"combines the channels, {act.macs:,} multiply-accumulates; {how}"
@@ -126,6 +133,8 @@ _LOWERED = {
     OverChannels: "reduces the channels of each tile",
     Sliced: "takes some of the channels of each tile",
     Regroup: "lays the channels of each tile so",
+    Cut: "cuts the channels of each tile so",
+    Join: "puts the channels of each tile side by side",
     Permute: "turns the axes of the channels of each tile",
 }
 

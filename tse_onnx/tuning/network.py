@@ -340,15 +340,20 @@ def facts_on(network: Network, feeds: Iterable[Feed], axis: int = 0) -> dict[str
     return {name: Facts(gate_of(gates), means.get(name), gates) for name, gates in joined.items()}
 
 
-def _seen(block: Convertible) -> tuple[str, str]:
-    anatomy = block.anatomy
-    return anatomy.gate, anatomy.squeeze.input
+def _seen(block: Convertible) -> tuple[str, ...]:
+    return *block.anatomy.gates, block.anatomy.squeeze.input
 
 
 def _gates(block: Convertible, values: Values) -> np.ndarray:
-    """Whatever axes of extent one a gate has, its samples and channels."""
-    anatomy, channels = block.anatomy, block.gates or 1
-    gate = np.asarray(values[anatomy.gate], np.float64)
+    """Whatever axes of extent one a gate has, its samples and channels: of one branch after the other."""
+    anatomy, many = block.anatomy, block.gates or 1
+    each = [_gate(block, name, many // len(anatomy.gates), values) for name in anatomy.gates]
+    return np.concatenate(each, axis=1) if len(each) > 1 else each[0]
+
+
+def _gate(block: Convertible, name: str, channels: int, values: Values) -> np.ndarray:
+    anatomy = block.anatomy
+    gate = np.asarray(values[name], np.float64)
     samples = values[anatomy.squeeze.input].shape[0]
     if gate.ndim == len(anatomy.map_axes):
         own = ["N", *(letter for letter in anatomy.map_axes if letter in "RC")]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial, singledispatch
+from functools import partial, reduce, singledispatch
 from pathlib import Path
 
 import numpy as np
@@ -83,12 +83,12 @@ def probes(form: object, block: Convertible, index: GraphIndex) -> tuple[str, ..
 @probes.register
 def _(form: Cut, block: Convertible, index: GraphIndex) -> tuple[str, ...]:
     anatomy = block.anatomy
-    return (anatomy.root, anatomy.squeeze.input, anatomy.before_flat or anatomy.map, block.made)
+    return (*anatomy.roots, anatomy.squeeze.input, *_in_rows(anatomy), block.made)
 
 
 @probes.register
 def _(form: Frozen, block: Convertible, index: GraphIndex) -> tuple[str, ...]:
-    return _ends(block, index)
+    return (*block.anatomy.maps[1:], *_ends(block, index))
 
 
 @singledispatch
@@ -168,10 +168,10 @@ def _check_recomputed(
     anatomy, output = block.anatomy, block.made
     expected, made = (_made(model, form, block, values, original) for model in (original, converted))
     feed = _fed(form, block, values, original)
-    root = _run_alone(original, feed, anatomy.root)
-    rest = {anatomy.root: root, **{name: value for name, value in feed.items() if name != form.held}}
+    roots = dict(zip(anatomy.roots, _values_alone(original, feed, *anatomy.roots), strict=True))
+    rest = {**roots, **{name: value for name, value in feed.items() if name != form.held}}
     shaken = Shaken(block_alone(original, rest, output), original.folder)
-    within = {anatomy.root: tuple(axis for axis, letter in enumerate(anatomy.root_axes) if letter not in OWN)}
+    within = dict.fromkeys(roots, tuple(axis for axis, letter in enumerate(anatomy.root_axes) if letter not in OWN))
     compared = _comparison(original, block, anatomy.map_axes, made)
     compared.add(made, expected, lambda: (run[output] for run in shaken.runs(rest, [output], within)))
     return _checked(block, compared, None)
@@ -301,8 +301,13 @@ def _check_frozen(
     """The original's own nodes, fed with the constants in place of the gate."""
     anatomy, (source, target) = block.anatomy, _ends(block, original.index)
     given, made = values[source], values[target]
-    gate = np.array(frozen.gate, given.dtype)
-    feed = {source: given, anatomy.gate: gate.reshape(anatomy.gate_dims(gate.size)), **original.arguments}
+    feed = {source: given} | dict(original.arguments)
+    many = len(frozen.gate) // len(anatomy.gates) or 1
+    for number, (name, scaled) in enumerate(zip(anatomy.gates, anatomy.maps, strict=True)):
+        own = frozen.gate if len(frozen.gate) == 1 else frozen.gate[number * many : (number + 1) * many]
+        feed[name] = np.array(own, given.dtype).reshape(anatomy.gate_dims(len(own)))
+        if number:
+            feed[scaled] = values[scaled]
     alone = block_alone(original, feed, target)
     reference = Session(alone, original.folder, threads=1, alone=True).run(feed, [target])[target]
     shaken = Shaken(alone, original.folder)
@@ -351,35 +356,37 @@ def _size_operands(index: GraphIndex, position: int) -> Iterator[str]:
 def _by_crops(original: Original, block: Convertible, cover: Cover, values: Feed) -> Iterator[Piece]:
     """The original block on every tile of its input."""
     anatomy, output = block.anatomy, block.made
-    x = values[anatomy.root]
-    wanted = (output, anatomy.gate)
-    alone = block_alone(original, {anatomy.root: x, **original.arguments}, *wanted)
+    roots = {name: values[name] for name in anatomy.roots}
+    wanted = (output, *anatomy.gates)
+    alone = block_alone(original, {**roots, **original.arguments}, *wanted)
     session = Session(alone, original.folder, threads=1, alone=True)
     shaken = Shaken(alone, original.folder)
-    within = {anatomy.root: tuple(axis for axis, letter in enumerate(anatomy.root_axes) if letter not in OWN)}
+    within = dict.fromkeys(roots, tuple(axis for axis, letter in enumerate(anatomy.root_axes) if letter not in OWN))
 
-    def again(feed: Feed, scaled: np.ndarray, made: Feed) -> Iterator[np.ndarray]:
+    def again(feed: Feed, scaled: Sequence[np.ndarray], made: Feed) -> Iterator[np.ndarray]:
         if made[anatomy.gate].dtype.kind == "f":  # whole numbers are rounded by their quantisers, which are shaken
-            yield made[output] + scaled * rounding_of(made[anatomy.gate])
+            pairs = zip(scaled, anatomy.gates, strict=True)
+            yield made[output] + sum(each * rounding_of(made[gate]) for each, gate in pairs)
         for run in shaken.runs(feed, [output], within):
             yield run[output]
 
     for source, target in cover.pieces():
         crop = _slices(anatomy.root_axes, anatomy, source)
-        feed = {anatomy.root: np.ascontiguousarray(x[crop]), **original.arguments}
+        feed = {name: np.ascontiguousarray(x[crop]) for name, x in roots.items()} | dict(original.arguments)
         made = session.run(feed, wanted)
+        place = _slices(anatomy.map_axes, anatomy, target)
         yield Piece(
             target,
             made[output],
-            _by_channel(_spread(made[anatomy.gate], made[output].shape, anatomy), anatomy.map_axes),
-            partial(again, feed, values[anatomy.map][_slices(anatomy.map_axes, anatomy, target)], made),
+            _by_channel([made[name] for name in anatomy.gates], made[output].shape, anatomy, anatomy.map_axes),
+            partial(again, feed, [values[name][place] for name in anatomy.maps], made),
         )
 
 
 def _by_means(original: Original, block: Convertible, cover: Cover, values: Feed) -> Iterator[Piece]:
     """The gates that the original block gives for each tile's mean, times what they scale there."""
     anatomy = block.anatomy
-    scaled, gates = values[anatomy.before_flat or anatomy.map], _GateOfMean(original, block, cover, values)
+    scaled, gates = [values[name] for name in _in_rows(anatomy)], _GateOfMean(original, block, cover, values)
     multiply = _multiplication(original, block)
     for number, (source, target) in enumerate(cover.pieces()):
         mean, change = gates.mean(source, number)
@@ -389,7 +396,7 @@ def _by_means(original: Original, block: Convertible, cover: Cover, values: Feed
         yield Piece(
             target,
             scale(gate),
-            _by_channel(_spread(gate[0], scaled.shape, anatomy), _axes_of_rows(anatomy)),
+            _by_channel(gate[: len(scaled)], scaled[0].shape, anatomy, _axes_of_rows(anatomy)),
             lambda scale=scale, again=again: map(scale, again()),  # type: ignore[misc]
         )
 
@@ -401,7 +408,7 @@ Multiply = Callable[[np.ndarray, np.ndarray], np.ndarray]
 def _multiplication(original: Original, block: Convertible) -> Multiply:
     """The scale of a block: the product, unless its node rounds that to whole numbers."""
     anatomy = block.anatomy
-    if original.index.nodes[block.scale.position].op_type == "Mul":
+    if anatomy.products or original.index.nodes[block.scale.position].op_type == "Mul":
         return np.multiply
 
     def scale(part: np.ndarray, gate: np.ndarray) -> np.ndarray:
@@ -424,31 +431,43 @@ def _spread(gate: np.ndarray, shape: tuple[int, ...], anatomy: Anatomy) -> np.nd
         return gate
 
 
+def _in_rows(anatomy: Anatomy) -> tuple[str, ...]:
+    """The maps that are scaled, as they lie in rows."""
+    return (anatomy.before_flat,) if anatomy.before_flat else anatomy.maps
+
+
 def _scaled(
-    multiply: Multiply, anatomy: Anatomy, values: np.ndarray, place: tuple[slice, ...], given: Sequence[np.ndarray]
+    multiply: Multiply,
+    anatomy: Anatomy,
+    values: Sequence[np.ndarray],
+    place: tuple[slice, ...],
+    given: Sequence[np.ndarray],
 ) -> np.ndarray:
-    """What the gate makes of the values at a place, and the offset where there is one."""
-    spread, *offset = (_spread(one, values.shape, anatomy) for one in given)
-    if any(one.shape != values.shape for one in (spread, *offset)):
+    """What the gates make of the values at a place: the sum of what each makes of its branch, where there are some, and
+    the offset where there is one."""
+    spread = [_spread(one, values[0].shape, anatomy) for one in given]
+    if any(one.shape != values[0].shape for one in (*values, *spread)):
         return given[0]
     with np.errstate(invalid="ignore", over="ignore"):
-        made = multiply(values[place], spread[place])
-        return np.asarray(made + offset[0][place] if offset else made)
+        made = [multiply(each[place], gate[place]) for each, gate in zip(values, spread, strict=False)]
+        return np.asarray(reduce(np.add, (*made, *(offset[place] for offset in spread[len(values) :]))))
 
 
 def _gate_of_all(original: Original, block: Convertible, cover: Cover, values: Feed) -> np.ndarray:
     """The gate of the whole map, by sample and channel."""
     anatomy, gates = block.anatomy, _GateOfMean(original, block, cover, values)
     mean, _ = gates.mean(tuple(slice(0, extent) for extent in cover.extents), 0)
-    shape = values[anatomy.before_flat or anatomy.map].shape
-    return _by_channel(_spread(gates.gate(mean), shape, anatomy), _axes_of_rows(anatomy))
+    shape = values[_in_rows(anatomy)[0]].shape
+    return _by_channel(gates.gates(mean), shape, anatomy, _axes_of_rows(anatomy))
 
 
-def _by_channel(spread: np.ndarray, axes: str) -> np.ndarray:
-    """A gate as large as its map, without the axes along which it is the same."""
-    if spread.ndim != len(axes):
-        return spread
-    return spread[tuple(slice(None) if letter in OWN else 0 for letter in axes)]
+def _by_channel(gates: Sequence[np.ndarray], shape: tuple[int, ...], anatomy: Anatomy, axes: str) -> np.ndarray:
+    """The gates as large as a map of this shape, without the axes along which they are the same; side by side, where
+    there are several."""
+    own = tuple(slice(None) if letter in OWN else 0 for letter in axes)
+    spread = [_spread(gate, shape, anatomy) for gate in gates]
+    found = [each[own] if each.ndim == len(axes) else each for each in spread]
+    return found[0] if len(found) == 1 else np.stack(found)
 
 
 class _GateOfMean:
@@ -466,7 +485,7 @@ class _GateOfMean:
             mean, _ = self.mean(tuple(slice(0, extent) for extent in cover.extents), 0)
             feeds = self._feed(mean)
         offset = self._anatomy.offset
-        self._wanted = (self._anatomy.gate,) if offset is None else (self._anatomy.gate, offset.value)
+        self._wanted = self._anatomy.gates if offset is None else (self._anatomy.gate, offset.value)
         self._alone, self._folder = block_alone(original, feeds, *self._wanted), original.folder
         self._session = Session(self._alone, self._folder, threads=1, alone=True)
         self._shaken = Shaken(self._alone, self._folder)
@@ -493,19 +512,19 @@ class _GateOfMean:
                 mean, change = np.stack([mean, top]), np.stack([change, np.zeros_like(top)])
         return mean, change
 
-    def gate(self, mean: np.ndarray) -> np.ndarray:
-        """The gate of a mean."""
-        return self.values(mean)[0]
+    def gates(self, mean: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The gates of a mean: one, or one for each branch."""
+        return self.values(mean)[: len(self._anatomy.gates)]
 
     def values(self, mean: np.ndarray) -> tuple[np.ndarray, ...]:
-        """The gate of a mean, and the offset where there is one."""
+        """The gates of a mean, and the offset where there is one."""
         made = self._session.run(self._feed(mean), self._wanted)
         return tuple(made[name] for name in self._wanted)
 
     def again(
         self, mean: np.ndarray, change: np.ndarray, given: tuple[np.ndarray, ...]
     ) -> Iterator[tuple[np.ndarray, ...]]:
-        """The gates of that mean, changed by as much as rounding may; and the gate that it has, changed so itself."""
+        """The gates of that mean, changed by as much as rounding may; and those that it has, changed so themselves."""
         if given[0].dtype.kind == "f":
             yield tuple(one + rounding_of(one) for one in given)
         random = np.random.default_rng(2)

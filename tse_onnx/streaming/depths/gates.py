@@ -21,6 +21,8 @@ _SEEN_THROUGH = frozenset({
     "Cast", "DequantizeLinear", "Dropout", "Flatten", "Gather", "Identity", "Pad", "QuantizeLinear", "Reshape", "Slice",
     "Split", "Squeeze", "Transpose", "Unsqueeze",
 })  # fmt: skip
+# What adds up the branches that are pooled together.
+_SUMS = frozenset({"Add", "Sum"})
 _SCALES = frozenset({"Mul", "QLinearMul", "Div"})
 
 Reach = tuple[tuple[int, ...], tuple[int, ...]]
@@ -85,20 +87,21 @@ def _narrows(network: Network, stage: Stage) -> bool:
 
 
 def _roots(network: Network, stage: Stage) -> Iterator[tuple[str, Reach]]:
-    """The maps that an absorbing stage reduces: its input, and what this is a part or a view of."""
-    reach: Reach = (stage.needs[0].ready, network.column_need(stage, 0).ready)
-    name = stage.inputs[0]
-    while True:
+    """The maps that an absorbing stage reduces: its input, and what this is a part, a view or a sum of."""
+    waiting: list[tuple[str, Reach]] = [(stage.inputs[0], (stage.needs[0].ready, network.column_need(stage, 0).ready))]
+    while waiting:
+        name, reach = waiting.pop()
         yield name, reach
         above = network.producer.get(name)
         if above is None:
-            return
+            continue
         maker = network.stages[above]
-        seen = maker.node.op_type in _SEEN_THROUGH or maker.node.op_type.startswith("Reduce")
-        if len(maker.inputs) != 1 or not seen or maker.absorbs:
-            return
-        reach = _beyond(network, maker, 0, reach)
-        name = maker.inputs[0]
+        op = maker.node.op_type
+        if maker.absorbs or not (
+            op in _SUMS or (len(maker.inputs) == 1 and (op in _SEEN_THROUGH or op[:6] == "Reduce"))
+        ):
+            continue
+        waiting += [(each, _beyond(network, maker, number, reach)) for number, each in enumerate(maker.inputs)]
 
 
 def _beyond(network: Network, stage: Stage, number: int, reach: Reach) -> Reach:
