@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from tse_onnx.passes.blocks.choice import Choice
@@ -14,6 +15,7 @@ from tse_onnx.passes.blocks.tiling import CALIBRATED, RUNNING, TILE, Tiling
 from tse_onnx.passes.reasons import printable
 from tse_onnx.report.picture import blank, save
 from tse_onnx.report.size import size
+from tse_onnx.report.verdict import verdict_lines
 from tse_onnx.tuning.result import BlockSensitivity, Point, TuneResult, share
 
 _INK, _MEASURED, _PREDICTED, _CHOSEN = "#30343b", "#c8553d", "#8fa3bf", "#2a6f5e"
@@ -28,6 +30,7 @@ _KINDS = (
 _OTHERS = ("x", "+")  # for the uniform choices that the plan is compared with
 # Losses below this are drawn on the axis: single precision knows none.
 _FLOOR = 1e-6
+_NAME = 22  # letters of a block's name for which there is room
 
 
 def draw_tuning(path: Path, found: TuneResult) -> None:
@@ -93,9 +96,15 @@ def _curve(axis: Any, found: TuneResult) -> None:
     for verdict, marker in zip(others, _OTHERS, strict=False):
         spot = 100 * (1 - share(verdict.point.bytes, before)), verdict.point.measured
         axis.plot(*spot, marker, markersize=8, markeredgewidth=2, color=_INK, label=verdict.title, linestyle="")
-    axis.set_xlabel("buffer saved (%)", fontsize=10, color=_INK)
+    *_, judged = verdict_lines(found.verdict)
+    axis.set_xlabel("\n".join(["buffer saved (%)", *wrap(f"Held out: {judged}", 70)]), fontsize=10, color=_INK,
+                    parse_math=False)  # fmt: skip
     axis.set_ylabel(f"{name}, mean of the samples to choose by", fontsize=10, color=_INK)
-    axis.set_title("what a smaller buffer costs", fontsize=12, fontweight="bold", color=_INK, loc="left")
+    title = f"{printable(Path(found.sensitivity.model).stem)}: what a smaller buffer costs"
+    axis.set_title(title, fontsize=12, fontweight="bold", color=_INK, loc="left", parse_math=False)
+    # Losses of small savings differ as much as those of large ones: by decades, down to nothing at all.
+    least = min((loss for loss in map(_measured, points) if loss > _FLOOR), default=_FLOOR)
+    axis.set_yscale("symlog", linthresh=least)
     axis.set_ylim(bottom=0)
     axis.legend(loc="upper left", frameon=False, fontsize=9)
     _plain(axis)
@@ -116,7 +125,9 @@ def _block(axis: Any, entry: BlockSensitivity, found: TuneResult) -> None:
               markeredgecolor=_INK, markeredgewidth=1.6, linestyle="", label="the plan")  # fmt: skip
     axis.set_yscale("log")
     sizes = " × ".join(str(number) for number in (entry.block.channels, *entry.block.extents))
-    axis.set_title(sizes, fontsize=9, color=_INK, loc="left")
+    name = printable(entry.block.name)
+    short = name if len(name) <= _NAME else "…" + name[1 - _NAME :]
+    axis.set_title(f"{short}\n{sizes}", fontsize=8, color=_INK, loc="left", parse_math=False)
     _plain(axis)
 
 
