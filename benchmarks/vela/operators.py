@@ -80,6 +80,27 @@ def _weighed(network: Translation, node: NodeProto, laid: NDArray[Any], steps: N
     ]
 
 
+def _product(network: Translation, node: NodeProto) -> None:
+    """A product of the rows of all channels with a constant matrix, between two changes of the layout."""
+    source, (weights, result) = node.input[0], (network.constants.get(node.input[1]), node.output[0])
+    if weights is None or len(network.shapes[source]) != 3:
+        raise Unknown(f"{node.name}: a MatMul that is not of rows with a constant matrix")
+    steps = np.abs(weights).max(keepdims=True).reshape(1) / 127
+    laid, swapped = f"{source}/rows last", f"{result}/rows last"
+    for name, like in ((laid, source), (swapped, result)):
+        network.tensors[name] = network.writer.tensor(name, network.shapes[like], network.scales[like])
+    kept = network.once(
+        node.input[1], "a product",
+        lambda: network.writer.constant(node.input[1], np.round(weights.T / steps).astype(np.int8), steps),
+    )  # fmt: skip
+    turn = [network.tensor(source), network.integers((0, 2, 1))]
+    network.writer.operator("TRANSPOSE", turn, network.tensors[laid], 2, options="TransposeOptions")
+    options = {"options": "FullyConnectedOptions", "keepNumDims": True}
+    network.writer.operator("FULLY_CONNECTED", [network.tensors[laid], kept], network.tensors[swapped], 5, **options)
+    back = [network.tensors[swapped], network.integers((0, 2, 1))]
+    network.writer.operator("TRANSPOSE", back, network.tensor(result), 2, options="TransposeOptions")
+
+
 def _mean(network: Translation, node: NodeProto) -> None:
     """GlobalAveragePool and ReduceMean."""
     axes = attribute(node, "axes", [2, 3])
@@ -163,6 +184,7 @@ def _resize(network: Translation, node: NodeProto) -> None:
 RULES: dict[str, Callable[[Translation, NodeProto], None]] = {
     "Conv": _convolution,
     "Gemm": _gemm,
+    "MatMul": _product,
     "GlobalAveragePool": _mean,
     "ReduceMean": _mean,
     "AveragePool": _pool,

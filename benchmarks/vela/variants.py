@@ -13,6 +13,7 @@ from benchmarks.vela.network import build
 
 _RECOMPUTED = ("--squeeze", "recompute")
 _CASCADE = (*_RECOMPUTED, "--cascade")
+_TARGET = ("--target", "ethos-u")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ def variants(size: int) -> tuple[Variant, ...]:
         Variant("recomputed", se=True, options=(*_RECOMPUTED, *tallest)),
         Variant("recomputed, --cascade", se=True, options=(*_CASCADE, *tallest), aimed=True),
         Variant("the same, --max-macs 20", se=True, options=(*_CASCADE, "--max-macs", "20")),
+        Variant(f"tiles of {rows}, --target", se=True, options=("--rows", str(rows), *_TARGET)),
+        Variant(f"tiles of {rows - 1}, --target", se=True, options=("--rows", str(rows - 1), *_TARGET)),
     )
 
 

@@ -165,6 +165,12 @@ OPERATORS = {
         "c = Constant<value = int64[4] {0, 0, 36, 10}>() r = Reshape(x, a) e = Expand(r, b) y = Reshape(e, c)",
         "1, 8, 36, 10",
     ),
+    "means of rows, times a matrix": small(
+        "s = Constant<value = int64[3] {0, 0, 12}>() t = Constant<value = int64[4] {0, 0, 7, 1}>() "
+        "m = ReduceMean<axes = [3]>(x) r = Reshape(m, s) p = MatMul(r, w) y = Reshape(p, t)",
+        "1, 8, 7, 1",
+        w=(12, 7),
+    ),
     "rows in groups": small("s = Constant<value = int64[4] {0, 0, 3, 40}>() y = Reshape(x, s)", "1, 8, 3, 40"),
     "head": small("m = GlobalAveragePool(x) f = Flatten(m) y = Gemm<transB = 1>(f, w, b)", "1, 5", w=(5, 8), b=(5,)),
     "head, weights lying": small("m = GlobalAveragePool(x) f = Flatten(m) y = Gemm(f, w, b)", "1, 5", w=(8, 5), b=(5,)),
@@ -185,6 +191,7 @@ def test_an_operator_means_the_same_in_tflite(name: str) -> None:
         {"rows": 2},
         {"rows": 2, "upsample": "gather"},
         {"rows": 2, "upsample": "expand"},
+        {"rows": 3, "target": "ethos-u"},
         {"tiling": tse_onnx.Recompute()},
         {"tiling": tse_onnx.Recompute(cascade=True)},
     ],
@@ -217,6 +224,7 @@ def test_two_readers_share_their_weights() -> None:
         ("y = Conv<pads = [1, 1, 0, 0]>(x, w)", "node0: pads"),
         ("y = AveragePool<kernel_shape = [3, 3], pads = [1, 1, 1, 1], count_include_pad = 1>(x)", "counts pads"),
         (f"{CLIP} a = Add(x, x) y = Clip(a, six, six)", "not between 0 and 6"),
+        ("y = MatMul(x, w)", "node0: a MatMul that is not of rows with a constant matrix"),
     ],
 )
 def test_what_has_no_translation_is_named(lines: str, said: str) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -270,11 +271,24 @@ def test_core_ml_is_what_onnxruntime_says_of_it():
     assert set(operators.except_for) == taken
 
 
-@pytest.mark.parametrize("name", ["hls4ml", "finn"])
-def test_what_takes_no_tile_in_any_form(folder, name):
-    figures = tse_onnx.buffering(folder / "digits.onnx", rows=8, target=name)
+@pytest.mark.parametrize(("name", "patch"), [("hls4ml", None), ("finn", None), ("hls4ml", (8, 8))])
+def test_what_takes_no_tile_in_any_form(folder, name, patch):
+    tiling = tse_onnx.Tiling(*patch) if patch else tse_onnx.Tiling(8)
+    figures = tse_onnx.buffering(folder / "digits.onnx", tiling=tiling, target=name)
     assert figures.totals.converted == 0
     assert "would be there, an operator that is not taken (https://" in (figures.blocks[0].decision.reason or "")
+
+
+@pytest.mark.parametrize(("rows", "each"), [(8, {"Reshape": 2}), (7, {"Reshape": 2, "MatMul": 1})])
+def test_what_vela_has_fewest_operators_of(folder, rows, each):
+    """Views where the rows divide, and elsewhere one product for the means and none for the gates."""
+    made = tse_onnx.convert(folder / "digits.onnx", rows=rows, target="ethos-u", verify=False)
+    count = made.report.buffering.totals.converted
+    before, after = (
+        Counter(node.op_type for node in model.graph.node if node.op_type != "Constant")
+        for model in (onnx.load_model(folder / "digits.onnx"), made.model)
+    )
+    assert after - before == {name: number * count for name, number in each.items()}
 
 
 def test_all_but_some():

@@ -97,6 +97,11 @@ _ETHOS_U = Target(
         Limit(("MaxPool",), "stride", _VELA_FILE, _VELA, 1, 3, effect=_CPU),
         Limit(_RESIZES, "scale", _VELA_FILE, _VELA, among=(1, 2, 4, 8), effect=_CPU),
         Limit(("Gather", "Expand"), OPERATOR, _VELA_RUN, _VELA, effect=_CPU),
+        # A product over rows is a layer between two transposes; one over columns would be so for every pixel.
+        Limit(
+            ("MatMul",), "rank", _VELA_RUN, _VELA, most=3,
+            effect="not tried: no way to TFLite here",
+        ),
     ),
     "tiles save nothing here, since a cascade of layers ends at a map that two layers read: --squeeze recompute "
     "--cascade does",
@@ -245,6 +250,10 @@ _HLS4ML = Target(
         Limit(
             ("AveragePool",), OPERATOR, _HLS4ML_FILE, _HLS4ML_VERSION,
             effect="refused, unless it is made channels-last, as qonnx does not",
+        ),
+        Limit(
+            _RESIZES, OPERATOR, "python -m tests.runtimes hls4ml, compared with onnxruntime 1.32", _HLS4ML_VERSION,
+            effect="refused where its region of interest is left out",
         ),
     ),
 )  # fmt: skip

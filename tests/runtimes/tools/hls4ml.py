@@ -1,6 +1,7 @@
 """hls4ml: C++ for an FPGA, compiled and run on the processor, in wide fixed-point numbers.
 
-Channels come last in hls4ml, so the model goes through qonnx's conversion to that layout first, as its manual says.
+Channels come last in hls4ml, so the model goes through qonnx's conversion to that layout first, as its manual says. That
+one lays the output back.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def load(model: Path) -> Loaded:
 
     def run(feeds):
         made = network.predict(*(numpy.ascontiguousarray(numpy.moveaxis(values, 1, -1)) for values in feeds.values()))
-        return [numpy.moveaxis(made.reshape(1, 8, 12, 6), -1, 1)]
+        return [made.reshape(1, 6, 8, 12)]
 
     return Loaded(run, len(network.graph))
 
