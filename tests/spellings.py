@@ -35,6 +35,7 @@ class Spelling:
     dynamic_batch: bool = True
     gate_first: bool = False
     beside: str = "none"
+    norm: str = ""
     branches: int = 0
     stacked: str = "first"
     seed: int = 0
@@ -573,6 +574,40 @@ MAXIMA: dict[str, Squeezer] = {
 }
 
 
+def _squares(build: Builder, x: str) -> str:
+    return build.node("Mul", [x, x]) if build.random.integers(2) else build.node("Pow", [x, build.const(2)])
+
+
+def _rooted(build: Builder, value: str) -> str:
+    return build.node("Sqrt", [value]) if build.random.integers(2) else build.node("Pow", [value, build.const(0.5)])
+
+
+# Norms: as squeezes, and the mean of squares beside them.
+
+NORMS: dict[str, Squeezer] = {
+    "l2": lambda build, x, axes: (reduce(build, "ReduceL2", x, axes, 1), True),
+    "l2-drop": lambda build, x, axes: (reduce(build, "ReduceL2", build.node("Abs", [x]), axes, 0), False),
+    "sum-square": lambda build, x, axes: (_rooted(build, reduce(build, "ReduceSumSquare", x, axes, 1)), True),
+    "squares": lambda build, x, axes: (_rooted(build, reduce(build, "ReduceSum", _squares(build, x), axes, 0)), False),
+    "mean-square": lambda build, x, axes: (
+        _rooted(build, reduce(build, "ReduceMean", _squares(build, x), axes, 1)),
+        True,
+    ),
+    "global-pool": lambda build, x, axes: (build.node("GlobalLpPool", [x], p=2), True),
+    "pool": lambda build, x, axes: (build.node("LpPool", [x], p=2, kernel_shape=list(build.spelling.extents)), True),
+}
+POOLED_NORMS = {"global-pool", "pool"}
+
+
+def _responses(build: Builder, value: str, axes: str) -> str:
+    """A norm divided by its mean over the channels."""
+    mean = reduce(build, "ReduceMean", value, (axes.index("C"),), 1)
+    below = build.node("Add", [mean, build.const(0.01)])
+    if build.random.integers(2):
+        return build.node("Mul", [value, build.node("Reciprocal", [below])])
+    return build.node("Div", [value, below])
+
+
 def model_of(spelling: Spelling) -> tuple[onnx.ModelProto, str]:
     """The model of a spelling, and the name of its gate as the Mul reads it."""
     build = Builder(spelling)
@@ -594,10 +629,14 @@ def model_of(spelling: Spelling) -> tuple[onnx.ModelProto, str]:
     elif spelling.layout == "pooled-last":
         pooled = build.node("Transpose", [x], perm=to_first)
     pooled_axes = tuple(range(1, rank - 1)) if spelling.layout == "last" else first[2:]
-    value, kept = SQUEEZES[spelling.squeeze](build, pooled, tuple(pooled_axes))
+    squeezer = NORMS[spelling.norm] if spelling.norm else SQUEEZES[spelling.squeeze]
+    value, kept = squeezer(build, pooled, tuple(pooled_axes))
     letters = ["N", *(["1"] * (rank - 2) if kept else []), "C"]
     axes = "".join(letters) if spelling.layout == "last" else "NC" + "1" * (len(letters) - 2)
-    value, axes = _excited(build, value, axes)
+    if spelling.norm:
+        value = _responses(build, value, axes)
+    else:
+        value, axes = _excited(build, value, axes)
     if spelling.beside == "maximum":
         top, kept_top = MAXIMA["pool" if spelling.layout != "last" and build.random.integers(2) else "reduce"](
             build, pooled, tuple(pooled_axes)
@@ -612,7 +651,8 @@ def model_of(spelling: Spelling) -> tuple[onnx.ModelProto, str]:
         return _finished(build, dims, _branch_gates(build, value), scaled)
     if spelling.gate == "softmax":
         value, axes = to(build, value, axes, "NC" + "1" * axes.count("1")), "NC" + "1" * axes.count("1")
-    value = GATES[spelling.gate](build, value)
+    if not spelling.norm:
+        value = GATES[spelling.gate](build, value)
     map_last = spelling.layout in ("last", "pooled-first") or spelling.layout == "pooled-last"
     wanted = "N" + "1" * (rank - 2) + "C" if map_last else "NC" + "1" * (rank - 2)
     value = BETWEEN[spelling.between](build, to(build, value, axes, wanted))

@@ -203,6 +203,34 @@ def test_branches_take_no_gates_of_the_frame_before(kind):
     assert (block.decision.status, block.decision.refusal.code) == ("refused", "previous")
 
 
+NORMS = [kind for kind in GRAPHS if kind.startswith("grn")]
+
+
+@pytest.mark.parametrize("kind", NORMS)
+@pytest.mark.parametrize(
+    "asked", [{"rows": 5}, {"rows": 4, "cols": 3}, {"squeeze": "running", "rows": 2}, {"squeeze": "previous"}]
+)
+def test_norms_are_restored_byte_for_byte(kind, asked):
+    given = tse_onnx.convert(_model(kind), rows=99, kinds={"grn"}, input_shapes={"x": (2, 4, 16, 5)}).model
+    result = tse_onnx.convert(given, tiling=choice_of(asked), kinds={"grn"}, expect=1)
+    assert tse_onnx.restore(result.model).model.SerializeToString() == given.SerializeToString()
+
+
+def test_norms_take_no_calibration():
+    calibration = tse_onnx.Calibration((0.9, 1.0), ((0.0,) * 4,) * 2)
+    tiling = tse_onnx.Tiling(rows=8, squeeze="running", step=8, calibration=calibration)
+    with pytest.raises(tse_onnx.UsageError, match="takes a norm: a mean alone can be"):
+        tse_onnx.convert(_model("grn"), tiling=tiling, kinds={"grn"}, input_shapes={"x": (2, 4, 16, 5)})
+
+
+@pytest.mark.parametrize(("kind", "code"), [("grn", "shape"), ("grn-squares", "shape"), ("grn-mean-square", None)])
+def test_the_last_strip_of_a_map_of_open_height_has_no_norm(kind, code):
+    """How many pixels it has is not known; their mean square is."""
+    result = tse_onnx.convert(_model(kind), rows=4, kinds={"grn"}, input_shapes={"x": (2, 4, 16, 5)}, dynamic=True)
+    (block,) = result.report.buffering.blocks
+    assert (block.decision.refusal and block.decision.refusal.code) == code if code else result.verification.passed
+
+
 def test_all_kinds_may_be_asked_for_by_one_word():
     assert [block.kind for block in tse_onnx.find_blocks(_model("cbam"), kinds="all")] == ["cbam"]
     assert [block.status for block in tse_onnx.find_blocks(_model("cbam"), kinds="cbam")] == ["convertible"]

@@ -24,6 +24,8 @@ from tests.spellings import (
     LAYERS,
     LAYOUTS,
     NEWEST_ONLY,
+    NORMS,
+    POOLED_NORMS,
     SQUEEZES,
     STACKED,
     WEIGHTS,
@@ -43,6 +45,8 @@ def sensible(spelling: Spelling) -> Spelling:
         spelling = replace(spelling, layout="first")
     if spelling.layout == "scaled-flat":
         spelling = replace(spelling, broadcast="implicit", opset=max(spelling.opset, 12))
+    if spelling.norm in POOLED_NORMS and spelling.layout == "last":
+        spelling = replace(spelling, norm="l2")
     if len(spelling.extents) != 2 and spelling.excite == "gemm-layer-norm":
         spelling = replace(spelling, excite="gemm")
     oldest = max(
@@ -83,6 +87,8 @@ def by_definition(model: onnx.ModelProto, gate: str, spelling: Spelling, x: np.n
         mean = np.broadcast_to(strip.mean(axis=spatial, keepdims=True), x.shape)
         if spelling.beside == "maximum":
             mean = with_maximum(mean, strip.max(axis=spatial, keepdims=True), spatial)
+        if spelling.norm:
+            mean = with_squares(np.square(strip), mean.shape, spatial, spelling.norm == "mean-square")
         (value,) = run(model, np.ascontiguousarray(mean.astype(x.dtype)), gate)
         scaled = np.moveaxis(relu, 1, -1) if to_last else relu
         streamed = 1 if scaled_last or channels_last else 2
@@ -110,10 +116,23 @@ def with_maximum(mean: np.ndarray, top: np.ndarray, spatial: tuple[int, ...]) ->
     return made
 
 
+def with_squares(squares: np.ndarray, shape: tuple[int, ...], spatial: tuple[int, ...], mean: bool) -> np.ndarray:
+    """A map with this sum of squares, or with their mean: all of it in one pixel."""
+    made = np.zeros(shape)
+    corner = tuple(slice(0, 1) if axis in spatial else slice(None) for axis in range(len(shape)))
+    area = np.prod([shape[axis] for axis in spatial])
+    made[corner] = np.sqrt(
+        squares.mean(axis=spatial, keepdims=True) * area if mean else squares.sum(axis=spatial, keepdims=True)
+    )
+    return made
+
+
 def check(spelling: Spelling, rows: int) -> None:
     model, gate = model_of(spelling)
     before = model.SerializeToString()
-    kinds = {"cbam" if spelling.beside == "maximum" else "split" if spelling.branches else "se"}
+    kinds = {
+        "cbam" if spelling.beside == "maximum" else "split" if spelling.branches else "grn" if spelling.norm else "se"
+    }
     result = tse_onnx.convert(model, rows=rows, kinds=kinds)
     assert model.SerializeToString() == before
     assert [block.status for block in result.blocks] == ["converted" if spelling.extents[0] > rows else "unchanged"], [
@@ -193,6 +212,20 @@ def test_any_combination(spelling, rows):
 @pytest.mark.slow
 def test_any_combination_beside_a_maximum(spelling, rows):
     check(sensible(replace(spelling, beside="maximum")), rows)
+
+
+@given(spelling=spellings, rows=st.integers(1, 18), norm=st.sampled_from(sorted(NORMS)))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@pytest.mark.slow
+def test_any_combination_of_a_norm(spelling, rows, norm):
+    check(sensible(replace(spelling, norm=norm)), rows)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("layout", ["first", "last", "pooled-first", "pooled-last", "scaled-flat"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_norms_in_each_layout(norm, layout, dtype):
+    check(sensible(Spelling(norm=norm, layout=layout, dtype=dtype, opset=17)), rows=4)
 
 
 @given(spelling=spellings, rows=st.integers(1, 18), branches=st.integers(2, 3), stacked=st.sampled_from(STACKED))
