@@ -42,6 +42,12 @@ def _relative(dtype: np.dtype[Any]) -> float:
     return _RELATIVE.get(onnx.helper.np_dtype_to_tensor_dtype(dtype), 2e-5)
 
 
+def _least(dtype: np.dtype[Any], quantised: bool) -> float:
+    if dtype.kind == "f":
+        return _STEPS * float(np.finfo(dtype).smallest_subnormal)
+    return _WHOLE if quantised else 0.0
+
+
 class Comparison:
     """The worst channel of any tile, added up tile by tile: no more than a tile is held.
 
@@ -56,7 +62,7 @@ class Comparison:
         self._within = tuple(axis for axis, letter in enumerate(axes) if letter not in OWN)
         self._relative = max(_relative(dtype), _QUANTISED if quantised else 0.0) if dtype.kind == "f" else 0.0
         self._factor = _FACTOR_QUANTISED if quantised else _FACTOR
-        self._least = _STEPS * float(np.finfo(dtype).smallest_subnormal) if dtype.kind == "f" else _WHOLE
+        self._least = _least(dtype, quantised)
 
     def add(self, values: np.ndarray, reference: np.ndarray, again: Again) -> tuple[np.ndarray, np.ndarray]:
         """Take a tile into account; the tolerance and the largest value of each of its channels.
