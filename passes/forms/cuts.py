@@ -17,7 +17,9 @@ def _split(site: Site) -> Act | Refusal:
     """Runs of one length."""
     source, node = site.source, site.node
     if source is None or not source.parts:
-        return parts.FORMS.of(node)(site)  # type: ignore[misc]
+        made = parts.FORMS.of(node)(site)  # type: ignore[misc]
+        if source is None or source.filters > 1 or isinstance(made, Act) or not site.constants_elsewhere:
+            return made
     axis = int_attribute(node, "axis", 0) % len(source.axes)
     extent, many = source.extent(axis), sum(bool(name) for name in node.output)
     lengths = ints_attribute(node, "split") or site.integers(1)
