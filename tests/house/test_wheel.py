@@ -55,6 +55,8 @@ def test_the_wheel_holds_every_module_and_nothing_else(wheel):
         names = set(archive.namelist())
     expected = {f"tse_onnx/{path.relative_to(ROOT / 'tse_onnx')}" for path in (ROOT / "tse_onnx").rglob("*.py")}
     expected |= {f"tse_onnx/passes/{path.relative_to(ROOT / 'passes')}" for path in (ROOT / "passes").rglob("*.py")}
+    templates = ROOT / "tse_onnx" / "report" / "html" / "templates"
+    expected |= {f"tse_onnx/{path.relative_to(ROOT / 'tse_onnx')}" for path in templates.iterdir()}
     assert {name for name in names if ".dist-info/" not in name} == expected | {"tse_onnx/py.typed"}
     assert any(name.endswith("LICENSE") for name in names)
 
@@ -71,3 +73,5 @@ def test_the_command_works_from_the_wheel(installed, tmp_path):
     assert "2 blocks" in _run(program, "inspect", "net.onnx", cwd=tmp_path)
     assert "Converted 2 blocks" in _run(program, "convert", "net.onnx", "out.onnx", cwd=tmp_path)
     assert (tmp_path / "out.onnx").exists()
+    _run(program, "report", "net.onnx", "--html", "report.html", cwd=tmp_path)
+    assert "<table" in (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -1,8 +1,12 @@
 """A report as one HTML file: the figures of the JSON, names that are no markup, nothing from outside."""
 
+import base64
+import hashlib
 import html
 import json
 import re
+import shlex
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -132,6 +136,30 @@ def test_the_document_is_whole_and_asks_for_nothing(documents, name):
     assert document.tags.count("svg") == text.count('role="img"')
     assert f"tse-onnx {name} digits.onnx" in document.words
     assert "digits.onnx" in text.split("<h1>")[1].split("</h1>")[0]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_script_or_style_is_allowed_but_its_own(documents, name):
+    text, _ = documents[name]
+    policy = html.unescape(re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)[1])
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";") if rule.strip())
+    for kind in ("style", "script"):
+        (own,) = re.findall(rf"<{kind}>(.*?)</{kind}>", text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(own.encode()).digest()).decode()
+        assert rules[f"{kind}-src"] == f"'sha256-{digest}'"
+    assert not [key for key, _ in Document(text).attributes if key == "style" or key.startswith("on")]
+
+
+def test_the_command_is_quoted_and_makes_the_same_again(folder):
+    shutil.copy(folder / "digits.onnx", folder / "my $net's.onnx")
+    assert run("report", "my $net's.onnx", "--html", "again.html", cwd=folder).returncode == 0
+    text = (folder / "again.html").read_text(encoding="utf-8")
+    (line,) = {
+        said for said in map(html.unescape, re.findall(r">([^<>]+)<", text)) if said.startswith("tse-onnx report ")
+    }
+    (folder / "again.html").unlink()
+    assert run(*shlex.split(line)[1:], cwd=folder).returncode == 0
+    assert (folder / "again.html").read_text(encoding="utf-8") == text
 
 
 def test_there_is_a_picture_of_what_is_held_and_two_of_each_block(documents):
