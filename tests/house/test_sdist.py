@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 KEPT = [
-    ".ci", ".dockerignore", ".gitignore", ".pre-commit-config.yaml", ".pre-commit-hooks.yaml", "CONTRIBUTING.md", "Dockerfile", "action.yml", "CHANGELOG.md", "LICENSE", "MANIFEST.in", "Makefile", "README.md", "backend", "benchmarks", "docs",
+    ".ci", ".dockerignore", ".gitignore", ".pre-commit-config.yaml", ".pre-commit-hooks.yaml", "CONTRIBUTING.md", "Dockerfile", "action.yml", "CHANGELOG.md", "LICENSE", "MANIFEST.in", "Makefile", "README.md", "backend", "benchmarks", "docs", "examples",
     "models", "passes", "pyproject.toml", "ruff.toml", "setup.cfg", "tests", "tse_onnx",
 ]  # fmt: skip
 
