@@ -185,7 +185,7 @@ def draw(path: Path, spots: Sequence[Spot]) -> None:
     """The divergence against what is saved, a line for each limit of multiply-accumulates."""
     from tse_onnx.report.picture import blank, save
 
-    figure = blank(path, 7.5, 4.8)
+    figure = blank(7.5, 4.8)
     axis = figure.subplots()
     colours = ("#2a6f5e", "#8fa3bf", "#e0a458", "#c8553d")
     for limit, colour, marker in zip(LIMITS, colours, "os^D", strict=True):

@@ -131,6 +131,15 @@ __all__ = [
 ]  # fmt: skip
 
 
+def _face_of(result: Any) -> Any:
+    """How a result shows itself: the views are above the results."""
+    return importlib.import_module("tse_onnx.report.html.face").face_of(result)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,6 +20,7 @@ from tse_onnx.passes.blocks.previous import Previous
 from tse_onnx.passes.blocks.recompute import Recompute
 from tse_onnx.passes.blocks.tiling import Tiling
 from tse_onnx.report.labels import spread
+from tse_onnx.report.picture import save
 from tse_onnx.report.stream_plot import _INK, _ON_DARK, COLOURS, Axes, Panel, draw
 from tse_onnx.report.title import title
 from tse_onnx.streaming.depths.occupancy import Occupancy
@@ -148,7 +149,7 @@ def test_labels_of_random_bands(dataflow, figures, tmp_path, seed):
     )
     panels = [Panel(name, dataflow, each) for name, each in zip(names, held, strict=True)]
     verdict = ("Whole network: " + "$a_b$ less " * 40, "Accuracy: unknown.")[: seed % 3]
-    draw(tmp_path / "a.png", "a$b$_c^{" * (1 + 9 * (seed % 2)), panels, verdict=verdict)
+    save(draw("a$b$_c^{" * (1 + 9 * (seed % 2)), panels, verdict=verdict), tmp_path / "a.png")
     check(figures[0], held)
 
 
@@ -160,7 +161,7 @@ def test_labels_of_a_network(digits, figures, tmp_path, monkeypatch, words):
     seen = []
     monkeypatch.setattr(
         "tse_onnx.report.stream_plot.draw",
-        lambda path, model, panels, axes, verdict: (seen.extend(panels), draw(path, model, panels, axes, verdict)),
+        lambda model, panels, axes, verdict: (seen.extend(panels), draw(model, panels, axes, verdict))[1],
     )
     command("report", digits, *words, "--plot", tmp_path / "a.png")
     check(figures[0], [panel.held for panel in seen])
@@ -174,7 +175,7 @@ def test_no_peak_of_a_tall_network_is_lost(dataflow, figures, tmp_path):
     held["gate"][3001] = 40 * 2**10
     held["line"][4000] = 0
     tall = Occupancy(2400, 10.0, {kind: tuple(map(int, each)) for kind, each in held.items()})
-    draw(tmp_path / "a.svg", "tall", [Panel("as it is", dataflow, tall)])
+    save(draw("tall", [Panel("as it is", dataflow, tall)]), tmp_path / "a.svg")
     (band,) = [each for each in figures[0].axes[0].collections if each.get_gid() == "band gate"]
     assert band.get_paths()[0].vertices[:, 1].max() == 55
     assert len(band.get_paths()[0].vertices) < 5000
@@ -218,7 +219,7 @@ def test_axes_that_are_too_short_or_too_long_are_refused(digits, dataflow, tmp_p
         for which in ("report", "stream"):
             assert f"{name} goes with --plot" in command(which, digits, name, "5", code=2)
     with pytest.raises(UsageError, match="too short"):
-        draw(tmp_path / "a.png", "a", [Panel("a", dataflow, random_held(0))], Axes(images=1))
+        draw("a", [Panel("a", dataflow, random_held(0))], Axes(images=1))
 
 
 def heads(figure):

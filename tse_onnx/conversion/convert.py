@@ -34,6 +34,7 @@ from tse_onnx.passes.blocks.tiling import Tiling
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.search.match import DEFAULT_KINDS
 from tse_onnx.runtime.deadline import Deadline
+from tse_onnx.shown import Shown
 from tse_onnx.timing import phase
 from tse_onnx.verification.checks import Checks
 
@@ -56,8 +57,8 @@ PathLike = Union[str, "os.PathLike[str]"]
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class ConvertResult:
+@dataclass(frozen=True, repr=False)
+class ConvertResult(Shown):
     """A finished conversion.
 
     `model` is the converted model (the very bytes of the input where nothing was converted), `report` what became of

@@ -11,6 +11,7 @@ from tse_onnx.errors import ModelError
 from tse_onnx.files.source import ModelLike, open_model
 from tse_onnx.passes.blocks.block import Pooling
 from tse_onnx.passes.search.match import DEFAULT_KINDS
+from tse_onnx.shown import Shown
 from tse_onnx.streaming.depths.stops import Stop, stops_of
 from tse_onnx.streaming.network.read import network_of
 
@@ -18,8 +19,8 @@ from tse_onnx.streaming.network.read import network_of
 _INLINED = re.compile(r"__\d+$")
 
 
-@dataclass(frozen=True)
-class Inspection:
+@dataclass(frozen=True, repr=False)
+class Inspection(Shown):
     """The blocks of a model, and what else stops its stream: `stops` is None where that is not known, and `unknown`
     says why."""
 

@@ -12,6 +12,7 @@ from tse_onnx.decision.buffering import Buffering
 from tse_onnx.decision.plan import Plan
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.graph.types import Dim
+from tse_onnx.shown import Shown
 
 if TYPE_CHECKING:
     from tse_onnx.passes.targets.target import Target
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from tse_onnx.verification.result import Verification
 
 
-@dataclass(frozen=True)
-class Report:
+@dataclass(frozen=True, repr=False)
+class Report(Shown):
     """One conversion, or what one would be: the model, the plan, every block's figures, and what was checked."""
 
     model: str

@@ -75,7 +75,7 @@ def report_json(report: Report, *, network: bool = False) -> Json:
         "tiling": None if default is None else tiling_json(default),
         "blocks": [_figures(block) for block in report.buffering.blocks],
         "totals": _totals(report.buffering.totals),
-        "verification": _verification(report.verification) if report.verification else None,
+        "verification": verification_json(report.verification) if report.verification else None,
         "verdict": verdict_json(report.verdict),
     }
     if report.target is not None:
@@ -175,7 +175,8 @@ def _totals(totals: Totals) -> Json:
     }
 
 
-def _verification(found: Verification) -> Json:
+def verification_json(found: Verification) -> Json:
+    """What was checked, as a report has it."""
     return {
         "passed": found.passed,
         "inputs": found.inputs,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tse_onnx.costs.array import OS, WS, Array
 from tse_onnx.costs.layer import Layer, Profile
+from tse_onnx.shown import Shown
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class LayerCost:
         return self.memory > self.by_dataflow[self.dataflow]
 
 
-@dataclass(frozen=True)
-class Cost:
+@dataclass(frozen=True, repr=False)
+class Cost(Shown):
     """The layers that multiply, on an array, by the names of layers. Layers that multiply nothing run beside the array:
     no cycle of it is theirs."""
 

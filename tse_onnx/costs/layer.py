@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tse_onnx.costs.convention import Convention
+from tse_onnx.shown import Shown
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ class Totals:
     seconds: float | None = None
 
 
-@dataclass(frozen=True)
-class Profile:
+@dataclass(frozen=True, repr=False)
+class Profile(Shown):
     """The layers of a model under a convention. `order` are the nodes of all layers as they run: those of a layer that
     repeats lie between those of others. `without_rule` are the operators, with how often they occur, whose
     multiply-accumulates are not counted: the totals are then too small."""

@@ -31,6 +31,16 @@ def profile_json(found: Costed, converted: Costed | None) -> Json:
     }
 
 
+def cost_json(found: Cost) -> Json:
+    """The layers that multiply, and the sums, as the object of a profile has them."""
+    return {
+        "tse_onnx": VERSION,
+        "array": asdict(found.array) | {"dataflows": list(found.array.dataflows)},
+        "layers": [_layer(each.layer, found) for each in found.layers.values()],
+        "totals": {"cycles": found.cycles, "utilisation": found.utilisation},
+    }
+
+
 def profile_csv(found: Profile, cost: Cost | None) -> str:
     """A line for each layer, dimensions with an x between them."""
     text = io.StringIO()

@@ -19,6 +19,7 @@ from tse_onnx.difference.told import (
     read_report,
     told,
 )
+from tse_onnx.shown import Shown
 
 _UNITS = {"converted": COUNT, "macs_added": COUNT, "agreement": PART, "kl": NATS, "sqnr_db": DECIBELS}
 
@@ -52,8 +53,8 @@ class BlockChange:
     b: ToldBlock | None
 
 
-@dataclass(frozen=True)
-class Diff:
+@dataclass(frozen=True, repr=False)
+class Diff(Shown):
     """What changed from report `a` to report `b`.
 
     `verdict` has every figure of both (those that both have, where the reports are of different commands), `network`

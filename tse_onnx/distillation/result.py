@@ -9,6 +9,7 @@ from onnx import ModelProto
 from tse_onnx.conversion.verdict import Verdict
 from tse_onnx.decision.plan import Plan
 from tse_onnx.runtime.scores import Score
+from tse_onnx.shown import Shown
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class Epoch:
     stop_loss: float
 
 
-@dataclass(frozen=True)
-class DistilResult:
+@dataclass(frozen=True, repr=False)
+class DistilResult(Shown):
     """A plan with trained numbers, and what that is worth.
 
     * `plan`: what `convert` takes: the plan that was given, with new calibrations where they are `improved`;

@@ -31,6 +31,7 @@ from tse_onnx.passes.graph.index import GraphIndex
 from tse_onnx.passes.search.match import DEFAULT_KINDS
 from tse_onnx.runtime.session import Session
 from tse_onnx.runtime.widen import widened
+from tse_onnx.shown import Shown
 from tse_onnx.verification.oracle import Original, block_alone, size_probes, statistic_of
 
 # A standard deviation below this part of the mean is rounding.
@@ -65,8 +66,8 @@ class BlockCorrelation:
     tiles: tuple[TileCorrelation, ...]
 
 
-@dataclass(frozen=True)
-class Correlations:
+@dataclass(frozen=True, repr=False)
+class Correlations(Shown):
     """The correlations of every block that would change, in node order; `data` tells what the `samples` are."""
 
     original: str

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tse_onnx.errors import CheckFailed, UsageError
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.runtime.scores import Score
+from tse_onnx.shown import Shown
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class StreamScores:
     by_frame: tuple[tuple[tuple[Score, ...], ...], ...]
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, repr=False)
+class Evaluation(Shown):
     """Converted models compared with the original on data.
 
     `data` tells what the `samples` are, `preprocess` what was done to them (None for arrays), `labelled` whether they

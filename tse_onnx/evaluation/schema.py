@@ -41,6 +41,17 @@ def evaluation_json(found: Evaluation, correlations: Correlations | None = None)
     } | streams
 
 
+def correlations_json(found: Correlations) -> Json:
+    """The correlations of every block and tile."""
+    return {
+        "tse_onnx": VERSION,
+        "original": found.original,
+        "data": found.data,
+        "samples": found.samples,
+        "blocks": list(map(_block, found.blocks)),
+    }
+
+
 def proof_json(proof: Proof) -> Json:
     """What became of a converted model as one JSON object; see docs/report.md."""
     return {

@@ -33,6 +33,7 @@ from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.search.match import DEFAULT_KINDS
 from tse_onnx.runtime.deadline import Deadline
 from tse_onnx.runtime.scores import Meter, Score
+from tse_onnx.shown import Shown
 from tse_onnx.timing import phase
 from tse_onnx.verification.checks import Checks
 
@@ -43,8 +44,8 @@ _FINE, _COARSE = 80.0, 40.0
 _HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
-@dataclass(frozen=True)
-class Proof:
+@dataclass(frozen=True, repr=False)
+class Proof(Shown):
     """How a converted model compares with a conversion that was verified.
 
     `report` is that conversion's, `identical` says whether it made the very graph. Otherwise `outputs` have a score

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tse_onnx.conversion.report import Report
 from tse_onnx.decision.buffering import BlockBuffering
 from tse_onnx.decision.decision import CONVERTED, REFUSED, UNCHANGED, Decision
+from tse_onnx.errors import UsageError
 from tse_onnx.passes.blocks.block import Block, NodeRef
 from tse_onnx.passes.blocks.tiling import TILE, Tiling
 from tse_onnx.passes.reasons import printable, quoted
@@ -21,6 +22,8 @@ from tse_onnx.report.view import View
 from tse_onnx.streaming.network.needs.axis import TOKENS
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from tse_onnx.conversion.convert import ConvertResult
     from tse_onnx.conversion.inspect import Inspection
     from tse_onnx.decision.explanation import Story
@@ -40,6 +43,10 @@ class InspectView(View):
         from tse_onnx.conversion.schema import inspect_json
 
         return inspect_json(self.found)
+
+    def rows(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.json()["blocks"]
+        return rows
 
     def print(self, page: Page) -> None:
         _print_inspection(page, self.found.title, self.found.blocks)
@@ -83,12 +90,13 @@ class ReportView(View):
         assert self.report.comparison is not None
         return stream_csv(before=self.report.comparison.before, after=self.report.comparison.after)
 
-    def draw(self, path: Path) -> None:
+    def figure(self) -> Figure:
         from tse_onnx.report.stream_plot import Panel, draw
         from tse_onnx.report.title import choices_of, planned, title
 
         found = self.report.comparison
-        assert found is not None
+        if found is None:
+            raise UsageError("there is a picture of the whole network alone, which is counted where a machine is named")
         before, after = found.timelines(None if self.axes is None else self.axes.images)
         as_it_is = title(choices_of(figures.decision.block for figures in self.report.buffering.blocks))
         token = TOKENS[found.axis]
@@ -96,10 +104,14 @@ class ReportView(View):
             Panel(as_it_is, found.before, before, token),
             Panel(title(planned(self.report)), found.after, after, token),
         )
-        draw(path, Path(self.report.model).stem, panels, self.axes, verdict_lines(self.report.verdict))
+        return draw(Path(self.report.model).stem, panels, self.axes, verdict_lines(self.report.verdict))
 
     def brief(self, page: Page) -> None:
         print_verdict(page, self.report.verdict)
+
+    def rows(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.json()["blocks"]
+        return rows
 
     def print(self, page: Page) -> None:
         say(page, self.outcome, style="bold")
@@ -114,6 +126,30 @@ class ReportView(View):
             print_change(page, self.report.comparison)
         if self.report.trouble:
             say(page, f"No figures of the whole network: {self.report.trouble}")
+
+
+@dataclass(frozen=True)
+class VerificationView(View):
+    """What was checked of a conversion."""
+
+    found: Verification
+
+    def json(self) -> dict[str, Any]:
+        from tse_onnx.conversion.schema import verification_json
+
+        return verification_json(self.found)
+
+    def rows(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.json()["blocks"]
+        return rows
+
+    def brief(self, page: Page) -> None:
+        found, count = self.found, len(self.found.checks) + len(self.found.blocks)
+        judge(page, found.passed, "; ".join(found.failures) or f"{_count(count, 'check')} passed")
+
+    def print(self, page: Page) -> None:
+        self.brief(page)
+        print_verification(page, self.found)
 
 
 def _print_inspection(page: Page, model: str, blocks: Sequence[Block]) -> None:

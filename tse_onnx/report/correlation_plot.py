@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tse_onnx.passes.reasons import printable
-from tse_onnx.report.picture import blank, save
+from tse_onnx.report.picture import blank
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from tse_onnx.evaluation.correlation import BlockCorrelation, Correlations, TileCorrelation
 
 _SERIES = (("squeeze", "means", "#6a4c93", -0.2), ("excite", "gates", "#3f8f4f", 0.2))
@@ -19,12 +20,12 @@ _WIDE = 8  # inches that the legend takes in one line
 _NAME = 26  # letters of a block's name that fit below it
 
 
-def draw_correlations(path: Path, found: Correlations) -> None:
-    """Draw the correlations of every block and tile into an .svg or .png file.
+def draw_correlations(found: Correlations) -> Figure:
+    """The correlations of every block and tile.
 
-    Raises `UsageError` where matplotlib is missing, the suffix is another, or there is nothing to draw.
+    Raises `UsageError` where matplotlib is missing, or there is nothing to draw.
     """
-    figure = blank(path, max(6.4, 2 + 0.95 * len(found.blocks)), 4.9)
+    figure = blank(max(6.4, 2 + 0.95 * len(found.blocks)), 4.9)
     axis = figure.subplots()
     for name, label, colour, shift in _SERIES:
         _series(axis, found, name, label, colour, shift)
@@ -47,7 +48,7 @@ def draw_correlations(path: Path, found: Correlations) -> None:
         axis.scatter([], [], facecolors=face, edgecolors=_GREY, label=label, **_DOTS)
     columns = 4 if figure.get_figwidth() > _WIDE else 2
     figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
-    save(figure, path)
+    return figure
 
 
 def _series(axis: Any, found: Correlations, name: str, label: str, colour: str, shift: float) -> None:

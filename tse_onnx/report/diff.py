@@ -51,6 +51,10 @@ class DiffView(View):
 
         return diff_json(self.found)
 
+    def rows(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.json()["blocks"]
+        return rows
+
     def print(self, page: Page) -> None:
         found = self.found
         for side, report in (("A", found.a), ("B", found.b)):

@@ -33,6 +33,10 @@ class DistilView(View):
     def brief(self, page: Page) -> None:
         print_verdict(page, self.found.verdict)
 
+    def rows(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.json()["epochs"]
+        return rows
+
     def print(self, page: Page) -> None:
         say(page, self.outcome, style="bold")
         print_verdict(page, self.found.verdict)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tse_onnx.errors import UsageError
 from tse_onnx.evaluation.doubt import doubt
 from tse_onnx.evaluation.result import Evaluation, ModelScores, StreamScores, loss_of, sums_of
 from tse_onnx.passes.reasons import printable
 from tse_onnx.report.number import MINUS, decibels, number, percent, points
 from tse_onnx.report.page import Table, say
+from tse_onnx.report.verdict import distance
 from tse_onnx.report.view import View
 from tse_onnx.runtime.scores import Score
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from tse_onnx.evaluation.correlation import BlockCorrelation, Correlations
     from tse_onnx.report.page import Page
 
@@ -30,6 +33,12 @@ class EvaluateView(View):
     found: Evaluation
     correlations: Correlations | None = None
 
+    @property
+    def headline(self) -> str:
+        mains = ((one.model, one.main) for one in self.found.models)
+        said = "; ".join(f"{printable(name)}: {distance(main)}" for name, main in mains if main is not None)
+        return f"{said} ({self.found.data})" if said else ""
+
     def json(self) -> dict[str, Any]:
         from tse_onnx.evaluation.schema import evaluation_json
 
@@ -41,16 +50,51 @@ class EvaluateView(View):
         assert self.correlations is not None
         return correlations_csv(self.correlations)
 
-    def draw(self, path: Path) -> None:
+    def figure(self) -> Figure:
         from tse_onnx.report.correlation_plot import draw_correlations
 
-        assert self.correlations is not None
-        draw_correlations(path, self.correlations)
+        if self.correlations is None:
+            raise UsageError("there is a picture of correlations alone")
+        return draw_correlations(self.correlations)
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [{"model": one["model"]} | score for one in self.json()["models"] for score in one["outputs"]]
 
     def print(self, page: Page) -> None:
         _print_evaluation(page, self.found)
         if self.correlations is not None:
             _print_correlations(page, self.correlations)
+
+
+@dataclass(frozen=True)
+class CorrelationsView(View):
+    """How well tiles stand for whole maps."""
+
+    found: Correlations
+
+    @property
+    def headline(self) -> str:
+        return f"{len(self.found.blocks)} blocks of {printable(self.found.original)}, on {self.found.data}"
+
+    def json(self) -> dict[str, Any]:
+        from tse_onnx.evaluation.schema import correlations_json
+
+        return correlations_json(self.found)
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [
+            {"block": block["block"], "tile": number} | tile
+            for block in self.json()["blocks"]
+            for number, tile in enumerate(block["tiles"])
+        ]
+
+    def figure(self) -> Figure:
+        from tse_onnx.report.correlation_plot import draw_correlations
+
+        return draw_correlations(self.found)
+
+    def print(self, page: Page) -> None:
+        _print_correlations(page, self.found)
 
 
 def _print_evaluation(page: Page, found: Evaluation) -> None:

@@ -1,4 +1,4 @@
-"""A picture as a file: which kinds can be drawn, and how one is written."""
+"""A picture: an empty one to draw on, and how it becomes a file, of which kinds."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def plot_kind(path: Path) -> str:
     return kind
 
 
-def blank(path: Path, width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
-    """A figure of so many inches for a file, which needs no screen; without a `layout` its parts stay where they are
-    put. Raises what `plot_kind` raises."""
-    plot_kind(path)
+def blank(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
+    """A figure of so many inches, which needs no screen; without a `layout` its parts stay where they are put. Raises
+    `UsageError` where matplotlib is missing."""
+    need("plot")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tse_onnx.costs.array import DATAFLOWS, OS
+from tse_onnx.errors import UsageError
 from tse_onnx.passes.reasons import printable
 from tse_onnx.report.page import Table, say
 from tse_onnx.report.size import size
 from tse_onnx.report.view import View
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from tse_onnx.costs.cycles import Cost, Costed
     from tse_onnx.costs.layer import Layer
     from tse_onnx.report.page import Page
@@ -28,6 +30,12 @@ class ProfileView(View):
     converted: Costed | None = None
     every: bool = False
 
+    @property
+    def headline(self) -> str:
+        totals = self.found.profile.totals
+        counts = f"{totals.layers:,} layers, {totals.parameters:,} parameters, {totals.macs:,} MACs"
+        return f"{printable(self.found.profile.model)}: {counts}"
+
     def json(self) -> dict[str, Any]:
         from tse_onnx.costs.schema import profile_json
 
@@ -38,10 +46,16 @@ class ProfileView(View):
 
         return profile_csv(self.found.profile, self.found.cost)
 
-    def draw(self, path: Path) -> None:
+    def figure(self) -> Figure:
         from tse_onnx.report.profile_plot import draw
 
-        draw(path, [each for each in (self.found, self.converted) if each is not None])
+        if self.found.cost is None:
+            raise UsageError("there is a picture of cycles alone, which are counted where an array is named")
+        return draw([each for each in (self.found, self.converted) if each is not None])
+
+    def rows(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.json()["layers"]
+        return rows
 
     def print(self, page: Page) -> None:
         if self.converted is None:
@@ -50,6 +64,38 @@ class ProfileView(View):
             _print_changed(page, self.found, self.converted)
         _print_totals(page, self.found, self.converted)
         _print_doubts(page, self.found, self.converted)
+
+
+@dataclass(frozen=True)
+class CostView(View):
+    """The layers that multiply, on an array."""
+
+    found: Cost
+
+    def json(self) -> dict[str, Any]:
+        from tse_onnx.costs.schema import cost_json
+
+        return cost_json(self.found)
+
+    def rows(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.json()["layers"]
+        return rows
+
+    def brief(self, page: Page) -> None:
+        found = self.found
+        cycles = f"{found.cycles:,} cycles on {found.array.name}, utilisation {100 * found.utilisation:.0f} %"
+        say(page, f"{len(found.layers)} layers that multiply: {cycles}.")
+
+    def print(self, page: Page) -> None:
+        self.brief(page)
+        rows = [
+            (
+                (printable(name), f"{each.cycles:,}", each.dataflow, f"{100 * each.utilisation:.0f} %"),
+                "",
+            )
+            for name, each in self.found.layers.items()
+        ]
+        page.print(Table(("layer", "cycles", "dataflow", "utilisation"), rows, right=(1, 3)))
 
 
 def _print_layers(page: Page, found: Costed, every: bool) -> None:

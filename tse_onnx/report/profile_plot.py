@@ -4,15 +4,16 @@ paper."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tse_onnx.costs.array import DATAFLOWS, OS, WS
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.reasons import printable
-from tse_onnx.report.picture import blank, save
+from tse_onnx.report.picture import blank
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from tse_onnx.costs.cycles import Costed
 
 _COLOURS = {WS: "#31588c", OS: "#c98233"}
@@ -21,10 +22,10 @@ _MOST_NAMES = 45
 _LONGEST = 24
 
 
-def draw(path: Path, found: Sequence[Costed]) -> None:
-    """A panel for each network, one below the other, on the same axes. Raises `UsageError` where matplotlib is missing,
-    the suffix is another, or nothing multiplies."""
-    figure = blank(path, 11, 3.4 * len(found) + 0.6)
+def draw(found: Sequence[Costed]) -> Figure:
+    """A panel for each network, one below the other, on the same axes. Raises `UsageError` where matplotlib is missing
+    or nothing multiplies."""
+    figure = blank(11, 3.4 * len(found) + 0.6)
     panels = figure.subplots(len(found), 1, squeeze=False)[:, 0]
     top = 0.0
     for each, axis in zip(found, panels, strict=True):
@@ -63,7 +64,7 @@ def draw(path: Path, found: Sequence[Costed]) -> None:
         )
     for axis in panels:
         axis.set_ylim(0, top * 1.05)
-    save(figure, path)
+    return figure
 
 
 def _short(name: str) -> str:

@@ -18,6 +18,8 @@ from tse_onnx.streaming.network.machines import words_of
 from tse_onnx.streaming.network.needs.axis import TOKENS
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from tse_onnx.passes.blocks.block import Block
     from tse_onnx.report.page import Page
     from tse_onnx.report.stream_plot import Axes
@@ -53,13 +55,13 @@ class StreamView(View):
 
         return stream_csv(network=self.found.dataflow)
 
-    def draw(self, path: Path) -> None:
+    def figure(self) -> Figure:
         from tse_onnx.report.stream_plot import Panel, draw
         from tse_onnx.report.title import choices_of, title
 
         images = None if self.axes is None else self.axes.images
         panel = Panel(title(choices_of(self.blocks)), self.found.dataflow, self.found.timeline(images))
-        draw(path, Path(self.found.dataflow.model).stem, [panel], self.axes)
+        return draw(Path(self.found.dataflow.model).stem, [panel], self.axes)
 
     def print(self, page: Page) -> None:
         found, token = self.found.dataflow, TOKENS[self.found.axis]
@@ -71,6 +73,28 @@ class StreamView(View):
             axis = 1 - self.found.axis
             blocks = f"{quoted(across[0])} and {len(across) - 1} more" if len(across) > 1 else quoted(across[0])
             say(page, f"Note: blocks are cut along {TOKENS[axis]}s, {blocks}: --axis {axis} streams the maps so.")
+
+
+@dataclass(frozen=True)
+class DataflowView(View):
+    """The same without a run; people see the `top` tensors that hold most."""
+
+    found: Dataflow
+    top: int = 12
+
+    def json(self) -> dict[str, Any]:
+        from tse_onnx.streaming.schema import stream_json
+
+        return stream_json(self.found, None, self.found.axis)
+
+    def rows(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.json()["dataflow"]["tensors"]
+        return rows
+
+    def print(self, page: Page) -> None:
+        token = TOKENS[self.found.axis]
+        _print_least(page, self.found, token)
+        _print_dataflow(page, self.found, self.top, token)
 
 
 def _print_dataflow(page: Page, found: Dataflow, top: int, token: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from tse_onnx.errors import UsageError
 from tse_onnx.passes.graph.types import bits_of
 from tse_onnx.passes.reasons import printable
 from tse_onnx.report.labels import Heights, spot, spread
-from tse_onnx.report.picture import blank, save
+from tse_onnx.report.picture import blank
 from tse_onnx.report.size import size
 from tse_onnx.report.stream import KIND_NAMES
 from tse_onnx.streaming.depths.occupancy import Occupancy, settled
@@ -60,20 +59,17 @@ class Axes:
     images: int | None = None
 
 
-def draw(
-    path: Path, model: str, panels: Sequence[Panel], axes: Axes | None = None, verdict: Iterable[str] = ()
-) -> None:
-    """Draw a panel per network, side by side on the same axes, into an .svg or .png file, with the lines of a verdict
-    below them.
+def draw(model: str, panels: Sequence[Panel], axes: Axes | None = None, verdict: Iterable[str] = ()) -> Figure:
+    """A panel per network, side by side on the same axes, with the lines of a verdict below them.
 
-    Raises `UsageError` where matplotlib is missing, the suffix is another, or the `axes` are too short.
+    Raises `UsageError` where matplotlib is missing or the `axes` are too short.
     """
     top = _top(panels, axes or Axes())
     titles = [textwrap.wrap(panel.title, _LETTERS) for panel in panels]
     above = _LINE * (max(map(len, titles)) + 3.6)
     said = [part for line in verdict for part in textwrap.wrap(printable(line), _LINE_LETTERS)]
     below = _BELOW + (_LINE * (len(said) + 0.5) if said else 0)
-    figure = blank(path, 10, below + _HIGH + above, layout=None)
+    figure = blank(10, below + _HIGH + above, layout=None)
     drawn, left = [], _LEFT
     for panel, title in zip(panels, titles, strict=True):
         axis = figure.add_axes((left / 10, below / figure.get_figheight(), _WIDE / 10, _HIGH / figure.get_figheight()))
@@ -93,7 +89,7 @@ def draw(
     for row, words in enumerate(said):
         height = (len(said) - row - 0.6) * _LINE / figure.get_figheight()
         figure.text(_LEFT / width, height, words, fontsize=10, color=_INK, parse_math=False, gid="verdict")
-    save(figure, path)
+    return figure
 
 
 def _top(panels: Sequence[Panel], axes: Axes) -> float:

@@ -72,6 +72,10 @@ class CheckView(View):
 
         return check_json(self.found)
 
+    def rows(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.json()["violations"]
+        return rows
+
     def print(self, page: Page) -> None:
         found, name = self.found, self.found.target.name
         if found.violations:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tse_onnx.conversion.verdict import GATE
@@ -27,6 +26,8 @@ from tse_onnx.tuning.losses import LOSSES
 from tse_onnx.tuning.result import BlockSensitivity, Sensitivity, TuneResult, share
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from tse_onnx.report.page import Page
 
 _KINDS = {
@@ -43,6 +44,11 @@ class SensitivityView(View):
 
     found: Sensitivity
 
+    @property
+    def headline(self) -> str:
+        found = self.found
+        return f"{printable(found.model)}: what {len(found.blocks)} blocks bear, {found.loss} on {found.samples}"
+
     def json(self) -> dict[str, Any]:
         from tse_onnx.tuning.schema import sensitivity_json
 
@@ -52,6 +58,11 @@ class SensitivityView(View):
         from tse_onnx.tuning.schema import sensitivity_csv
 
         return sensitivity_csv(self.found)
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [
+            {"block": block["name"]} | candidate for block in self.json()["blocks"] for candidate in block["candidates"]
+        ]
 
     def print(self, page: Page) -> None:
         _print_sensitivity(page, self.found)
@@ -72,13 +83,16 @@ class TuneView(View):
     def csv(self) -> str:
         return SensitivityView(self.found.sensitivity).csv()
 
-    def draw(self, path: Path) -> None:
+    def figure(self) -> Figure:
         from tse_onnx.report.tune_plot import draw_tuning
 
-        draw_tuning(path, self.found)
+        return draw_tuning(self.found)
 
     def brief(self, page: Page) -> None:
         print_verdict(page, self.found.verdict)
+
+    def rows(self) -> list[dict[str, Any]]:
+        return SensitivityView(self.found.sensitivity).rows()
 
     def print(self, page: Page) -> None:
         say(page, self.outcome, style="bold")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 from textwrap import wrap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.passes.blocks.frozen import FROZEN
@@ -13,10 +13,13 @@ from tse_onnx.passes.blocks.previous import PREVIOUS
 from tse_onnx.passes.blocks.recompute import RECOMPUTE
 from tse_onnx.passes.blocks.tiling import CALIBRATED, RUNNING, TILE, Tiling
 from tse_onnx.passes.reasons import printable
-from tse_onnx.report.picture import blank, save
+from tse_onnx.report.picture import blank
 from tse_onnx.report.size import size
 from tse_onnx.report.verdict import verdict_lines
 from tse_onnx.tuning.result import BlockSensitivity, Point, TuneResult, share
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _INK, _MEASURED, _PREDICTED, _CHOSEN = "#30343b", "#c8553d", "#8fa3bf", "#2a6f5e"
 _KINDS = (
@@ -33,15 +36,12 @@ _FLOOR = 1e-6
 _NAME = 22  # letters of a block's name for which there is room
 
 
-def draw_tuning(path: Path, found: TuneResult) -> None:
-    """Draw the Pareto curve beside what each block bears, into an .svg or .png file.
-
-    Raises `UsageError` where matplotlib is missing or the suffix is another.
-    """
+def draw_tuning(found: TuneResult) -> Figure:
+    """The Pareto curve beside what each block bears. Raises `UsageError` where matplotlib is missing."""
     blocks = found.sensitivity.blocks
     columns = min(4, len(blocks))
     rows = -(-len(blocks) // columns)
-    figure = blank(path, 12.5, max(4.6, 1.9 * rows + 1.0))
+    figure = blank(12.5, max(4.6, 1.9 * rows + 1.0))
     parts: Any = figure.subfigures(1, 2, width_ratios=(1, 1.35), wspace=0.04)
     _curve(parts[0].subplots(), found)
     axes = parts[1].subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
@@ -59,7 +59,7 @@ def draw_tuning(path: Path, found: TuneResult) -> None:
     parts[1].supxlabel("part of the block's buffer that is left", fontsize=10, color=_INK)
     parts[1].supylabel(f"{found.sensitivity.loss} of the block alone", fontsize=10, color=_INK)
     parts[1].legend(handles.values(), handles, loc="outside upper center", ncols=5, frameon=False, fontsize=9)
-    save(figure, path)
+    return figure
 
 
 def _curve(axis: Any, found: TuneResult) -> None:

@@ -30,7 +30,7 @@ def verdict_lines(verdict: Verdict) -> Iterator[str]:
     if verdict.accuracy is None:
         yield f"Accuracy: unknown, {verdict.unknown}."
     else:
-        yield f"Accuracy: {_distance(verdict.accuracy)} ({verdict.samples})."
+        yield f"Accuracy: {distance(verdict.accuracy)} ({verdict.samples})."
 
 
 def _change(change: Change) -> str:
@@ -41,7 +41,8 @@ def _change(change: Change) -> str:
     return f"{size(change.before)} before, {size(change.after)} after{saved}"
 
 
-def _distance(score: Score) -> str:
+def distance(score: Score) -> str:
+    """How far an output is from the original's, in words."""
     agreement = [] if score.agreement is None else [f"agreement {percent(score.agreement)}"]
     divergence = [] if score.kl is None else [f"KL {number(score.kl)}"]
     noise = ["equal"] if score.sqnr_db is None else [f"SQNR {decibels(score.sqnr_db)}"]

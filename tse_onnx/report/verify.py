@@ -30,6 +30,10 @@ class VerifyView(View):
 
         return proof_json(self.proof)
 
+    def rows(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.json()["blocks"]
+        return rows
+
     def print(self, page: Page) -> None:
         proof, count = self.proof, self.proof.report.buffering.totals.converted
         blocks = f"{count} block" + "s" * (count != 1)

@@ -13,14 +13,15 @@ from tse_onnx.passes.reasons import printable
 from tse_onnx.passes.targets.target import Target
 from tse_onnx.passes.targets.violations import Violation, violations
 from tse_onnx.runtime.evaluate import evaluate
+from tse_onnx.shown import Shown
 from tse_onnx.targets.target_file import TargetLike, target_of
 from tse_onnx.timing import phase
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class TargetCheck:
+@dataclass(frozen=True, repr=False)
+class TargetCheck(Shown):
     """A model beside a target: all that is outside its limits, node by node."""
 
     model: str

@@ -11,6 +11,7 @@ from tse_onnx.decision.plan import Plan
 from tse_onnx.passes.blocks.block import Block
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.runtime.scores import Score
+from tse_onnx.shown import Shown
 from tse_onnx.streaming.network.machine import Machine
 from tse_onnx.tuning.choices import Combination
 from tse_onnx.tuning.statistics import Gate
@@ -55,8 +56,8 @@ class BlockSensitivity:
     outside: Outside = ()
 
 
-@dataclass(frozen=True)
-class Sensitivity:
+@dataclass(frozen=True, repr=False)
+class Sensitivity(Shown):
     """What every block of a model bears, on `samples`; `loss` and `figure` are the names of what was measured.
 
     `before` are the bytes by the figure with every global mean in place, counted on `machine`, `macs` the network's
@@ -108,8 +109,8 @@ class Judged:
     scores: tuple[Score, ...]
 
 
-@dataclass(frozen=True)
-class TuneResult:
+@dataclass(frozen=True, repr=False)
+class TuneResult(Shown):
     """A plan for a budget, and how it came about.
 
     * `plan`: what `convert` takes; `chosen`: the same as a point, with what it costs;

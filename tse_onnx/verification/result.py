@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.runtime.scores import Score
+from tse_onnx.shown import Shown
 
 _SHOWN = 3  # names in one sentence
 
@@ -72,8 +73,8 @@ class Drift:
     top1_agreement: float | None
 
 
-@dataclass(frozen=True)
-class Verification:
+@dataclass(frozen=True, repr=False)
+class Verification(Shown):
     """Every check of one conversion; `inputs` tells what the model was fed with, `remarks` what the checks were held
     to that is not as usual. `scores` are how far its outputs are from the original's on the user's data; there are none
     where noise was run."""

@@ -69,6 +69,7 @@ def measured(network: Network, machine: Machine, title: str) -> Dataflow:
         spill=None if machine.memory is None else spilled(
             network, pipeline, buffers, machine.memory, lambda store, depth: held_of(tensors[store], machine, depth)),
         latency=latency(network, machine, pipeline),
+        axis=network.axis,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tse_onnx.shown import Shown
 from tse_onnx.streaming.network.machine import Machine
 
 GATE, SKIP, LINE, STREAM = "gate", "skip", "line", "stream"
@@ -152,8 +153,8 @@ class Time:
     latency: int
 
 
-@dataclass(frozen=True)
-class Dataflow:
+@dataclass(frozen=True, repr=False)
+class Dataflow(Shown):
     """The rows that a network holds while its input streams in, row by row.
 
     `buffers` are in the order of the graph; `totals` has a sum per figure, and as `bound` what no schedule goes below
@@ -162,7 +163,8 @@ class Dataflow:
     constants of every stage, are beside all of them. `unknown` names the operators that the model does not know and
     takes for barriers; `fill` the input rows before the first row of each output of the graph; `payoffs` say what each
     recomputed block is worth, `spill` what does not fit in the machine's memory,
-    `latency` the cycles that an image takes, where the machine says what its stages do in one.
+    `latency` the cycles that an image takes, where the machine says what its stages do in one; `axis` the spatial axis
+    that maps stream along: by columns, what is called a row is a column.
     """
 
     model: str
@@ -179,6 +181,7 @@ class Dataflow:
     payoffs: tuple[Payoff, ...] = ()
     spill: Spill | None = None
     latency: int | None = None
+    axis: int = 0
 
     @property
     def contributors(self) -> tuple[Buffer, ...]:
