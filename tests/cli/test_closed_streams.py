@@ -28,6 +28,7 @@ COMMANDS = {
     "explain": (["net.onnx", "block0_squeeze"], None),
     "inspect": (["net.onnx"], None),
     "plan": (["net.onnx"], None),
+    "profile": (["net.onnx", "--csv", "out.csv"], "out.csv"),
     "report": (["net.onnx", "--csv", "out.csv"], "out.csv"),
     "restore": (["net.onnx", "out.onnx"], "out.onnx"),
     "sensitivity": (["net.onnx", *DATA, "--no-cache", "--csv", "out.csv"], "out.csv"),

@@ -131,7 +131,7 @@ _frames_option = click.option(
 @_frames_option
 @_measuring_options
 @stores_options
-@display_options(csv=_CSV)
+@display_options(csv=_CSV, plot="Draw the loss of each choice of each block, as .svg or .png (needs matplotlib).")
 def sensitivity(model: Path, data: Data, frames: bool, options: Options, machine: Machine, display: Display) -> None:
     """Measure what each squeeze-and-excite block of MODEL bears: what the outputs lose where this block alone gets
     other tiles, or a constant gate.

@@ -64,6 +64,11 @@ class SensitivityView(View):
             {"block": block["name"]} | candidate for block in self.json()["blocks"] for candidate in block["candidates"]
         ]
 
+    def figure(self) -> Figure:
+        from tse_onnx.report.sensitivity_plot import draw_sensitivity
+
+        return draw_sensitivity(self.found)
+
     def print(self, page: Page) -> None:
         _print_sensitivity(page, self.found)
 
