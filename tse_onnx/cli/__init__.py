@@ -1,5 +1,5 @@
-"""The command line: `tse-onnx check`, `convert`, `diff`, `distil`, `doctor`, `evaluate`, `explain`, `inspect`, `plan`,
-`profile`, `report`, `restore`, `sensitivity`, `stream`, `targets`, `tune`, `verify`.
+"""The command line: `tse-onnx check`, `convert`, `diff`, `distil`, `doctor`, `evaluate`, `explain`, `fold`, `inspect`,
+`plan`, `profile`, `report`, `restore`, `sensitivity`, `stream`, `targets`, `tune`, `verify`.
 
 Exit codes: 0 done, 1 a check failed, 2 bad usage or bad input, 70 a fault of the program itself, 74 the output was
 written but standard output could not be, 130 interrupted (143 by SIGTERM, and so on: 128 and the signal's number), 141
@@ -43,6 +43,7 @@ from tse_onnx.cli.distil import distil
 from tse_onnx.cli.doctor import doctor
 from tse_onnx.cli.evaluate import evaluate
 from tse_onnx.cli.explain import explain
+from tse_onnx.cli.fold import fold
 from tse_onnx.cli.help import write_commands, write_options
 from tse_onnx.cli.inspect import inspect
 from tse_onnx.cli.plan import write_plan
@@ -262,6 +263,7 @@ main.add_command(distil)
 main.add_command(doctor)
 main.add_command(evaluate)
 main.add_command(explain)
+main.add_command(fold)
 main.add_command(inspect)
 main.add_command(write_plan)
 main.add_command(profile)

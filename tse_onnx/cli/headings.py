@@ -17,6 +17,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
         "plan": "choices block by block, to edit and give to --plan",
         "verify": "prove a converted model, also after other tools",
         "restore": "the way back, byte for byte",
+        "fold": "strides exchanged for space-to-depth, and back",
     },
     "Measure and choose": {
         "evaluate": "what a conversion costs, on your own data",
@@ -36,8 +37,9 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
 OPTIONS: Mapping[str, str] = {
     "What is asked for": "budget reduce max-loss tune:max-macs exact loss figure by-stage correlation convention array "
     "time",
-    "Which blocks": "kinds include exclude first min-height max-macs retile input-shape dynamic",
-    "What becomes of them": "plan rows cols patch tile squeeze step balanced divisors axis cascade freeze still",
+    "Which blocks": "node kinds include exclude first min-height max-macs retile input-shape dynamic",
+    "What becomes of them": "plan rows cols patch tile squeeze unfold factor step balanced divisors axis cascade "
+    "freeze still",
     "How it is written": "target upsample means alls",
     "Data": "data frames settle preprocess labels label-offset skip-unreadable limit batch seed held-out",
     "Search": "trials points",
