@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from tse_onnx.cli import main
+from tse_onnx.passes.forms import squeeze
 from tse_onnx.passes.reasons import CODES
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "tutorials").glob("*.md"))]
 BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PRINTS = re.compile(r"# prints (.*)$", re.MULTILINE)
 ROUNDING = re.compile("largest error [^,]*")
@@ -37,6 +38,7 @@ def console(block: str, folder: Path) -> tuple[str, str]:
 def shell(tmp_path, monkeypatch):
     """An empty folder in which the command and the bundled models are found."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(squeeze, "READERS", squeeze.READERS)  # a page shows how to add to them
     scripts = [sysconfig.get_path("scripts"), str(Path(sys.executable).parent)]
     monkeypatch.setenv("PATH", os.pathsep.join([*scripts, os.environ["PATH"]]))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
