@@ -16,6 +16,7 @@ from onnx import ModelProto
 from tse_onnx.conversion.quality_gates import NO_GATES, QualityGates
 from tse_onnx.conversion.report import Report
 from tse_onnx.conversion.rewrite import rewrite, style_of
+from tse_onnx.data.given import DataLike
 from tse_onnx.data.presets import Preprocessing
 from tse_onnx.decision.analysis import InputShapes, analyse, need_sizes, trusted_values
 from tse_onnx.decision.buffering import Buffering, measure
@@ -220,7 +221,7 @@ def convert(
     means: str | None = None,
     target: TargetLike | None = None,
     verify: bool = True,
-    data: PathLike | None = None,
+    data: DataLike | None = None,
     preprocess: Preprocessing = "unit",
     seed: int = 0,
     max_drift: float | None = None,
@@ -250,12 +251,12 @@ def convert(
     that has none is refused.
     Blocks that are tiled already stay so, unless `retile` restores them first.
 
-    The result is verified with onnxruntime unless `verify` is False: on `data` (an .npz, an .npy, or a folder of images
-    prepared as `preprocess` says: a preset, a TOML file, or a `Preprocess`), or on noise drawn from `seed`. `max_drift`
-    bounds the absolute difference of the model's outputs, `expect` fixes the number of converted blocks, `threads`
-    limits onnxruntime, `time_limit` the seconds that verification and certification may take together. `report` is a
-    file for the report as JSON, `alls` one for the line of a model script by which Hailo's compiler tiles the original
-    the same way; they appear together with the model. With `certify` the result is run row by row, or
+    The result is verified with onnxruntime unless `verify` is False: on `data` (an .npz, an .npy, arrays, or a folder
+    of images prepared as `preprocess` says: a preset, a TOML file, or a `Preprocess`), or on noise drawn from `seed`.
+    `max_drift` bounds the absolute difference of the model's outputs, `expect` fixes the number of converted blocks,
+    `threads` limits onnxruntime, `time_limit` the seconds that verification and certification may take together.
+    `report` is a file for the report as JSON, `alls` one for the line of a model script by which Hailo's compiler tiles
+    the original the same way; they appear together with the model. With `certify` the result is run row by row, or
     column by column where the plan cuts columns, in the room that the dataflow model predicts, each tensor within
     `tolerance` of onnxruntime's, relative to its largest value (without one, what the coarsest type of the network
     allows); see docs/dataflow.md. With a `machine` (a `Machine`, a preset's name or a TOML file) the report says what

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from onnx import TensorProto
 
 from tse_onnx.data.element import element_type
 from tse_onnx.data.feed import Feed
+from tse_onnx.data.given import Given
 from tse_onnx.errors import DataError
 from tse_onnx.passes.graph.types import TensorType
 from tse_onnx.passes.reasons import first_line, quoted
@@ -27,14 +29,14 @@ class Arrays:
     inputs: Mapping[str, tuple[np.ndarray, np.dtype[Any]]]
 
     @classmethod
-    def read(cls, types: Mapping[str, TensorType], path: Path) -> Arrays:
-        """The arrays in a file for inputs of these `types`. Raises `DataError` where they do not fit."""
+    def read(cls, types: Mapping[str, TensorType], data: Given) -> Arrays:
+        """The arrays in a file, or as given, for inputs of these `types`. Raises `DataError` where they do not fit."""
         if not types:
-            raise DataError(f"the model takes no input that {path} could feed")
-        found = cls({name: _checked(name, array, types[name]) for name, array in _inputs(types, path).items()})
+            raise DataError(f"the model takes no input that {_title(data)} could feed")
+        found = cls({name: _checked(name, array, types[name]) for name, array in _inputs(types, data).items()})
         counts = {len(array) for array, _ in found.inputs.values()}
         if len(counts) != 1 or 0 in counts:
-            raise DataError(f"the arrays in {path} hold different numbers of samples, or none")
+            raise DataError(f"the arrays in {_title(data)} hold different numbers of samples, or none")
         return found
 
     @property
@@ -60,13 +62,20 @@ class Arrays:
             yield from (array[number].tobytes() for number in chosen)
 
 
-def _inputs(types: Mapping[str, TensorType], path: Path) -> dict[str, np.ndarray]:
+def _title(data: Given) -> str:
+    return str(Path(data)) if isinstance(data, (str, os.PathLike)) else "what was given"
+
+
+def _inputs(types: Mapping[str, TensorType], data: Given) -> dict[str, np.ndarray]:
     """The array for each input."""
-    loaded = loaded_arrays(path, tuple(types))
+    loaded = loaded_arrays(Path(data), tuple(types)) if isinstance(data, (str, os.PathLike)) else data
     if isinstance(loaded, np.ndarray):
         if len(types) != 1:
-            raise DataError(f"{path} holds one array; the model has {len(types)} inputs: use an .npz with their names")
+            many = f"the model has {len(types)} inputs: use an .npz with their names"
+            raise DataError(f"{_title(data)} holds one array; {many}")
         return {next(iter(types)): loaded}
+    if missing := [name for name in types if name not in loaded]:
+        raise DataError(f"the data hold {', '.join(loaded)}; they lack " + ", ".join(map(quoted, missing)))
     return {name: loaded[name] for name in types}
 
 

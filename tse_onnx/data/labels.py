@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from tse_onnx.data.arrays import loaded_arrays
+from tse_onnx.data.given import Given
 from tse_onnx.errors import DataError
 from tse_onnx.passes.graph.types import TensorType
 from tse_onnx.passes.reasons import quoted
@@ -33,7 +34,7 @@ def of_images(files: Sequence[str], labels: Path | None) -> np.ndarray | None:
 
 
 def of_arrays(
-    types: Mapping[str, TensorType], path: Path, names: Sequence[str], labels: Path | None
+    types: Mapping[str, TensorType], data: Given, names: Sequence[str], labels: Path | None
 ) -> np.ndarray | None:
     """The labels [names] of the samples in an array file: those of the file `labels`, or the file's own member.
 
@@ -49,6 +50,11 @@ def of_arrays(
     if labels is not None:
         loaded = loaded_arrays(labels, (MEMBER,))
         return _whole(loaded if isinstance(loaded, np.ndarray) else loaded[MEMBER], names, str(labels))
+    if isinstance(data, dict):
+        return None if MEMBER in types or MEMBER not in data else _whole(data[MEMBER], names, f"the data, {MEMBER}")
+    if isinstance(data, np.ndarray):
+        return None
+    path = Path(data)
     if MEMBER in types or path.suffix.lower() != ".npz":
         return None
     with np.load(path, allow_pickle=False) as archive:  # it was read before, so it can be

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from tse_onnx.data.element import element_type
 from tse_onnx.data.feed import Feed
+from tse_onnx.data.given import Given
 from tse_onnx.data.preprocess import Preprocess
 from tse_onnx.data.samples import Samples, samples_of
 from tse_onnx.errors import DataError
@@ -36,7 +36,7 @@ def noise(types: Mapping[str, TensorType], seed: int) -> Samples:
     return Samples(f"seeded noise (seed {seed})", 1, False, ("noise",), None, _Noise(dict(types), seed), (0,))
 
 
-def samples_or_noise(types: Mapping[str, TensorType], data: Path | None, preprocess: Preprocess, seed: int) -> Samples:
+def samples_or_noise(types: Mapping[str, TensorType], data: Given | None, preprocess: Preprocess, seed: int) -> Samples:
     """What the user gave, without its labels, or noise where that is nothing."""
     return noise(types, seed) if data is None else samples_of(types, data, preprocess, labelled=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tse_onnx.data.feed import Content, Feed
+from tse_onnx.data.given import Given
 from tse_onnx.data.preprocess import Preprocess
 from tse_onnx.errors import DataError
 from tse_onnx.passes.graph.types import TensorType
@@ -99,7 +101,7 @@ class Samples:
 
 def samples_of(
     types: Mapping[str, TensorType],
-    path: Path,
+    data: Given,
     preprocess: Preprocess,
     labels: Path | None = None,
     *,
@@ -107,7 +109,8 @@ def samples_of(
     label_offset: int = 0,
     labelled: bool = True,
 ) -> Samples:
-    """The samples in an .npz (one array per input name), an .npy, or a folder of images (models with one input).
+    """The samples in an .npz (one array per input name), an .npy, a folder of images (models with one input), or
+    arrays.
 
     The first axis of every array is the batch. `types` are those of the model's inputs. Labels come from the file
     `labels`, from a folder per class, or from the array `labels` of an .npz, and `label_offset` is added to them; with
@@ -117,7 +120,8 @@ def samples_of(
     from tse_onnx.data import labels as labelling
 
     content: Content
-    if path.is_dir():
+    path = Path(data) if isinstance(data, (str, os.PathLike)) else None
+    if path is not None and path.is_dir():
         from tse_onnx.data.images import Pictures, frame_of, image_files
 
         files = image_files(path)
@@ -135,11 +139,11 @@ def samples_of(
     else:
         from tse_onnx.data.arrays import Arrays
 
-        content = Arrays.read(types, path)
+        content = Arrays.read(types, data)
         kept, skipped = tuple(range(content.count)), ()
         names = tuple(map(str, kept))
-        text = f"{content.count} sample{'s' * (content.count != 1)} from {path.name}"
-        classes = labelling.of_arrays(types, path, names, labels) if labelled else None
+        text = f"{content.count} sample{'s' * (content.count != 1)} from {'arrays' if path is None else path.name}"
+        classes = labelling.of_arrays(types, data, names, labels) if labelled else None
     if classes is not None:
         classes = labelling.shifted(classes, label_offset, names)
     batch, fixed = batch_of(types, len(kept))

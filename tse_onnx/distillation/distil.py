@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tse_onnx.conversion.verdict import GATE, MIN
-from tse_onnx.data.choice import Data, PathLike
+from tse_onnx.data.choice import Data
+from tse_onnx.data.given import DataLike
 from tse_onnx.data.samples import Samples
 from tse_onnx.decision.analysis import input_types
 from tse_onnx.decision.decide import decide
@@ -50,7 +51,7 @@ _SAME = 1e-3
 """How far torch may be from onnxruntime, relative to the largest output: both round, in other orders."""
 
 
-def distil(model: ModelLike, data: PathLike | Data, plan: Plan, **options: Unpack[Options]) -> DistilResult:
+def distil(model: ModelLike, data: DataLike | Data, plan: Plan, **options: Unpack[Options]) -> DistilResult:
     """`plan` with slopes and offsets of its running squeezes trained on `data`, so that the outputs are as near as they
     can be to those of `model` itself. No labels are used. With `train=["excite"]` the weights of the excites are
     trained as well, and the plan is for the model in the result, which has them.

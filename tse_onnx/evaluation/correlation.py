@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from onnx import ModelProto
 
-from tse_onnx.data.choice import Data, PathLike
+from tse_onnx.data.choice import Data
+from tse_onnx.data.given import DataLike
 from tse_onnx.decision.analysis import InputShapes
 from tse_onnx.decision.decision import Convert
 from tse_onnx.decision.plan import Plan
@@ -80,7 +81,7 @@ def correlate(
     original: ModelLike,
     converted: ModelLike | Sequence[ModelLike] = (),
     *,
-    data: PathLike | Data,
+    data: DataLike | Data,
     plan: Plan | None = None,
     selection: Selection = EVERYTHING,
     input_shapes: InputShapes | None = None,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from tse_onnx.conversion.convert import convert
-from tse_onnx.data.choice import Data, PathLike
+from tse_onnx.data.choice import Data
+from tse_onnx.data.given import DataLike
 from tse_onnx.data.presets import preprocess_of
 from tse_onnx.decision.analysis import InputShapes, analyse, fed_inputs
 from tse_onnx.decision.buffering import measure
@@ -23,6 +23,8 @@ from tse_onnx.evaluation.result import Evaluation, ModelScores, StageScores
 from tse_onnx.evaluation.run import Contender, Progress, common_types, compare
 from tse_onnx.files.source import ModelLike, Source, open_model
 from tse_onnx.passes.blocks.block import KINDS, Tiled
+from tse_onnx.passes.blocks.choice import Choice
+from tse_onnx.passes.blocks.tiling import Tiling
 from tse_onnx.passes.edit.feedback import fed_back
 from tse_onnx.passes.graph.types import TensorType, tensor_type
 from tse_onnx.passes.reasons import quoted
@@ -36,7 +38,9 @@ def evaluate(
     original: ModelLike,
     converted: ModelLike | Sequence[ModelLike] = (),
     *,
-    data: PathLike | Data,
+    data: DataLike | Data,
+    rows: int | None = None,
+    tiling: Choice | None = None,
     plan: Plan | None = None,
     selection: Selection = EVERYTHING,
     by_stage: bool = False,
@@ -48,16 +52,17 @@ def evaluate(
 ) -> Evaluation:
     """Compare the outputs of `converted` models with those of the `original` on `data`.
 
-    In place of converted models, `plan` (with `selection` and `kinds`) says how to convert the original for this;
-    nothing is written. With `by_stage` one model is compared, and then, one stage at a time, the original with only the
-    blocks of that stage converted in the same way: a stage is all blocks with maps of one size, as in Table 3 of the
-    paper (Vosco, Shenkler, Grobman, "Tiled Squeeze-and-Excite", 2021). `input_shapes` binds dynamic dimensions that no
-    model fixes, `progress` is called after each batch with the samples done and all samples. Where the data are frames
-    (`Data.frames`), each model gets what it handed on with the frame before; with `settle` the first frame of a stream
-    is run until its gates are its own.
+    In place of converted models, `rows`, a `tiling` or a `plan`, as `convert` takes them (with `selection` and `kinds`)
+    say how to convert the original for this; nothing is written. With `by_stage` one model is compared, and then, one
+    stage at a time, the original with only the blocks of that stage converted in the same way: a stage is all blocks
+    with maps of one size, as in Table 3 of the paper (Vosco, Shenkler, Grobman, "Tiled Squeeze-and-Excite", 2021).
+    `input_shapes` binds dynamic dimensions that no model fixes, `progress` is called after each batch with the samples
+    done and all samples. Where the data are frames (`Data.frames`), each model gets what it handed on with the frame
+    before; with `settle` the first frame of a stream is run until its gates are its own.
 
     Raises `ModelError` for models that do not run or do not match, `DataError` for data that do not fit, `UsageError`.
     """
+    plan = wanted(rows, tiling, plan)
     subject = Subject.of(original, converted, plan, selection, input_shapes or {}, kinds)
     if by_stage and len(subject.others) > 1:
         raise UsageError("stage by stage one conversion is evaluated: one converted model, or a plan")
@@ -89,7 +94,7 @@ def evaluate(
     return Evaluation(
         original=subject.source.title,
         data=samples.text,
-        preprocess=str(preprocess_of(chosen.preprocess)) if os.path.isdir(chosen.path) else None,
+        preprocess=str(preprocess_of(chosen.preprocess)) if chosen.images else None,
         samples=samples.count,
         labelled=samples.labels is not None,
         skipped=samples.skipped,
@@ -100,6 +105,15 @@ def evaluate(
         streams=streams,
         first_frames=() if chosen.frames else tuple(one.title for one in contenders if _feeds_back(one)),
     )
+
+
+def wanted(rows: int | None, tiling: Choice | None, plan: Plan | None) -> Plan | None:
+    """The plan that is asked for, in one of three ways or not at all. Raises `UsageError` for more than one."""
+    if sum(one is not None for one in (rows, tiling, plan)) > 1:
+        raise UsageError("one of rows, a tiling and a plan says how the original is converted")
+    if rows is not None:
+        return Plan(Tiling(rows))
+    return plan if tiling is None else Plan(tiling)
 
 
 def _feeds_back(contender: Contender) -> bool:

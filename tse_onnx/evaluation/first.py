@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from tse_onnx.data.choice import Data, PathLike
+from tse_onnx.data.choice import Data
+from tse_onnx.data.given import DataLike
 from tse_onnx.decision.analysis import InputShapes
 from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.preparation import prepare
@@ -27,7 +28,7 @@ _DIGITS = 5
 def first_gates(
     model: ModelLike,
     *,
-    data: PathLike | Data,
+    data: DataLike | Data,
     plan: Plan | None = None,
     selection: Selection = EVERYTHING,
     input_shapes: InputShapes | None = None,

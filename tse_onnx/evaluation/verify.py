@@ -18,7 +18,7 @@ from onnx import GraphProto, ModelProto, TensorProto
 from tse_onnx.conversion.convert import ConvertResult, carry_out
 from tse_onnx.conversion.report import Report
 from tse_onnx.conversion.rewrite import style_of
-from tse_onnx.data.choice import PathLike
+from tse_onnx.data.given import DataLike
 from tse_onnx.data.presets import Preprocessing
 from tse_onnx.decision.analysis import InputShapes
 from tse_onnx.decision.decision import CONVERTED
@@ -94,7 +94,7 @@ def verify(
     selection: Selection = EVERYTHING,
     input_shapes: InputShapes | None = None,
     kinds: Collection[str] = DEFAULT_KINDS,
-    data: PathLike | None = None,
+    data: DataLike | None = None,
     preprocess: Preprocessing = "unit",
     seed: int = 0,
     threads: int = 0,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tse_onnx.conversion.plan_for import spelled
-from tse_onnx.data.choice import Data, PathLike
+from tse_onnx.data.choice import Data
+from tse_onnx.data.given import DataLike
 from tse_onnx.data.samples import Samples
 from tse_onnx.decision.analysis import input_types
 from tse_onnx.decision.plan import Plan
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-def sensitivity(model: ModelLike, data: PathLike | Data, **options: Unpack[Options]) -> Sensitivity:
+def sensitivity(model: ModelLike, data: DataLike | Data, **options: Unpack[Options]) -> Sensitivity:
     """What every choice for every block of `model` costs alone, on `data`.
 
     `model` is a path, an `onnx.ModelProto` or a `gs.Graph`; `data` a path, or a `Data` that says how to read what is
@@ -53,7 +54,7 @@ def sensitivity(model: ModelLike, data: PathLike | Data, **options: Unpack[Optio
 
 def tune(
     model: ModelLike,
-    data: PathLike | Data,
+    data: DataLike | Data,
     *,
     budget: int | None = None,
     reduce: float | None = None,

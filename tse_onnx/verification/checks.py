@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tse_onnx.data.presets import Preprocessing, preprocess_of
@@ -13,6 +11,7 @@ from tse_onnx.errors import UsageError
 from tse_onnx.passes.graph.types import TensorType
 
 if TYPE_CHECKING:
+    from tse_onnx.data.given import DataLike
     from tse_onnx.data.samples import Samples
 
 _MOST_THREADS = 1024
@@ -30,7 +29,7 @@ class Checks:
 
     verify: bool = True
     certify: bool = False
-    data: str | os.PathLike[str] | None = None
+    data: DataLike | None = None
     preprocess: Preprocessing = "unit"
     seed: int = 0
     threads: int = 0
@@ -53,12 +52,17 @@ class Checks:
             raise UsageError("a tolerance is that of the certificate: it needs --certify")
         if self.tolerance is not None and not self.tolerance >= 0:
             raise UsageError(f"a tolerance is zero or more, not {self.tolerance}")
+        if self.data is not None:
+            from tse_onnx.data.given import given
+
+            object.__setattr__(self, "data", given(self.data))
         # A file that says how to prepare is read once, before any model is.
         object.__setattr__(self, "preprocess", preprocess_of(self.preprocess))
 
     def samples(self, types: Mapping[str, TensorType]) -> Samples:
         """What a model whose inputs have these types is run on. Raises `DataError`."""
+        from tse_onnx.data.given import given
         from tse_onnx.data.noise import samples_or_noise
 
-        path = None if self.data is None else Path(self.data)
-        return samples_or_noise(types, path, preprocess_of(self.preprocess), self.seed)
+        data = None if self.data is None else given(self.data)
+        return samples_or_noise(types, data, preprocess_of(self.preprocess), self.seed)
