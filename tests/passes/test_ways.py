@@ -13,6 +13,7 @@ from tests.every_size import Job
 from tse_onnx import Tiling
 from tse_onnx.passes.blocks.tiling import OpenStrips, Running, Tile, Window
 from tse_onnx.passes.lowering import MEANS, SPREADS, Case
+from tse_onnx.passes.lowering.tiles import _pairs
 from tse_onnx.passes.lowering.way import factors
 
 FORMS = Path(__file__).resolve().parents[2] / "docs" / "forms.md"
@@ -29,6 +30,33 @@ def rows_of(means: bool) -> list[str]:
         cells = [f"`{way.name}`", way.text, operators, *([way.window] if means else []), squeezes, str(way.needs)]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
+
+
+# What docs/forms.md says is written, for a map of 28 × 28 where the case does not say another.
+CASES = {
+    "strips of rows that divide the map, opset up to 18, a batch of known size": Case(Tiling(7).cover((28, 28)), 17),
+    "strips of rows that divide the map, otherwise": Case(Tiling(7).cover((28, 28)), 20),
+    "strips of rows that do not divide it": Case(Tiling(5).cover((28, 28)), 17),
+    "running squeezes": Case(Tiling(3, squeeze="running").cover((28, 28)), 17),
+    "strips of columns that divide it": Case(Tiling(None, 7).cover((28, 28)), 17),
+    "strips of columns that do not": Case(Tiling(None, 5).cover((28, 28)), 17),
+    "patches that divide it": Case(Tiling(7, 7).cover((28, 28)), 17),
+    "patches that do not": Case(Tiling(5, 5).cover((28, 28)), 17),
+    "strips of a map of more than 512 rows that do not divide it": Case(Tiling(7).cover((600, 28)), 17),
+    "strips of rows that do not divide a map with its channels last": Case(Tiling(5).cover((28, 28)), 17, first=False),
+    "strips of rows that divide it, with quantisers": Case(Tiling(7).cover((28, 28)), 17, quantised=True),
+    "strips of rows that do not, with quantisers": Case(Tiling(5).cover((28, 28)), 17, quantised=True),
+    "strips of rows that do not, in double precision": Case(Tiling(5).cover((28, 28)), 17, double=True),
+    "strips of rows of a map of any size (`--dynamic`)": Case(OpenStrips(0, 2, 7), 17),
+}
+
+
+def test_what_is_chosen_is_what_the_docs_say():
+    lines = []
+    for title, case in CASES.items():
+        mean, spread = _pairs(case, False, False, "", "")[0]
+        lines.append(f"| {title} | `{mean.name}` | `{spread.name}` |")
+    assert "\n".join(lines) in FORMS.read_text(encoding="utf-8"), "\n".join(lines)
 
 
 @pytest.mark.parametrize("means", [True, False])
