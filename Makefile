@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo check coverage test test-long test-tools test-torch test-adapters test-browser conformance lint types bench clean
+.PHONY: demo check coverage test test-long test-tools test-torch test-adapters test-browser conformance site lint types bench clean
 
 demo: $(VENV)/installed
 	mkdir -p build/demo
@@ -49,6 +49,12 @@ test-adapters: $(VENV)/developed
 test-browser: $(VENV)/developed
 	$(BIN)/pip install --quiet --editable '.[browser]'
 	$(BIN)/python -m pytest tests/report/test_browser.py
+
+# The documentation as a site, in build/site; a link that leads nowhere fails.
+site: $(VENV)/developed
+	$(BIN)/pip install --quiet --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python -m pytest tests/house/test_site.py
 
 lint: $(VENV)/developed
 	$(BIN)/ruff check .

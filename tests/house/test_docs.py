@@ -1,5 +1,6 @@
 """The documentation is true: its examples run, its lists are complete."""
 
+import configparser
 import contextlib
 import io
 import json
@@ -11,10 +12,12 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tse_onnx.cli import main
 from tse_onnx.passes.forms import squeeze
 from tse_onnx.passes.reasons import CODES
+from tse_onnx.version import VERSION
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "tutorials").glob("*.md"))]
@@ -138,3 +141,11 @@ def test_files_that_are_named_are_there(page):
     assert named
     rooms = (ROOT, ROOT / "tse_onnx", ROOT / "passes")
     assert [name for name in named if not any((room / name).exists() for room in rooms)] == []
+
+
+def test_the_citation_is_of_this_version():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    assert cited["version"] == VERSION
+    assert (cited["title"], cited["license"]) == (setup["metadata"]["name"], setup["metadata"]["license"])

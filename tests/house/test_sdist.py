@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 KEPT = [
-    ".ci", ".dockerignore", ".gitignore", ".pre-commit-config.yaml", ".pre-commit-hooks.yaml", "CONTRIBUTING.md", "Dockerfile", "action.yml", "CHANGELOG.md", "LICENSE", "MANIFEST.in", "Makefile", "README.md", "backend", "benchmarks", "docs", "examples",
-    "models", "passes", "pyproject.toml", "ruff.toml", "setup.cfg", "tests", "tse_onnx",
+    ".ci", ".dockerignore", ".gitignore", ".pre-commit-config.yaml", ".pre-commit-hooks.yaml", "CONTRIBUTING.md", "Dockerfile", "action.yml", "CHANGELOG.md", "CITATION.cff", "LICENSE", "MANIFEST.in", "Makefile", "README.md", "backend", "benchmarks", "docs", "examples",
+    "mkdocs.yml", "models", "passes", "pyproject.toml", "ruff.toml", "setup.cfg", "tests", "tse_onnx",
 ]  # fmt: skip
 
 pytestmark = pytest.mark.slow

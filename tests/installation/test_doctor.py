@@ -17,7 +17,7 @@ from tse_onnx.installation import doctor as examination
 from tse_onnx.installation.extras import EXTRAS
 
 ROOT = Path(__file__).parents[2]
-DEVELOPERS = {"bench", "hls4ml", "vela", "costs", "browser", "tools", "mutation", "dev"}
+DEVELOPERS = {"bench", "hls4ml", "vela", "costs", "browser", "docs", "tools", "mutation", "dev"}
 
 
 @pytest.fixture
