@@ -66,6 +66,10 @@ def test_a_conversion_that_is_not_written_is_evaluated(folder):
     assert by_rows.models == tse_onnx.evaluate(model, data=data, tiling=tse_onnx.Tiling(3)).models
     assert by_rows.models == tse_onnx.evaluate(model, data=data, plan=tse_onnx.Plan(tse_onnx.Tiling(3))).models
     assert by_rows.models != tse_onnx.evaluate(model, data=data, rows=7).models
+    assert tse_onnx.correlate(model, data=data, rows=3) == tse_onnx.correlate(
+        model, data=data, plan=tse_onnx.Plan(tse_onnx.Tiling(3))
+    )
+    assert tse_onnx.correlate(model, data=data, rows=3) != tse_onnx.correlate(model, data=data, rows=7)
     with pytest.raises(tse_onnx.UsageError, match="one of rows, a tiling and a plan"):
         tse_onnx.evaluate(model, data=data, rows=3, plan=tse_onnx.Plan())
 

@@ -23,10 +23,11 @@ from tse_onnx.decision.decision import Convert
 from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.selection import EVERYTHING, Selection
 from tse_onnx.errors import ModelError
-from tse_onnx.evaluation.evaluate import Subject
+from tse_onnx.evaluation.evaluate import Subject, wanted
 from tse_onnx.evaluation.run import Contender, Progress, Runner, batches
 from tse_onnx.files.source import ModelLike
 from tse_onnx.passes.blocks.block import Convertible
+from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.passes.blocks.tiling import Cover, Region, Running
 from tse_onnx.passes.graph.index import GraphIndex
 from tse_onnx.passes.search.match import DEFAULT_KINDS
@@ -82,6 +83,8 @@ def correlate(
     converted: ModelLike | Sequence[ModelLike] = (),
     *,
     data: DataLike | Data,
+    rows: int | None = None,
+    tiling: Choice | None = None,
     plan: Plan | None = None,
     selection: Selection = EVERYTHING,
     input_shapes: InputShapes | None = None,
@@ -91,12 +94,12 @@ def correlate(
 ) -> Correlations:
     """The correlation of tiles with whole maps in the blocks of `original`, on `data`.
 
-    The tiles are those of a converted model, or of a `plan`; the arguments are those of `evaluate`. Blocks with frozen
-    gates have no tiles, and those in bodies and functions are not looked into.
+    The tiles are those of a converted model, of `rows`, a `tiling` or a `plan`; the arguments are those of `evaluate`.
+    Blocks with frozen gates have no tiles, and those in bodies and functions are not looked into.
 
     Raises `ModelError`, `DataError`, `UsageError` as `evaluate` does.
     """
-    subject = Subject.of(original, converted, plan, selection, input_shapes or {}, kinds)
+    subject = Subject.of(original, converted, wanted(rows, tiling, plan), selection, input_shapes or {}, kinds)
     chosen = data if isinstance(data, Data) else Data(data)
     samples = chosen.samples(subject.types)
     reference = Contender.of(subject.source)
