@@ -156,7 +156,9 @@ def _read(scope: Scope, position: int, node: NodeProto) -> _Conv:
             "its weights are no initializer: fold constants first (onnxsim), and leave quantised convolutions out"
         )
     if not holds_numbers(tensor):
-        raise _Stays("its weights lie in a file of their own: save the model in one file first")
+        raise _Stays(
+            "its weights lie in a file of their own, or were left out: save the model with them in one file first"
+        )
     if len(tensor.dims) != 4:
         raise _Stays(f"it has {len(tensor.dims) - 2} spatial axes, and SpaceToDepth folds 2")
     if max(ints_attribute(node, "dilations") or (1,)) > 1:

@@ -192,6 +192,13 @@ def test_what_cannot_be_folded_stays_and_says_why(model, back, said):
         change(model, nodes=["conv"])
 
 
+def test_weights_in_another_file_stay(tmp_path):
+    model = conv_model(WEIGHTS, (8, 8), {"strides": [2, 2]})
+    onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
+    (left,) = tse_onnx.fold(tmp_path / "m.onnx").left
+    assert "lie in a file of their own" in left.reason
+
+
 def test_weights_that_are_read_otherwise_stay_and_convolutions_of_one_map_share_its_folding():
     model = conv_model(WEIGHTS, (8, 8), {"strides": [2, 2]})
     model.graph.node.add(op_type="Conv", name="other", input=["x", "w"], output=["z"]).attribute.append(
