@@ -69,12 +69,10 @@ def test_the_site_is_built(checkout):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "link", ["[a](missing.md)", "[a](../missing.md)", "[a](tune.md#missing)", "![a](images/missing.png)"]
-)
-def test_a_link_that_leads_nowhere_fails(checkout, link):
+def test_a_link_that_leads_nowhere_fails(checkout):
+    targets = ("missing.md", "../no_file.md", "tune.md#no-heading", "images/no_picture.png")
     with (checkout / "docs" / "data.md").open("a", encoding="utf-8") as page:
-        page.write(f"\n{link}\n")
+        page.writelines(f"\n[a]({target})\n" for target in targets)
     done = built(checkout)
     assert done.returncode == 1
-    assert "missing" in done.stderr
+    assert [target for target in targets if f"'{target}'" not in done.stderr] == []
