@@ -221,3 +221,13 @@ def test_where_a_bound_is_missed_there_is_no_document(folder):
 def test_a_document_that_cannot_be_written_is_one_line(folder):
     said = refused(run("report", "digits.onnx", "--html", "nowhere/r.html", cwd=folder))
     assert "nowhere" in said
+
+
+def test_a_conversion_whose_document_has_no_place_writes_nothing(folder):
+    said = refused(run("convert", "digits.onnx", "none.onnx", "--no-verify", "--html", "nowhere/r.html", cwd=folder))
+    assert "nowhere" in said
+    assert not (folder / "none.onnx").exists()
+    for place in ("none.onnx", "digits.onnx"):
+        said = refused(run("convert", "digits.onnx", "none.onnx", "--no-verify", "--html", place, cwd=folder))
+        assert "--html would overwrite" in said
+    assert not (folder / "none.onnx").exists()

@@ -162,7 +162,9 @@ def convert(
     if to_stdout:
         refuse_terminal()
     source = open_model(given_model(model))
+    _keep_apart(display, output, model)
     with contextlib.ExitStack() as stack:
+        share = stack.enter_context(display.sharing())
         logged = logging.getLogger("tse_onnx").isEnabledFor(logging.INFO)  # lines between which nothing should turn
         if checks.verify and sys.stderr.isatty() and not logged and not os.environ.get("NO_COLOR"):
             from rich.console import Console
@@ -179,9 +181,17 @@ def convert(
             if failed.report is not None and display.asked:
                 display.show(ReportView(failed.report, "Nothing was written: a bound was missed."), err=to_stdout)
             raise
-    if to_stdout:
-        pour(result.serialized())
-    view = ReportView(result.report, outcome(result, words(output), retile))
-    display.share(view, source.model, result.model)
+        if to_stdout:
+            pour(result.serialized())
+        view = ReportView(result.report, outcome(result, words(output), retile))
+        share(view, source.model, result.model)
     display.show(view, err=to_stdout)
     say_note(result.report.target)
+
+
+def _keep_apart(display: Display, output: Path, model: Path) -> None:
+    """Raise `click.UsageError` where the document would take the place of another file."""
+    if display.html is not None:
+        for what, path in (("OUTPUT", output), ("MODEL", model), ("--report", display.report)):
+            if path is not None and path.absolute() == display.html.absolute():
+                raise click.UsageError(f"--html would overwrite {what}: name another file")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,18 +102,29 @@ class Display:
             write_text(self.csv, view.csv())
         if self.plot is not None:
             view.draw(self.plot)
-        self.share(view, before, after)
+        with self.sharing() as share:
+            share(view, before, after)
 
-    def share(self, view: View, before: ModelProto | None = None, after: ModelProto | None = None) -> None:
-        """Write the document alone, where it was asked for."""
+    @contextlib.contextmanager
+    def sharing(self) -> Iterator[Callable[[View, ModelProto | None, ModelProto | None], None]]:
+        """A place for the document, looked for before there is anything to write: what it is called with is written
+        there, where a document was asked for. Raises `ModelError` where one cannot be."""
         if self.html is None:
+            yield lambda view, before, after: None
             return
-        from tse_onnx.files.write import write_text
-        from tse_onnx.report.html.document import document
-        from tse_onnx.report.html.told import Models
+        from tse_onnx.files.staging import staging
 
-        root = click.get_current_context().find_root()
-        write_text(self.html, document(view, root.meta.get(WORDS, ()), Models(before, after)))
+        with staging(self.html) as stage:
+
+            def share(view: View, before: ModelProto | None, after: ModelProto | None) -> None:
+                from tse_onnx.report.html.document import document
+                from tse_onnx.report.html.told import Models
+
+                words = click.get_current_context().find_root().meta.get(WORDS, ())
+                stage.write_bytes(document(view, words, Models(before, after)).encode())
+                stage.commit()
+
+            yield share
 
 
 quiet_option = click.option("-q", "--quiet", "display_quiet", is_flag=True, help="Print the verdict only.")
