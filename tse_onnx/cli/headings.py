@@ -35,8 +35,8 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
 """The commands under their headings, each in the few words that fit behind its name."""
 
 OPTIONS: Mapping[str, str] = {
-    "What is asked for": "budget reduce max-loss tune:max-macs exact loss figure by-stage correlation convention array "
-    "time",
+    "What is asked for": "budget reduce max-loss tune:max-macs max-cycles exact loss figure by-stage correlation "
+    "convention array time",
     "Which blocks": "node kinds include exclude first min-height max-macs retile input-shape dynamic",
     "What becomes of them": "plan rows cols patch tile squeeze unfold factor step balanced divisors axis cascade "
     "freeze still",
@@ -49,7 +49,7 @@ OPTIONS: Mapping[str, str] = {
     "The machine that rows stream through": "dataflow machine grain storage replay fusion power-of-two bits "
     "back-to-back latency memory macs-per-cycle elements-per-cycle stream:axis",
     "This machine": "threads workers scheduler sensitivity:memory tune:memory cache no-cache runs",
-    "Output": "output model-output report csv plot plot-limit plot-images top all export format quiet",
+    "Output": "output model-output report csv html plot plot-limit plot-images top all export format quiet",
     "Defaults": "config no-config",
     "Help, and where something went wrong": "help version verbose debug",
 }

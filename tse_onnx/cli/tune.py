@@ -230,7 +230,7 @@ def tune(
       tse-onnx tune model.onnx --data images/ --budget 1.2MiB -o plan.toml
       tse-onnx tune model.onnx --data images/ --reduce 35% --plot pareto.svg
       tse-onnx tune model.onnx --data images/ --reduce 80% --max-macs 20
-      tse-onnx tune model.onnx --data images/ --reduce 60% --array squeezelerator16 --max-cycles 5
+      tse-onnx tune m.onnx --data x.npy --reduce 60% --array a.toml --max-cycles 5
       tse-onnx tune model.onnx --data clips/ --frames --settle --reduce 60%
       tse-onnx tune model.onnx --data val/ --loss top1 --max-loss 0.005 --bits 8
       tse-onnx convert model.onnx tiled.onnx --plan plan.toml
