@@ -26,6 +26,7 @@ COMMANDS = {
     "doctor": ([], None),
     "evaluate": (["net.onnx", *DATA, "--correlation", "--csv", "out.csv"], "out.csv"),
     "explain": (["net.onnx", "block0_squeeze"], None),
+    "fold": (["net.onnx", "out.onnx"], "out.onnx"),
     "inspect": (["net.onnx"], None),
     "plan": (["net.onnx"], None),
     "profile": (["net.onnx", "--csv", "out.csv"], "out.csv"),

@@ -17,12 +17,19 @@ def _index(model):
     return {name: node for node in model.graph.node for name in node.output}
 
 
+def _scale(model):
+    """The place of the product of map and gate: the last node but for a view that is laid back behind it."""
+    nodes = model.graph.node
+    return next((place for place, node in enumerate(nodes) if "scaled" in node.output), len(nodes) - 1)
+
+
 def _path(model):
     """Names of the values between the squeeze and the scale, found by walking up from the scale to `v0`, the map."""
-    made, scale = _index(model), model.graph.node[-1]
+    made, scale = _index(model), model.graph.node[_scale(model)]
     map_side = {
         "v0",
         *(node.output[0] for node in model.graph.node if node.op_type == "Transpose" and node.input[0] == "v0"),
+        *(name for name in scale.input if name in made and made[name].input[:1] == ["v0"]),
     }
     found, wanted = [], [name for name in scale.input if name not in map_side]
     while wanted:
@@ -55,18 +62,17 @@ def output(model, draw):
 
 def another_map(model, draw):
     """The gate scales another tensor than the one that was pooled."""
-    scale = model.graph.node[-1]
+    place = _scale(model)
+    scale = model.graph.node[place]
     path = set(_path(model))
     slot = next(slot for slot, name in enumerate(scale.input) if name not in path)
-    model.graph.node.insert(
-        len(model.graph.node) - 1, helper.make_node("Tanh", [scale.input[slot]], ["other"], name="other")
-    )
-    model.graph.node[-1].input[slot] = "other"
+    model.graph.node.insert(place, helper.make_node("Tanh", [scale.input[slot]], ["other"], name="other"))
+    model.graph.node[place + 1].input[slot] = "other"
 
 
 def not_a_product(model, draw):
     """The gate is added, subtracted or divided by."""
-    model.graph.node[-1].op_type = draw(st.sampled_from(["Add", "Sub", "Div"]))
+    model.graph.node[_scale(model)].op_type = draw(st.sampled_from(["Add", "Sub", "Div"]))
 
 
 def live_weight(model, draw):
