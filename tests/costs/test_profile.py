@@ -84,6 +84,17 @@ def test_weights_that_two_layers_share_count_once():
     assert found.totals.parameters == 64
 
 
+def test_nodes_of_one_name_are_layers_of_their_own():
+    body = "h = Conv(x, w)\n y = Conv<strides = [2, 2]>(h, w)"
+    model = text_model(body, {"w": np.ones((8, 8, 1, 1), np.float32)}, outputs="float[N, 8, 8, 6] y")
+    for node in model.graph.node:
+        node.name = "conv"
+    found = profile(model)
+    assert [layer.name for layer in found.layers] == ["h", "y"]
+    apart = [layer_on(layer, array_of("squeezelerator8")).cycles for layer in found.layers]
+    assert tse_onnx.cost(model, "squeezelerator8").cycles == sum(apart)
+
+
 def test_an_operator_without_a_rule_is_named_and_not_counted_as_zero(tmp_path):
     body = 'y = Einsum<equation = "nchw,cd->ndhw">(x, w)'
     onnx.save(text_model(body, {"w": np.ones((8, 8), np.float32)}), tmp_path / "m.onnx")

@@ -14,9 +14,11 @@ import onnx
 import pytest
 
 import models
+import tse_onnx
 from tests.command import refused
 from tests.command import tse_onnx as run
 from tests.graphs import se_model
+from tse_onnx.report.html.front import front_figure
 
 HOSTILE = "</script><script>alert(1)</script>\"'&amp;\u202e\n" + "x" * 300
 
@@ -231,3 +233,15 @@ def test_a_conversion_whose_document_has_no_place_writes_nothing(folder):
         said = refused(run("convert", "digits.onnx", "none.onnx", "--no-verify", "--html", place, cwd=folder))
         assert "--html would overwrite" in said
     assert not (folder / "none.onnx").exists()
+
+
+@pytest.mark.slow
+def test_the_name_of_a_loss_is_no_markup():
+    """That of a function of one's own, as a lambda has it."""
+    found = tse_onnx.tune(
+        models.load("digits_se"), models.digits()[0][:16], reduce=0.3, loss=lambda original, changed, labels: 0.0,
+        menu=tse_onnx.Menu(rows=(8,)), trials=1, points=2, cache=False,
+    )  # fmt: skip
+    drawn = front_figure(found).svg
+    assert "<lambda>" not in drawn
+    assert "&lt;lambda&gt;" in drawn

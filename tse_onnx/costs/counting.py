@@ -11,6 +11,7 @@ from tse_onnx.passes.graph.operators import Rules, is_default, operator
 from tse_onnx.streaming.depths.work import MULTIPLIES, work_of
 from tse_onnx.streaming.network.network import Network, Stage
 
+_ELEMENTWISE = ("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "Sum")
 # Inputs that hold weights or a bias, where the operator has some. Element by element, a vector is one: a number is not.
 _PARAMETERS: Rules[tuple[int, ...]] = Rules(
     {
@@ -24,7 +25,7 @@ _PARAMETERS: Rules[tuple[int, ...]] = Rules(
         ("BatchNormalization",): (1, 2, 3, 4),
         ("LayerNormalization", "InstanceNormalization", "GroupNormalization", "RMSNormalization"): (1, 2),
         ("LSTM", "GRU", "RNN"): (1, 2, 3, 7),
-        ("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "Sum"): (0, 1),
+        _ELEMENTWISE: (0, 1),
     }
 )
 # Of onnx's own, what multiplies and has no rule here; of other domains, what multiplies nothing.
@@ -64,7 +65,7 @@ def parameters_of(network: Network, node: NodeProto) -> Iterator[tuple[str, int]
         name = node.input[slot] if slot < len(node.input) else ""
         if name in network.constants.names and name not in network.tensors:
             elements = math.prod(network.constants.kind(name)[0])
-            if elements > 1 or node.op_type not in ("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "Sum"):
+            if elements > 1 or node.op_type not in _ELEMENTWISE:
                 yield name, elements
 
 

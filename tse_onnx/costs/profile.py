@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from onnx import NodeProto
@@ -15,7 +15,7 @@ from tse_onnx.costs.layer import Layer, Profile, Totals
 from tse_onnx.costs.repeats import folded
 from tse_onnx.decision.analysis import InputShapes, bind
 from tse_onnx.files.source import ModelLike, Source, open_model
-from tse_onnx.passes.graph.index import attribute, int_attribute
+from tse_onnx.passes.graph.index import int_attribute, ints_attribute
 from tse_onnx.passes.graph.operators import is_default, operator
 from tse_onnx.passes.graph.types import bits_of
 from tse_onnx.streaming.depths.total import held_at_least
@@ -51,13 +51,26 @@ def profile(
         network = network_of(source.model, bound, as_written=True)
     rows = {name: each.rows for name, each in held.items()}
     seconds, whole = _times(source, bound, runs) if runs else ({}, None)
+    names = names_of(stage.node for stage in network.stages)
     single = [
-        _layer(network, stage, counted, rows, seconds) for stage in network.stages if _counts(network, stage, counted)
+        _layer(network, stage, counted, rows, seconds, names[stage.output])
+        for stage in network.stages
+        if _counts(network, stage, counted)
     ]
     layers = tuple(_together(group) for group in folded(single, _likeness))
     totals = _totals(network, counted, single, sum(each.bytes for each in held.values()), whole)
     order = tuple(layer.name for layer in single)
     return Profile(source.title, counted, layers, totals, order, tuple(_unruled(network)))
+
+
+def names_of(nodes: Iterable[NodeProto]) -> Mapping[str, str]:
+    """What layers are called, by the outputs of their nodes: the node's name, or that output where it has none or
+    shares it with another layer. A node that makes several layers is given for each."""
+    nodes = list(nodes)
+    times = Counter(node.name for node in nodes)
+    return {
+        output: node.name if node.name and times[node.name] == 1 else output for node in nodes for output in node.output
+    }
 
 
 def _times(source: Source, bound: InputShapes, runs: int) -> tuple[Mapping[str, float], float]:
@@ -82,6 +95,7 @@ def _layer(
     convention: Convention,
     rows: Mapping[str, int],
     seconds: Mapping[str, float],
+    name: str,
 ) -> Layer:
     made, node = network.tensors[stage.output], stage.node
     read = network.tensors[stage.inputs[0]].dims if stage.inputs else ()
@@ -89,8 +103,7 @@ def _layer(
     if convention.bias and macs:
         parameters, macs = biased(network, stage)
     activation = made.elements * (convention.activation_bytes or 0) or _bytes(made.elements, made.dtype)
-    kernel = _ints(node, "kernel_shape") or _kernel_of_weights(network, node)
-    name = node.name or stage.output
+    kernel = ints_attribute(node, "kernel_shape") or _kernel_of_weights(network, node)
     return Layer(
         name=name,
         nodes=(name,),
@@ -98,8 +111,8 @@ def _layer(
         input=read[1:],
         output=made.dims[1:],
         kernel=kernel,
-        stride=(_ints(node, "strides") or (1,) * len(kernel)) if kernel else (),
-        pads=(_ints(node, "pads")[: len(kernel)] or (0,) * len(kernel)) if kernel else (),
+        stride=(ints_attribute(node, "strides") or (1,) * len(kernel)) if kernel else (),
+        pads=((ints_attribute(node, "pads") or ())[: len(kernel)] or (0,) * len(kernel)) if kernel else (),
         groups=int_attribute(node, "group", 1),
         parameters=parameters,
         macs=macs,
@@ -122,11 +135,6 @@ def _kernel_of_weights(network: Network, node: NodeProto) -> tuple[int, ...]:
 
 def _bytes(elements: int, dtype: int) -> int:
     return math.ceil(elements * bits_of(dtype) / 8)
-
-
-def _ints(node: NodeProto, name: str) -> tuple[int, ...]:
-    found = attribute(node, name)
-    return tuple(found.ints) if found is not None else ()
 
 
 def _likeness(layer: Layer) -> Layer:

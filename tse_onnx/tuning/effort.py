@@ -9,7 +9,7 @@ from functools import cached_property
 from tse_onnx.costs.array import Array
 from tse_onnx.costs.cycles import cost_on, layer_on
 from tse_onnx.costs.layer import Layer, Profile
-from tse_onnx.costs.profile import profile
+from tse_onnx.costs.profile import names_of, profile
 from tse_onnx.decision.analysis import InputShapes
 from tse_onnx.decision.decide import decide_block
 from tse_onnx.passes.blocks.block import Convertible
@@ -64,6 +64,10 @@ class Cycles:
             for name in layer.nodes
         }
 
+    @cached_property
+    def _names(self) -> Mapping[str, str]:
+        return names_of(self._network.source.model.graph.node)
+
     @property
     def before(self) -> int:
         """The cycles of the original."""
@@ -98,7 +102,7 @@ class Cycles:
         scope = self._network.sites[block.name].scope
         for position in positions:
             node = scope.index.nodes[position]
-            layer = self._layers.get(node.name or node.output[0]) if scope.is_main else None
+            layer = self._layers.get(self._names[node.output[0]]) if scope.is_main else None
             if layer is not None:
                 yield layer
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from tse_onnx.report.html.axes import steps, upright
-from tse_onnx.report.html.figure import Figure, label, svg
+from tse_onnx.report.html.figure import Figure, label, svg, text
 from tse_onnx.report.size import size
 from tse_onnx.tuning.result import Point, TuneResult
 
@@ -40,7 +40,7 @@ def front_figure(found: TuneResult) -> Figure | None:
         x, y = spot(point)
         kind = "chosen" if point.combination == found.chosen.combination else "point"
         said = f"{size(point.bytes)}, {found.sensitivity.loss} {point.measured or 0.0:.3g}"
-        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" class="{kind}"><title>{said}</title></circle>')
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" class="{kind}"><title>{text(said)}</title></circle>')
     parts.append(
         label(_LEFT, 18, f"{found.sensitivity.loss}, by the part of {size(before)} that is saved", kind="heading")
     )

@@ -9,6 +9,7 @@ from onnx import ModelProto, NodeProto
 
 from tse_onnx.passes.blocks.block import Block
 from tse_onnx.passes.graph.operators import operator
+from tse_onnx.passes.graph.order import in_order
 from tse_onnx.report.html.figure import Figure, label, svg
 
 _MOST = 48  # nodes of a picture
@@ -87,7 +88,8 @@ def _drawn(graph: Graph, places: Sequence[int], source: str) -> tuple[str, float
     """The nodes in layers, each below what it reads; its width and height."""
     made = {name: place for place in places for name in graph.nodes[place].output if name}
     layer: dict[int, int] = {}
-    for place in _in_order(graph, places, made):
+    order, _ = in_order([graph.nodes[place] for place in places])
+    for place in (places[number] for number in order):
         reads = [layer[made[name]] for name in graph.nodes[place].input if name in made]
         layer[place] = 1 + max(reads, default=0)
     rows: dict[int, list[int]] = {}
@@ -115,21 +117,6 @@ def _drawn(graph: Graph, places: Sequence[int], source: str) -> tuple[str, float
         for place, (x, y) in where.items()
     ]
     return "".join([*edges, *boxes]), wide, 30 + (max(rows) + 1) * (_HIGH + _DOWN) + 4
-
-
-def _in_order(graph: Graph, places: Sequence[int], made: Mapping[str, int]) -> list[int]:
-    """The nodes behind those that they read, also where the model has them in another order."""
-    done: list[int] = []
-    left = list(places)
-    while left:
-        ready = [
-            place
-            for place in left
-            if not any(made.get(name) in left for name in graph.nodes[place].input if made.get(name) != place)
-        ]
-        done += ready or left[:1]
-        left = [place for place in left if place not in done]
-    return done
 
 
 def _box(x: float, y: float, name: str, kind: str, first: str) -> str:
