@@ -31,6 +31,7 @@ _KINDS = (
     (PREVIOUS, "#3f7cac", "v"),
 )
 _OTHERS = ("x", "+")  # for the uniform choices that the plan is compared with
+_ROOM = 100  # times the largest loss: the legend is above the points
 # Losses below this are drawn on the axis: single precision knows none.
 _FLOOR = 1e-6
 _NAME = 22  # letters of a block's name for which there is room
@@ -105,7 +106,7 @@ def _curve(axis: Any, found: TuneResult) -> None:
     # Losses of small savings differ as much as those of large ones: by decades, down to nothing at all.
     least = min((loss for loss in map(_measured, points) if loss > _FLOOR), default=_FLOOR)
     axis.set_yscale("symlog", linthresh=least)
-    axis.set_ylim(bottom=0)
+    axis.set_ylim(0, axis.get_ylim()[1] * _ROOM)
     axis.legend(loc="upper left", frameon=False, fontsize=9)
     _plain(axis)
 
