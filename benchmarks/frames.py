@@ -92,7 +92,7 @@ def measured(model: Path, pans: Pans, size: int) -> list[Row]:
     import numpy as np
 
     import tse_onnx
-    from tse_onnx.decision.analysis import fed_inputs
+    from tse_onnx.decision.inputs import fed_inputs
     from tse_onnx.evaluation.run import Contender, FrameRunner
     from tse_onnx.files.source import open_model
     from tse_onnx.runtime.scores import Meter

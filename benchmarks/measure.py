@@ -44,9 +44,10 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one process took: seconds from start to end, and its peak memory in MiB."""
+    """What one process took: seconds from start to end, those of processors, and its peak memory in MiB."""
 
     seconds: float
+    worked: float
     peak: float
 
 
@@ -61,7 +62,8 @@ def cost(command: Sequence[str | Path]) -> Cost:
     if status:
         raise RuntimeError(f"{' '.join(words)} failed: {os.waitstatus_to_exitcode(status)}")
     # Linux counts in KiB, macOS in bytes.
-    return Cost(seconds, usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
+    worked = usage.ru_utime + usage.ru_stime
+    return Cost(seconds, worked, usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
 
 
 def in_turn(ours: Sequence[str | Path], floor: Sequence[str | Path], runs: int) -> list[tuple[Cost, Cost]]:
@@ -73,6 +75,11 @@ def in_turn(ours: Sequence[str | Path], floor: Sequence[str | Path], runs: int) 
 def times(name: str, aim: float, pairs: Iterable[tuple[Cost, Cost]]) -> Ratio:
     """The ratio of the pairs' seconds."""
     return compare(name, aim, [(1000 * ours.seconds, 1000 * floor.seconds) for ours, floor in pairs], "ms")
+
+
+def works(name: str, aim: float, pairs: Iterable[tuple[Cost, Cost]]) -> Ratio:
+    """The ratio of the pairs' seconds of processors."""
+    return compare(name, aim, [(1000 * ours.worked, 1000 * floor.worked) for ours, floor in pairs], "ms")
 
 
 def peaks(name: str, aim: float, pairs: Iterable[tuple[Cost, Cost]]) -> Ratio:

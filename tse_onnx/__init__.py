@@ -57,7 +57,8 @@ if TYPE_CHECKING:
     from tse_onnx.passes.targets.violations import Violation
     from tse_onnx.runtime.scores import Accuracy, Score
     from tse_onnx.streaming.depths.dataflow import dataflow
-    from tse_onnx.streaming.depths.result import Buffer, Dataflow, Held, Payoff, StageFlow, Sums
+    from tse_onnx.streaming.depths.held import Held, Sums
+    from tse_onnx.streaming.depths.result import Buffer, Dataflow, Payoff, StageFlow
     from tse_onnx.streaming.network.machine import Machine
     from tse_onnx.targets.check import TargetCheck, check
     from tse_onnx.tuning.choices import Menu
@@ -109,7 +110,8 @@ _HOMES = {
     "tse_onnx.decision.selection": ("Selection",),
     "tse_onnx.streaming.network.machine": ("Machine",),
     "tse_onnx.streaming.depths.dataflow": ("dataflow",),
-    "tse_onnx.streaming.depths.result": ("Buffer", "Dataflow", "Held", "Payoff", "StageFlow", "Sums"),
+    "tse_onnx.streaming.depths.held": ("Held", "Sums"),
+    "tse_onnx.streaming.depths.result": ("Buffer", "Dataflow", "Payoff", "StageFlow"),
     "tse_onnx.streaming.depths.stops": ("Stop",),
     "tse_onnx.targets.check": ("TargetCheck", "check"),
     "tse_onnx.tuning.choices": ("Menu",),

@@ -99,7 +99,7 @@ def test_what_a_module_logs_raw_is_escaped_as_well(model, monkeypatch):
         logging.getLogger("tse_onnx.somewhere").info("loading %s", "\x1b[31m\nError: fake")
         return path
 
-    monkeypatch.setattr(sys.modules["tse_onnx.cli.inspect"], "given_model", careless)
+    monkeypatch.setattr("tse_onnx.cli.inspect.given_model", careless)
     done = command("inspect", model, "-v")
     assert ("tse_onnx.somewhere", r"loading \x1b[31m\nError: fake") in messages(done)
 
@@ -124,7 +124,7 @@ def test_70_for_a_fault_of_the_program(model, monkeypatch):
     def broken(path):
         raise KeyError("a name\x1b[31m\nand a line")
 
-    monkeypatch.setattr(sys.modules["tse_onnx.cli.inspect"], "given_model", broken)
+    monkeypatch.setattr("tse_onnx.cli.inspect.given_model", broken)
     line = refused(command("inspect", model), 70)
     assert line == ("Error: internal error: KeyError: 'a name\\x1b[31m\\nand a line'; run with --debug and report it")
 

@@ -13,7 +13,7 @@ from onnx import ModelProto
 from tests.command import tse_onnx
 from tests.conformance.cases import Case, Values
 from tse_onnx.data.feed import Feed
-from tse_onnx.decision.analysis import bind
+from tse_onnx.decision.inputs import bind
 from tse_onnx.errors import CheckFailed, TseError
 from tse_onnx.files.source import open_model
 from tse_onnx.runtime.deadline import Deadline

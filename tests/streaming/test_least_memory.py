@@ -15,8 +15,8 @@ from tse_onnx import Machine, dataflow
 from tse_onnx.streaming.depths.building import pipeline_of
 from tse_onnx.streaming.depths.floors import floors
 from tse_onnx.streaming.depths.flow import FlowGraph
+from tse_onnx.streaming.depths.held import token_elements
 from tse_onnx.streaming.depths.least import segments
-from tse_onnx.streaming.depths.model import token_elements
 from tse_onnx.streaming.depths.simulate import simulate
 from tse_onnx.streaming.depths.together import together
 from tse_onnx.streaming.network.network import Network

@@ -25,9 +25,8 @@ from typing import Any, NoReturn
 
 import click
 
-from tse_onnx.cli.check import check
+from tse_onnx.cli.commands import Commands
 from tse_onnx.cli.configuration import configuration_options, configure
-from tse_onnx.cli.convert import convert
 from tse_onnx.cli.diagnosis import (
     INTERNAL_ERROR,
     Log,
@@ -37,24 +36,9 @@ from tse_onnx.cli.diagnosis import (
     verbosity,
     version_option,
 )
-from tse_onnx.cli.diff import diff
 from tse_onnx.cli.display import WORDS
-from tse_onnx.cli.distil import distil
-from tse_onnx.cli.doctor import doctor
-from tse_onnx.cli.evaluate import evaluate
-from tse_onnx.cli.explain import explain
-from tse_onnx.cli.fold import fold
 from tse_onnx.cli.help import write_commands, write_options
-from tse_onnx.cli.inspect import inspect
-from tse_onnx.cli.plan import write_plan
-from tse_onnx.cli.profile import profile
-from tse_onnx.cli.report import report
-from tse_onnx.cli.restore import restore
-from tse_onnx.cli.stream import stream as stream_command
 from tse_onnx.cli.streams import standard_streams
-from tse_onnx.cli.targets import targets
-from tse_onnx.cli.tune import sensitivity, tune
-from tse_onnx.cli.verify import verify
 from tse_onnx.errors import CheckFailed, TseError
 from tse_onnx.files.written import noting
 from tse_onnx.passes.reasons import printable
@@ -127,10 +111,6 @@ _HELPFUL: tuple[type[Exception], ...] = tuple(filter(None, [getattr(click.except
 
 class _Group(click.Group):
     """Turns the library's errors into one line and an exit code, and its log into lines where that is asked for."""
-
-    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
-        cmd.params.extend(diagnosis_options())
-        super().add_command(cmd, name)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_commands(self.list_commands(ctx), formatter)
@@ -240,7 +220,11 @@ def _collect_rarely() -> None:
     atexit.register(gc.freeze)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=_Group,
+    commands=Commands(),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @version_option
 def main() -> None:
     """Tile the squeeze-and-excite blocks of ONNX models, so that a dataflow accelerator need not buffer whole maps.
@@ -256,21 +240,3 @@ def main() -> None:
 
 
 main.params.extend([*configuration_options(), *diagnosis_options()])
-main.add_command(check)
-main.add_command(convert)
-main.add_command(diff)
-main.add_command(distil)
-main.add_command(doctor)
-main.add_command(evaluate)
-main.add_command(explain)
-main.add_command(fold)
-main.add_command(inspect)
-main.add_command(write_plan)
-main.add_command(profile)
-main.add_command(report)
-main.add_command(restore)
-main.add_command(sensitivity)
-main.add_command(stream_command)
-main.add_command(targets)
-main.add_command(tune)
-main.add_command(verify)

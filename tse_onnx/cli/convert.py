@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from tse_onnx.conversion.fitting import Fitting
     from tse_onnx.conversion.quality_gates import QualityGates
-    from tse_onnx.decision.analysis import InputShapes
+    from tse_onnx.decision.inputs import InputShapes
     from tse_onnx.decision.plan import Plan
     from tse_onnx.decision.selection import Selection
     from tse_onnx.passes.lowering import Style

@@ -24,7 +24,7 @@ from tse_onnx.cli.streaming_options import stores_options
 
 if TYPE_CHECKING:
     from tse_onnx.data.choice import Data
-    from tse_onnx.decision.analysis import InputShapes
+    from tse_onnx.decision.inputs import InputShapes
     from tse_onnx.streaming.network.machine import Machine
 
 

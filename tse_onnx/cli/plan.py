@@ -28,7 +28,7 @@ from tse_onnx.cli.tiling import tiling_options
 
 if TYPE_CHECKING:
     from tse_onnx.data.presets import Preprocessing
-    from tse_onnx.decision.analysis import InputShapes
+    from tse_onnx.decision.inputs import InputShapes
     from tse_onnx.decision.plan import Plan
     from tse_onnx.decision.selection import Selection
     from tse_onnx.files.source import Source
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _TILES = ("rows", "cols", "patch", "tile", "step", "balanced", "divisors", "axis", "plan_path")
 
 
-@click.command("plan", cls=Command)
+@click.command(cls=Command)
 @model_argument
 @click.option(
     "--exact", is_flag=True,
@@ -65,7 +65,7 @@ _TILES = ("rows", "cols", "patch", "tile", "step", "balanced", "divisors", "axis
 )  # fmt: skip
 @display_options()
 @click.pass_context
-def write_plan(
+def plan(
     ctx: click.Context,
     model: Path,
     exact: bool,

@@ -12,7 +12,7 @@ from tse_onnx.cli.output import OutputPath, is_stdout, pour, words
 
 if TYPE_CHECKING:
     from tse_onnx.conversion.report import Report
-    from tse_onnx.decision.analysis import InputShapes
+    from tse_onnx.decision.inputs import InputShapes
     from tse_onnx.decision.plan import Plan
     from tse_onnx.files.source import Source
 

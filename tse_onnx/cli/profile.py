@@ -12,7 +12,7 @@ from tse_onnx.cli.help import Command
 from tse_onnx.cli.options import given_model, input_shape_option, model_argument
 
 if TYPE_CHECKING:
-    from tse_onnx.decision.analysis import InputShapes
+    from tse_onnx.decision.inputs import InputShapes
 
 
 @click.command(cls=Command)

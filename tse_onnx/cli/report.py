@@ -24,7 +24,7 @@ from tse_onnx.errors import ModelError
 
 if TYPE_CHECKING:
     from tse_onnx.conversion.quality_gates import QualityGates
-    from tse_onnx.decision.analysis import InputShapes
+    from tse_onnx.decision.inputs import InputShapes
     from tse_onnx.decision.plan import Plan
     from tse_onnx.decision.selection import Selection
     from tse_onnx.report.stream_plot import Axes

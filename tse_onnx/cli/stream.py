@@ -29,7 +29,7 @@ from tse_onnx.cli.streaming_options import (
 )
 
 if TYPE_CHECKING:
-    from tse_onnx.decision.analysis import InputShapes
+    from tse_onnx.decision.inputs import InputShapes
     from tse_onnx.passes.blocks.block import Block
     from tse_onnx.report.stream_plot import Axes
     from tse_onnx.streaming.execute.certificate import Progress

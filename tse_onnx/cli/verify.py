@@ -17,7 +17,7 @@ from tse_onnx.cli.progress import progress_bar
 from tse_onnx.cli.tiling import OPTION_NAMES, tiling_options
 
 if TYPE_CHECKING:
-    from tse_onnx.decision.analysis import InputShapes
+    from tse_onnx.decision.inputs import InputShapes
     from tse_onnx.decision.plan import Plan
     from tse_onnx.decision.selection import Selection
 

@@ -18,9 +18,10 @@ from tse_onnx.conversion.report import Report
 from tse_onnx.conversion.rewrite import rewrite, style_of
 from tse_onnx.data.given import DataLike
 from tse_onnx.data.presets import Preprocessing
-from tse_onnx.decision.analysis import InputShapes, analyse, need_sizes, trusted_values
+from tse_onnx.decision.analysis import analyse, need_sizes, trusted_values
 from tse_onnx.decision.buffering import Buffering, measure
 from tse_onnx.decision.decision import Decision
+from tse_onnx.decision.inputs import InputShapes
 from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.preparation import Preparation, prepare
 from tse_onnx.decision.selection import EVERYTHING, Selection

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from tse_onnx.conversion.plan_for import plan_for
 from tse_onnx.conversion.report import Report
-from tse_onnx.decision.analysis import InputShapes, analyse, need_sizes
+from tse_onnx.decision.analysis import analyse, need_sizes
 from tse_onnx.decision.buffering import measure
 from tse_onnx.decision.decide import decide
 from tse_onnx.decision.exact import exact_choices
+from tse_onnx.decision.inputs import InputShapes
 from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.preparation import in_data_flow
 from tse_onnx.decision.selection import EVERYTHING, Selection, resolve

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from onnx import ModelProto
 
-from tse_onnx.decision.analysis import InputShapes, bind
+from tse_onnx.decision.inputs import InputShapes, bind
 from tse_onnx.errors import ModelError, UsageError
 from tse_onnx.files.encode import encoded
 from tse_onnx.files.external import check_locations
@@ -30,7 +30,7 @@ from tse_onnx.streaming.network.read import network_of
 from tse_onnx.timing import phase
 
 if TYPE_CHECKING:
-    from tse_onnx.streaming.depths.result import Held
+    from tse_onnx.streaming.depths.held import Held
     from tse_onnx.verification.folding import FoldCheck
 
 _log = logging.getLogger(__name__)

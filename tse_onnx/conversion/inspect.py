@@ -6,7 +6,8 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from tse_onnx.decision.analysis import Analysis, InputShapes, analyse
+from tse_onnx.decision.analysis import Analysis, analyse
+from tse_onnx.decision.inputs import InputShapes
 from tse_onnx.errors import ModelError
 from tse_onnx.files.source import ModelLike, open_model
 from tse_onnx.passes.blocks.block import Pooling

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from tse_onnx.conversion.convert import draft
-from tse_onnx.decision.analysis import InputShapes
 from tse_onnx.decision.decision import REFUSED, Decision
+from tse_onnx.decision.inputs import InputShapes
 from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.selection import EVERYTHING, Selection
 from tse_onnx.files.source import ModelLike, open_model

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tse_onnx.costs.arrays import ArrayLike, array_of
 from tse_onnx.costs.cycles import Cost, cost_on
 from tse_onnx.costs.profile import profile
-from tse_onnx.decision.analysis import InputShapes
+from tse_onnx.decision.inputs import InputShapes
 from tse_onnx.files.source import ModelLike
 
 

@@ -13,7 +13,7 @@ from tse_onnx.costs.convention import Convention, convention_of
 from tse_onnx.costs.counting import VIEWS, biased, macs_of, parameters_of
 from tse_onnx.costs.layer import Layer, Profile, Totals
 from tse_onnx.costs.repeats import folded
-from tse_onnx.decision.analysis import InputShapes, bind
+from tse_onnx.decision.inputs import InputShapes, bind
 from tse_onnx.files.source import ModelLike, Source, open_model
 from tse_onnx.passes.graph.index import int_attribute, ints_attribute
 from tse_onnx.passes.graph.operators import is_default, operator
@@ -75,7 +75,7 @@ def names_of(nodes: Iterable[NodeProto]) -> Mapping[str, str]:
 
 def _times(source: Source, bound: InputShapes, runs: int) -> tuple[Mapping[str, float], float]:
     from tse_onnx.data.noise import noise
-    from tse_onnx.decision.analysis import types_of
+    from tse_onnx.decision.inputs import types_of
     from tse_onnx.runtime.timed import timed
 
     feed = next(iter(noise(types_of(source, bound), 0).feeds()))

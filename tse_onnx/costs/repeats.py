@@ -17,7 +17,8 @@ def folded(items: Sequence[T], key: Callable[[T], Hashable]) -> Iterator[tuple[T
     could begin at several places begins at the last, so that it ends with a whole block: the first block of a stage is
     the one that differs. A period is at most 64 items, so the time is linear in their number.
     """
-    keys, at = [key(item) for item in items], 0
+    numbers = dict[Hashable, int]()
+    keys, at = [numbers.setdefault(key(item), len(numbers)) for item in items], 0
     while at < len(items):
         period, times, before = _best(keys, at)
         yield from ((item,) for item in items[at : at + before])
@@ -27,7 +28,7 @@ def folded(items: Sequence[T], key: Callable[[T], Hashable]) -> Iterator[tuple[T
         at += period * times
 
 
-def _best(keys: Sequence[Hashable], at: int) -> tuple[int, int, int]:
+def _best(keys: Sequence[int], at: int) -> tuple[int, int, int]:
     """The period of the run that begins at a place, how often it comes, and how much later it can begin as well."""
     best, folds = (1, 1, 0), 0
     for period in range(1, min(_LONGEST, (len(keys) - at) // 2) + 1):

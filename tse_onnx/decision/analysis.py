@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from onnx import TensorProto, ValueInfoProto
-
+from tse_onnx.decision.inputs import InputShapes, bind, fed_inputs, types_of
 from tse_onnx.errors import ModelError, UsageError
 from tse_onnx.files.source import Source
 from tse_onnx.passes.blocks.block import KINDS, Pooling, Refused, Tiled
@@ -16,15 +15,13 @@ from tse_onnx.passes.edit.record import Memory
 from tse_onnx.passes.edit.splice import Change
 from tse_onnx.passes.graph.checker import has_sound_sizes
 from tse_onnx.passes.graph.scope import Scope, scopes
-from tse_onnx.passes.graph.types import Dim, Inference, TensorType, tensor_type
+from tse_onnx.passes.graph.types import Inference, TensorType, tensor_type
 from tse_onnx.passes.reasons import printable, quoted
 from tse_onnx.passes.search.match import DEFAULT_KINDS, find
 from tse_onnx.runtime.evaluate import evaluate
 from tse_onnx.timing import phase
 
-InputShapes = Mapping[str, tuple[Dim, ...]]
 _log = logging.getLogger(__name__)
-LARGEST_DIM = 2**63 - 1  # protobuf's, and no model's
 
 
 @dataclass(frozen=True)
@@ -119,12 +116,6 @@ def _log_found(analysis: Analysis) -> None:
                        printable(str(block.shape)))  # fmt: skip
 
 
-def fed_inputs(source: Source) -> list[ValueInfoProto]:
-    """The inputs that a caller feeds: those that are not initializers as well."""
-    weights = {tensor.name for tensor in source.model.graph.initializer}
-    return [value for value in source.model.graph.input if value.name not in weights]
-
-
 def need_sizes(analysis: Analysis) -> None:
     """Raise `ModelError`, with the option to use, where a block's height or width depends on a dynamic input."""
     unknown = min(filter(_unsized, analysis.blocks), key=lambda block: isinstance(block, Refused), default=None)
@@ -154,46 +145,6 @@ def _unsized(block: Pooling) -> bool:
     return not isinstance(block, Tiled) and (not block.extents or None in block.extents)
 
 
-def bind(source: Source, wanted: InputShapes) -> dict[str, tuple[Dim, ...]]:
-    """`wanted` by the names of the model's inputs; `UsageError` where a shape fits none."""
-    inputs = {value.name: value for value in fed_inputs(source)}
-    bound = {}
-    for name, dims in wanted.items():
-        if not name and len(inputs) == 1:
-            name = next(iter(inputs))
-        if name in bound:
-            raise UsageError(f"--input-shape gives {quoted(name)} twice")
-        if name not in inputs:
-            raise UsageError(
-                f"--input-shape names {quoted(name)}, which is no input of the model; its inputs are "
-                + ", ".join(quoted(known) for known in inputs)
-            )
-        for dim in dims:
-            if isinstance(dim, bool) or not (dim is None or isinstance(dim, str) or 0 < dim <= LARGEST_DIM):
-                raise UsageError(f"--input-shape gives {quoted(name)} a dimension of {dim}")
-        stated = tensor_type(inputs[name].type.tensor_type).dims
-        if stated is not None and len(stated) != len(dims):
-            raise UsageError(f"--input-shape gives {quoted(name)} {len(dims)} dimensions; the model says {len(stated)}")
-        for axis, (was, now) in enumerate(zip(stated or dims, dims, strict=True)):
-            if isinstance(was, int) and was != now:
-                raise UsageError(
-                    f"--input-shape gives {quoted(name)} {now} on axis {axis}; the model fixes it to {was}"
-                )
-        bound[name] = tuple(dims)
-    return bound
-
-
 def input_types(analysis: Analysis) -> dict[str, TensorType]:
     """Types of the inputs that a caller feeds, as bound."""
     return types_of(analysis.source, analysis.bound)
-
-
-def types_of(source: Source, bound: InputShapes) -> dict[str, TensorType]:
-    """Types of the inputs of a model that a caller feeds, `bound` by name."""
-    return {
-        value.name: TensorType(
-            value.type.tensor_type.elem_type or TensorProto.FLOAT,
-            bound.get(value.name) or tensor_type(value.type.tensor_type).dims,
-        )
-        for value in fed_inputs(source)
-    }

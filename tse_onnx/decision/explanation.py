@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from tse_onnx.decision.analysis import InputShapes, analyse
+from tse_onnx.decision.analysis import analyse
+from tse_onnx.decision.inputs import InputShapes
 from tse_onnx.errors import UsageError
 from tse_onnx.files.source import ModelLike, open_model
 from tse_onnx.passes.blocks.block import KINDS, Block, Pooling, Refused, Step, Tiled

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
-from tse_onnx.decision.analysis import Analysis, InputShapes, Part, analyse, need_sizes
+from tse_onnx.decision.analysis import Analysis, Part, analyse, need_sizes
 from tse_onnx.decision.decide import decide
 from tse_onnx.decision.decision import CONVERTED, REFUSED, UNCHANGED, Convert, Decided, Keep, Refuse
+from tse_onnx.decision.inputs import InputShapes
 from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.selection import EVERYTHING, Selection, resolve
 from tse_onnx.decision.trained import need_trained

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypedDict
 
 from tse_onnx.data.given import PathLike
-from tse_onnx.decision.analysis import InputShapes
+from tse_onnx.decision.inputs import InputShapes
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.search.match import DEFAULT_KINDS
 from tse_onnx.streaming.network.machine import Machine

@@ -18,8 +18,8 @@ from onnx import ModelProto
 
 from tse_onnx.data.choice import Data
 from tse_onnx.data.given import DataLike
-from tse_onnx.decision.analysis import InputShapes
 from tse_onnx.decision.decision import Convert
+from tse_onnx.decision.inputs import InputShapes
 from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.selection import EVERYTHING, Selection
 from tse_onnx.errors import ModelError

@@ -11,9 +11,10 @@ from tse_onnx.conversion.convert import convert
 from tse_onnx.data.choice import Data
 from tse_onnx.data.given import DataLike
 from tse_onnx.data.presets import preprocess_of
-from tse_onnx.decision.analysis import InputShapes, analyse, fed_inputs
+from tse_onnx.decision.analysis import analyse
 from tse_onnx.decision.buffering import measure
 from tse_onnx.decision.decision import Convert, Keep, Refuse
+from tse_onnx.decision.inputs import InputShapes, fed_inputs
 from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.preparation import Preparation, in_data_flow, prepare
 from tse_onnx.decision.selection import EVERYTHING, Selection

@@ -9,7 +9,7 @@ import numpy as np
 
 from tse_onnx.data.choice import Data
 from tse_onnx.data.given import DataLike
-from tse_onnx.decision.analysis import InputShapes
+from tse_onnx.decision.inputs import InputShapes
 from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.preparation import prepare
 from tse_onnx.decision.selection import EVERYTHING, Selection

@@ -13,7 +13,7 @@ from onnx import ModelProto
 from tse_onnx.data.feed import Feed
 from tse_onnx.data.labels import check_range
 from tse_onnx.data.samples import Samples
-from tse_onnx.decision.analysis import InputShapes, bind, fed_inputs
+from tse_onnx.decision.inputs import InputShapes, bind, fed_inputs
 from tse_onnx.errors import DataError, ModelError
 from tse_onnx.files.external import check_locations
 from tse_onnx.files.source import Source

@@ -20,8 +20,8 @@ from tse_onnx.conversion.report import Report
 from tse_onnx.conversion.rewrite import style_of
 from tse_onnx.data.given import DataLike
 from tse_onnx.data.presets import Preprocessing
-from tse_onnx.decision.analysis import InputShapes
 from tse_onnx.decision.decision import CONVERTED
+from tse_onnx.decision.inputs import InputShapes
 from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.selection import EVERYTHING, Selection
 from tse_onnx.errors import CheckFailed, UsageError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -70,5 +69,7 @@ def need_keys(table: Mapping[str, Any], keys: Iterable[str], where: str) -> None
 
 def did_you_mean(value: str, known: Iterable[str]) -> str:
     """A question after the nearest of the names that are known; "" where none is near."""
+    import difflib  # for those who err
+
     near = difflib.get_close_matches(value, list(known), 1)
     return f"did you mean {printable(near[0])}?" if near else ""

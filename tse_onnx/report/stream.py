@@ -12,7 +12,8 @@ from tse_onnx.report.number import number, percent
 from tse_onnx.report.page import Table, judge, say
 from tse_onnx.report.size import size
 from tse_onnx.report.view import View
-from tse_onnx.streaming.depths.result import BOUND, GATE, KINDS, LINE, SKIP, STREAM, Buffer, Dataflow, Spill, Sums
+from tse_onnx.streaming.depths.held import Sums
+from tse_onnx.streaming.depths.result import BOUND, GATE, KINDS, LINE, SKIP, STREAM, Buffer, Dataflow, Spill
 from tse_onnx.streaming.network.machine import PIXEL, SHARED
 from tse_onnx.streaming.network.machines import words_of
 from tse_onnx.streaming.network.needs.axis import TOKENS

@@ -8,13 +8,14 @@ from functools import cached_property
 
 from onnx import ModelProto
 
-from tse_onnx.decision.analysis import bind
+from tse_onnx.decision.inputs import bind
 from tse_onnx.files.source import ModelLike, open_model
 from tse_onnx.passes.graph.types import Dim, Types
+from tse_onnx.streaming.depths.held import Sums
 from tse_onnx.streaming.depths.model import measured
 from tse_onnx.streaming.depths.occupancy import Occupancy, bounded, occupancy, settled
 from tse_onnx.streaming.depths.payoff import weighed
-from tse_onnx.streaming.depths.result import Dataflow, Sums
+from tse_onnx.streaming.depths.result import Dataflow
 from tse_onnx.streaming.depths.total import total
 from tse_onnx.streaming.network.machine import Machine
 from tse_onnx.streaming.network.machines import MachineLike, machine_of, need_stages

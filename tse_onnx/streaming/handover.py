@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from tse_onnx.decision.analysis import InputShapes, bind
+from tse_onnx.decision.inputs import InputShapes, bind
 from tse_onnx.errors import ModelError
 from tse_onnx.files.source import ModelLike, open_model
 from tse_onnx.passes.graph.operators import operator

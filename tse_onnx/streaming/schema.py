@@ -8,7 +8,8 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from tse_onnx.streaming.depths.result import BOUND, FIGURES, Buffer, Dataflow, Held, Spill, Sums
+from tse_onnx.streaming.depths.held import Held, Sums
+from tse_onnx.streaming.depths.result import BOUND, FIGURES, Buffer, Dataflow, Spill
 from tse_onnx.version import VERSION
 
 if TYPE_CHECKING:

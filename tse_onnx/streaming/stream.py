@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from onnx import ModelProto
 
-from tse_onnx.decision.analysis import bind
+from tse_onnx.decision.inputs import bind
 from tse_onnx.errors import ModelError, UsageError
 from tse_onnx.files.external import check_locations
 from tse_onnx.files.source import ModelLike, Source, open_model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from tse_onnx.decision.analysis import InputShapes, bind
+from tse_onnx.decision.inputs import InputShapes, bind
 from tse_onnx.errors import CheckFailed
 from tse_onnx.files.source import ModelLike, open_model
 from tse_onnx.passes.graph.scope import scopes

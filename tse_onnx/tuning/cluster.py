@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnx import ModelProto
 
-from tse_onnx.decision.analysis import InputShapes
+from tse_onnx.decision.inputs import InputShapes
 from tse_onnx.errors import TseError, UsageError
 from tse_onnx.files.external import external_tensors
 from tse_onnx.files.source import Source

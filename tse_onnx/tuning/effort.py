@@ -10,8 +10,8 @@ from tse_onnx.costs.array import Array
 from tse_onnx.costs.cycles import cost_on, layer_on
 from tse_onnx.costs.layer import Layer, Profile
 from tse_onnx.costs.profile import names_of, profile
-from tse_onnx.decision.analysis import InputShapes
 from tse_onnx.decision.decide import decide_block
+from tse_onnx.decision.inputs import InputShapes
 from tse_onnx.passes.blocks.block import Convertible
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.passes.blocks.frozen import Frozen

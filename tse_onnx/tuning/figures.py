@@ -9,8 +9,9 @@ from typing import Protocol
 
 from tse_onnx.conversion.rewrite import rewrite, style_of
 from tse_onnx.conversion.verdict import GATE, MIN, Change, Verdict, telling
-from tse_onnx.decision.analysis import InputShapes, analyse
+from tse_onnx.decision.analysis import analyse
 from tse_onnx.decision.decide import decide
+from tse_onnx.decision.inputs import InputShapes
 from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.preparation import Preparation
 from tse_onnx.errors import ModelError, UsageError

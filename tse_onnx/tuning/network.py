@@ -13,9 +13,10 @@ from onnx import ModelProto
 
 from tse_onnx.conversion.rewrite import rewrite, style_of
 from tse_onnx.data.feed import Feed
-from tse_onnx.decision.analysis import Analysis, InputShapes, analyse, need_sizes
+from tse_onnx.decision.analysis import Analysis, analyse, need_sizes
 from tse_onnx.decision.buffering import BlockBuffering, measure
 from tse_onnx.decision.decide import decide, decide_block, network_macs
+from tse_onnx.decision.inputs import InputShapes
 from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.preparation import Preparation
 from tse_onnx.errors import ModelError
@@ -195,7 +196,7 @@ class Network:
     @cached_property
     def analysis_inputs(self) -> list[str]:
         """The names of the inputs that are fed."""
-        from tse_onnx.decision.analysis import fed_inputs
+        from tse_onnx.decision.inputs import fed_inputs
 
         return [value.name for value in fed_inputs(self.source)]
 

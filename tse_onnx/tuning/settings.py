@@ -10,7 +10,7 @@ from tse_onnx.conversion.verdict import MIN
 from tse_onnx.costs.array import Array
 from tse_onnx.costs.arrays import ArrayLike, array_of
 from tse_onnx.data.given import PathLike
-from tse_onnx.decision.analysis import InputShapes
+from tse_onnx.decision.inputs import InputShapes
 from tse_onnx.errors import UsageError
 from tse_onnx.installation.extras import need
 from tse_onnx.passes.search.match import DEFAULT_KINDS

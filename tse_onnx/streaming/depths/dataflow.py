@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tse_onnx.decision.analysis import bind
+from tse_onnx.decision.inputs import bind
 from tse_onnx.files.source import ModelLike, open_model
 from tse_onnx.passes.graph.types import Dim
 from tse_onnx.streaming.depths.model import measured

@@ -10,6 +10,7 @@ from onnx import TensorProto
 from tse_onnx.passes.graph.types import bits_of
 from tse_onnx.streaming.depths.building import pipeline_of
 from tse_onnx.streaming.depths.gates import Gate, gates_of
+from tse_onnx.streaming.depths.held import Held, Sums, bytes_of, carried, held_of, token_elements
 from tse_onnx.streaming.depths.least import Least, least
 from tse_onnx.streaming.depths.pipeline import Pipeline
 from tse_onnx.streaming.depths.result import (
@@ -22,9 +23,7 @@ from tse_onnx.streaming.depths.result import (
     STREAM,
     Buffer,
     Dataflow,
-    Held,
     StageFlow,
-    Sums,
 )
 from tse_onnx.streaming.depths.schedule import depths, latency
 from tse_onnx.streaming.depths.simulate import Run, simulate
@@ -95,11 +94,6 @@ def windows_of(pipeline: Pipeline) -> tuple[int, ...]:
     )
 
 
-def token_elements(tensor: Tensor, machine: Machine) -> int:
-    """Elements of one row or pixel."""
-    return tensor.row_elements // (tensor.column_count if machine.grain == PIXEL else 1) or 1
-
-
 def _buffer(
     network: Network,
     machine: Machine,
@@ -151,30 +145,11 @@ def _waiting(network: Network, machine: Machine, tensor: Tensor, gate: Gate) -> 
     )  # fmt: skip
 
 
-def carried(network: Network, machine: Machine) -> list[Held]:
-    """What waits from frame to frame, in every figure."""
-    return [held_of(tensor, machine, 1) for tensor in network.carried]
-
-
-def held_of(tensor: Tensor, machine: Machine, depth: int) -> Held:
-    """So many tokens of a tensor, as a machine stores them."""
-    if machine.power_of_two:
-        depth = 1 << (depth - 1).bit_length()
-    elements = depth * token_elements(tensor, machine)
-    rows = -(-depth // tensor.column_count) if machine.grain == PIXEL else depth
-    return Held(rows, depth, elements, bytes_of(elements, tensor.dtype, machine))
-
-
 def _gate_figure(tensor: Tensor, machine: Machine, gate: Gate) -> Held:
     pixel = tensor.row_elements // tensor.column_count
     elements = pixel * gate.rows * gate.columns
     depth = gate.rows * gate.columns if machine.grain == PIXEL else gate.rows
     return Held(gate.rows, depth, elements, bytes_of(elements, tensor.dtype, machine))
-
-
-def bytes_of(elements: int, dtype: int, machine: Machine) -> int:
-    """Bytes of so many elements of an ONNX type on a machine, rounded up."""
-    return -(-elements * (machine.bits or bits_of(dtype)) // 8)
 
 
 def _bound(network: Network, machine: Machine, tensors: Sequence[Tensor], found: Least) -> Sums:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tse_onnx.streaming.depths.building import pipeline_of
+from tse_onnx.streaming.depths.held import Sums
 from tse_onnx.streaming.depths.least import segments
 from tse_onnx.streaming.depths.model import held_for
-from tse_onnx.streaming.depths.result import Dataflow, Payoff, Sums
+from tse_onnx.streaming.depths.result import Dataflow, Payoff
 from tse_onnx.streaming.network.network import Network, Stage
 from tse_onnx.streaming.network.replay import Replay, replays_of
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tse_onnx.shown import Shown
+from tse_onnx.streaming.depths.held import Held, Sums
 from tse_onnx.streaming.network.machine import Machine
 
 GATE, SKIP, LINE, STREAM = "gate", "skip", "line", "stream"
@@ -17,16 +18,6 @@ KINDS: Mapping[str, str] = {
 }
 FIGURES = ("gate", "asap", "min", "no_stall")
 BOUND = "bound"
-
-
-@dataclass(frozen=True)
-class Held:
-    """A depth: in `rows`, in `depth` (the same, or pixels where the machine stores pixels), elements and bytes."""
-
-    rows: int
-    depth: int
-    elements: int
-    bytes: int
 
 
 @dataclass(frozen=True)
@@ -78,14 +69,6 @@ class StageFlow:
     barrier: str
     macs: int = 0
     cycles: int | None = None
-
-
-@dataclass(frozen=True)
-class Sums:
-    """Sums over all tensors: elements and bytes."""
-
-    elements: int
-    bytes: int
 
 
 @dataclass(frozen=True)

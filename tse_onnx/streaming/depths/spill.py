@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tse_onnx.streaming.depths.cover import cheapest_cover
+from tse_onnx.streaming.depths.held import Held
 from tse_onnx.streaming.depths.pipeline import Link, Pipeline
-from tse_onnx.streaming.depths.result import Buffer, Held, Spill, Spilled
+from tse_onnx.streaming.depths.result import Buffer, Spill, Spilled
 from tse_onnx.streaming.network.network import Network
 
 

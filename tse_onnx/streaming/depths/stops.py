@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from tse_onnx.passes.graph.operators import Rules
-from tse_onnx.streaming.depths.result import Held
+from tse_onnx.streaming.depths.held import Held
 from tse_onnx.streaming.depths.total import held_by_tensor
 from tse_onnx.streaming.network.machine import Machine
 from tse_onnx.streaming.network.needs.reductions import ARGUMENTS

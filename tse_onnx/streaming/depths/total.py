@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from tse_onnx.streaming.depths.building import pipeline_of
+from tse_onnx.streaming.depths.held import Held, Sums, carried, held_of, token_elements
 from tse_onnx.streaming.depths.least import least
-from tse_onnx.streaming.depths.model import carried, held_of, token_elements
 from tse_onnx.streaming.depths.pipeline import Pipeline
-from tse_onnx.streaming.depths.result import Held, Sums
 from tse_onnx.streaming.depths.schedule import depths
 from tse_onnx.streaming.depths.simulate import simulate
 from tse_onnx.streaming.network.machine import Machine

@@ -10,7 +10,6 @@ from typing import NoReturn
 from onnx import GraphProto, ModelProto, NodeProto
 
 from tse_onnx.errors import ModelError, UsageError
-from tse_onnx.passes.edit.feedback import fed_back
 from tse_onnx.passes.graph.checker import complaint, unstated
 from tse_onnx.passes.graph.index import GraphIndex, captured
 from tse_onnx.passes.graph.operators import is_default, operator, opset_of
@@ -82,6 +81,8 @@ def _carried(model: ModelProto) -> Collection[str]:
     defaults = {tensor.name for tensor in model.graph.initializer}
     if not any(value.name in defaults for value in model.graph.input):  # mostly
         return ()
+    from tse_onnx.passes.edit.feedback import fed_back
+
     with contextlib.suppress(ModelError):
         return fed_back(model)
     return ()

@@ -6,15 +6,14 @@ The second copy starts when the first is done, so that a machine may go over the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from onnx import NodeProto
 
 from tse_onnx.errors import ModelError
-from tse_onnx.passes.blocks.recompute import Recompute
-from tse_onnx.passes.edit.record import BLOCK, record_of
+from tse_onnx.passes.names import MADE_FOR
 from tse_onnx.streaming.network.machine import SHARED, Machine
 from tse_onnx.streaming.network.network import Network
 
@@ -66,19 +65,30 @@ def sharing_of(network: Network, machine: Machine) -> Sharing:
 def replays_of(network: Network) -> tuple[Replay, ...]:
     """The recomputed blocks of a network whose copies can be made by the stages of the originals."""
     made: dict[str, list[int]] = {}
-    held: dict[str, str] = {}
     for number, stage in enumerate(network.stages):
         for entry in stage.node.metadata_props:
-            if entry.key == BLOCK:
+            if entry.key == MADE_FOR:
                 made.setdefault(entry.value, []).append(number)
+    held = _held(network.stages[number].node for numbers in made.values() for number in numbers)
+    found = (Replay(block, value, _originals(network, made[block])) for block, value in held.items())
+    return tuple(replay for replay in found if replay.original)
+
+
+def _held(nodes: Iterable[NodeProto]) -> Mapping[str, str]:
+    """For each recomputed block that these nodes of converted blocks remember, the value that it holds."""
+    held: dict[str, str] = {}
+    for node in nodes:
+        # To read records is a long way to import, for a network without any.
+        from tse_onnx.passes.blocks.recompute import Recompute
+        from tse_onnx.passes.edit.record import record_of
+
         try:
-            record = record_of(stage.node)
+            record = record_of(node)
         except ModelError:  # damaged: then it is like any other graph
             continue
         if record is not None and isinstance(record.choice, Recompute):
             held[record.block] = record.choice.held or ""
-    found = (Replay(block, value, _originals(network, made[block])) for block, value in held.items())
-    return tuple(replay for replay in found if replay.original)
+    return held
 
 
 def _originals(network: Network, made: list[int]) -> dict[int, int]:
