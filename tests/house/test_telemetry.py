@@ -16,7 +16,7 @@ import pytest
 from tests.graphs import network
 
 ROOT = Path(__file__).parents[2]
-DOOR = ROOT / "tse_onnx/runtime/ort.py"
+DOORS = {ROOT / "tse_onnx/runtime" / name for name in ("ort.py", "quantization.py")}
 STARTED = ("models", "benchmarks", "tests")  # packages of scripts that use onnxruntime as anybody would
 
 # What decides for onnxruntime: the second and third are set where tests run, and would hide what users get.
@@ -34,8 +34,8 @@ def _importers(folder):
 
 
 @pytest.mark.parametrize("folder", ["tse_onnx", "passes"])
-def test_the_package_imports_onnxruntime_in_one_place(folder):
-    assert set(_importers(folder)) == ({DOOR} if folder == "tse_onnx" else set())
+def test_the_package_imports_onnxruntime_in_one_room(folder):
+    assert set(_importers(folder)) == (DOORS if folder == "tse_onnx" else set())
 
 
 @pytest.fixture
@@ -61,17 +61,18 @@ def test_scripts_turn_it_off_before_they_import_anything(home, package):
     assert _variable(home[1], f"import {package}") == "1"
 
 
-def test_the_variable_is_set_before_the_import_and_not_by_importing_the_package(home):
-    watched = """
+@pytest.mark.parametrize("door", sorted(path.stem for path in DOORS))
+def test_the_variable_is_set_before_the_import_and_not_by_importing_the_package(home, door):
+    watched = f"""
 import builtins
 honest = builtins.__import__
 def watching(name, *rest, **more):
-    if name == "onnxruntime":
+    if name.partition(".")[0] == "onnxruntime":
         assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
         print("seen")
     return honest(name, *rest, **more)
 builtins.__import__ = watching
-from tse_onnx.runtime import ort
+from tse_onnx.runtime import {door}
 """
     assert _variable(home[1], watched).split()[0] == "seen"
     assert _variable(home[1], "import tse_onnx, tse_onnx.cli") == "None"

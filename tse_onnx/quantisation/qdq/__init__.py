@@ -1,0 +1,1 @@
+"""A network in eight bits: the ranges of its values on data, and the model with QuantizeLinear and DequantizeLinear."""
