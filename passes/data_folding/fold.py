@@ -26,6 +26,7 @@ from tse_onnx.passes.graph.index import GraphIndex, attribute, holds_numbers, in
 from tse_onnx.passes.graph.operators import is_default
 from tse_onnx.passes.graph.scope import Scope
 from tse_onnx.passes.reasons import quoted
+from tse_onnx.passes.settings import setting
 
 _RESTATED = ("kernel_shape", "strides", "pads", "auto_pad")
 
@@ -196,10 +197,14 @@ def _sizes(scope: Scope, value: str) -> tuple[int, int, int]:
     """Channels, height and width of a map."""
     sizes = scope.types[value].sizes
     if sizes is None or len(sizes) != 4:
-        raise _Stays(f"the size of {quoted(value)} is not known: run onnx's shape inference first, or --input-shape")
+        raise _Stays(
+            f"the size of {quoted(value)} is not known: run onnx's shape inference first, or {setting('input_shapes')}"
+        )
     channels, height, width = sizes[1:]
     if channels is None or height is None or width is None:
-        raise _Stays(f"height and width of {quoted(value)} are not known: give the input's by --input-shape")
+        raise _Stays(
+            f"height and width of {quoted(value)} are not known: give the input's by {setting('input_shapes')}"
+        )
     return channels, height, width
 
 
@@ -215,7 +220,8 @@ def _fold(conv: _Conv, factor: int | None, made: _Made) -> tuple[Folded, tuple[N
     channels, height, width = _sizes(made.scope, source)
     if height % by or width % by:
         raise _Stays(
-            f"its map of {height} × {width} is not a multiple of {by}: give the input another size, or another --factor"
+            f"its map of {height} × {width} is not a multiple of {by}: give the input another size, or another "
+            f"{setting('factor')}"
         )
     order = BLOCKS_FIRST if conv.groups == 1 else CHANNELS_FIRST
     nodes: tuple[NodeProto, ...] = ()

@@ -51,6 +51,7 @@ from tse_onnx.passes.graph.scope import Scope
 from tse_onnx.passes.graph.types import Types
 from tse_onnx.passes.names import fresh, marked, module_of
 from tse_onnx.passes.reasons import Refusal, label, quoted, refuse
+from tse_onnx.passes.settings import setting
 
 DEFAULT_KINDS = frozenset({SE})
 
@@ -270,10 +271,12 @@ def _candidate(
         text = f"pools a map with an axis of {largest:,}; Resize computes exact sizes up to {_LARGEST:,}"
         return refused(refuse("shape", text, node), anatomy)
     if squeeze.tentative:
-        text = "pools the whole map only at the size seen when exporting; bind that size with --input-shape"
+        text = (
+            f"pools the whole map only at the size seen when exporting; bind that size with {setting('input_shapes')}"
+        )
         return refused(refuse("size", text, node), anatomy)
     if kind not in kinds:
-        text = f"opens a block of kind {kind}, with {KINDS[kind]}; --kinds {kind} converts it"
+        text = f"opens a block of kind {kind}, with {KINDS[kind]}; {setting('kinds', {kind})} converts it"
         return refused(refuse("kind", text, node), anatomy)
     return Convertible(
         "",

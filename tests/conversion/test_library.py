@@ -142,7 +142,7 @@ def test_input_shapes_bind_by_name():
     model = se_model("H", "W")
     (block,) = tse_onnx.find_blocks(model, input_shapes={"x": (3, 8, 20, 9)})
     assert block.shape == (3, 8, 20, 9)
-    with pytest.raises(tse_onnx.ModelError, match="--input-shape x:"):
+    with pytest.raises(tse_onnx.ModelError, match=r"input_shapes=\{'x': "):
         tse_onnx.buffering(model)
     result = tse_onnx.convert(model, rows=7, input_shapes={"x": ("N", 8, 20, 9)})
     assert result.verification.passed

@@ -82,7 +82,7 @@ def test_small_networks_by_all_subsets(build):
         limit = 100 * found.macs_added / network_macs
         assert tse_onnx.exact_plan(model, wanted, max_macs=limit * 1.0001).buffering.totals == found
         if found.macs_added:
-            with pytest.raises(CheckFailed, match="within the limit of MACs; --max-macs"):
+            with pytest.raises(CheckFailed, match="within the limit of MACs; max_macs="):
                 tse_onnx.exact_plan(model, wanted, max_macs=limit * 0.999)
     with pytest.raises(CheckFailed, match="the most is") as stop:
         tse_onnx.exact_plan(model, min(1, most + 0.01))

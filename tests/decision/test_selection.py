@@ -75,7 +75,7 @@ def test_the_first_blocks_are_the_first_in_data_flow_and_not_in_node_order():
         (Selection(include=("block3_squeeze_",)), "block3_squeeze"),
         (Selection(exclude=("blocc1*",)), "block1_squeeze"),
         (Selection(stages=((27, 3),)), "28, 14"),
-        (Selection(min_height=29), "--min-height 29 fits no block; there are maps of height 28, 14"),
+        (Selection(min_height=29), "min_height=29 fits no block; there are maps of height 28, 14"),
         (Selection(rows=(("head_pool", 3),)), "head"),
         (Selection(include=("head*",)), "matches no block"),
     ],

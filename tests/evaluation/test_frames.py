@@ -189,7 +189,7 @@ def test_single_samples_are_said_to_be_first_frames(folder, tmp_path):
 
 
 def test_in_the_library():
-    with pytest.raises(UsageError, match="without --limit"):
+    with pytest.raises(UsageError, match="without limit"):
         Data("clips", limit=3, frames=True)
     with pytest.raises(UsageError, match="stream of frames"):
         tse_onnx.evaluate(video_network(), plan=Plan(Tiling(3)), data="nowhere", settle=True)

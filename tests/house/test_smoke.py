@@ -10,7 +10,16 @@ import models
 HEAVY = ("onnx", "onnxruntime", "numpy", "rich")
 NEEDED = {
     f"tse_onnx.{name}"
-    for name in ("errors", "files", "files.outputs", "files.written", "passes", "passes.reasons", "version")
+    for name in (
+        "errors",
+        "files",
+        "files.outputs",
+        "files.written",
+        "passes",
+        "passes.reasons",
+        "passes.settings",
+        "version",
+    )
 }
 
 

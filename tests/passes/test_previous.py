@@ -107,7 +107,7 @@ def test_the_model_gains_a_pair_for_each_block_and_nothing_else():
     assert totals.after == 16
     assert [block.status for block in tse_onnx.find_blocks(result.model)[:2]] == ["previous"] * 2
     again = tse_onnx.convert(result.model, rows=3, verify=False)
-    assert again.blocks[0].reason == "is scaled by the gates of the frame before already; --retile does it anew"
+    assert again.blocks[0].reason == "is scaled by the gates of the frame before already; retile=True does it anew"
     assert again.report.buffering.totals.after == 16
     tiled = tse_onnx.convert(result.model, rows=3, retile=True)
     assert tiled.serialized() == tse_onnx.convert(model, rows=3).serialized()

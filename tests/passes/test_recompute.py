@@ -323,7 +323,7 @@ def test_tiles_and_recompute_mix_and_come_one_after_the_other():
     both = tse_onnx.convert(first.model, rows=3)
     assert both.verification.passed
     assert [one.status for one in both.blocks] == ["converted", "unchanged"]
-    assert both.blocks[1].reason == "is recomputed already, from 'p'; --retile does it anew"
+    assert both.blocks[1].reason == "is recomputed already, from 'p'; retile=True does it anew"
     assert both.report.buffering.blocks[1].after == 2 * 192
     assert _same_bytes(tse_onnx.restore(both.model).model, model)
 

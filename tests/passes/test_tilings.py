@@ -154,7 +154,7 @@ def test_dynamic_sizes_stay_dynamic_and_every_size_is_exact(layout, extents):
 def test_dynamic_conversion_wants_a_size_to_verify_at():
     model, _ = model_of(Spelling())
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "H"
-    with pytest.raises(tse_onnx.ModelError, match="--input-shape"):
+    with pytest.raises(tse_onnx.ModelError, match="input_shapes"):
         tse_onnx.convert(model, rows=4, dynamic=True)
     result = tse_onnx.convert(model, rows=4, dynamic=True, verify=False)
     assert result.report.buffering.totals.converted == 1

@@ -70,7 +70,7 @@ def test_a_converted_model_has_no_stop_of_its_blocks(asked):
 def test_where_sizes_are_open_it_is_said_that_nothing_is_known():
     found = tse_onnx.inspect(text_model("y = Relu(x)", inputs="float[N, 8, H, 12] x"))
     assert found.stops is None
-    assert "--input-shape" in found.unknown
+    assert "input_shapes=" in found.unknown
     bound = tse_onnx.inspect(
         text_model("y = Relu(x)", inputs="float[N, 8, H, 12] x"), input_shapes={"x": (1, 8, 9, 12)}
     )

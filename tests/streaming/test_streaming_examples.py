@@ -236,7 +236,7 @@ def test_an_unknown_operator_is_a_barrier_and_is_named():
 
 
 def test_sources_of_errors():
-    with pytest.raises(ModelError, match="--input-shape x:1,4,224,8"):
+    with pytest.raises(ModelError, match=r"input_shapes=\{'x': \(1, 4, 224, 8\)\}"):
         tse_onnx.dataflow(stream_model("y = Relu(x)", "1, 4, H, 8"))
     with pytest.raises(ModelError, match="no elements"):
         tse_onnx.dataflow(stream_model("y = Relu(x)", (1, 4, 0, 8)))

@@ -155,7 +155,7 @@ def test_a_block_in_a_body_is_measured_whole(noise):
     outer.graph.node.append(helper.make_node("If", ["yes"], [body.output[0].name], then_branch=body, else_branch=body))
     small = Menu((3,), (RUNNING,))
     asked = {"menu": small, "cache": False, "input_shapes": {"x": ("N", 8, 16, 12)}}
-    with pytest.raises(ModelError, match=r"cannot follow: .*; --figure gate counts what the scales hold alone"):
+    with pytest.raises(ModelError, match=r"cannot follow: .*; figure='gate' counts what the scales hold alone"):
         tse_onnx.sensitivity(outer, noise, **asked)
     found = tse_onnx.sensitivity(outer, noise, figure="gate", **asked)
     assert len(found.blocks) == 4

@@ -42,6 +42,7 @@ from tse_onnx.cli.streams import standard_streams
 from tse_onnx.errors import CheckFailed, TseError
 from tse_onnx.files.written import noting
 from tse_onnx.passes.reasons import printable
+from tse_onnx.passes.settings import as_options
 
 
 class _Terminated(BaseException):
@@ -117,7 +118,7 @@ class _Group(click.Group):
         write_options(self, ctx, formatter)
 
     def main(self, *arguments: Any, **named: Any) -> Any:
-        with standard_streams():
+        with standard_streams(), as_options():
             if sys.stdout is None:
                 _fail("standard output is closed; with >/dev/null nobody has to read what is printed", 2)
             try:

@@ -8,9 +8,8 @@ from tse_onnx.errors import CheckFailed
 from tse_onnx.passes.blocks.block import Refused
 from tse_onnx.passes.blocks.tiling import TILE, Tile
 from tse_onnx.passes.reasons import quoted
+from tse_onnx.passes.settings import setting
 from tse_onnx.targets.alls import FirstTiles
-
-_OUT = "; hand over the converted model instead, without --alls"
 
 
 def first_tiles_of(made: Preparation) -> FirstTiles:
@@ -25,15 +24,18 @@ def first_tiles_of(made: Preparation) -> FirstTiles:
             continue
         rows = _rows(decision)
         if left:
-            raise CheckFailed(f"--alls tiles the first blocks in order, and {left}, before {_name(decision)}{_OUT}")
+            raise CheckFailed(
+                f"{setting('alls')} tiles the first blocks in order, and {left}, before {_name(decision)}{_instead()}"
+            )
         if height and rows != height:
             raise CheckFailed(
-                f"--alls has one tile height, and {_name(decision)} has tiles of {rows} rows, the ones before "
-                f"{height}{_OUT}"
+                f"{setting('alls')} has one tile height, and {_name(decision)} has tiles of {rows} rows, the ones "
+                "before "
+                f"{height}{_instead()}"
             )
         count, height = count + 1, rows
     if not count:
-        raise CheckFailed("--alls has nothing to say: no block is tiled")
+        raise CheckFailed(f"{setting('alls')} has nothing to say: no block is tiled")
     return FirstTiles(count, height)
 
 
@@ -46,8 +48,9 @@ def _rows(decision: Convert) -> int:
     whole = isinstance(cover, Tile) and cover.axis == 0 and cover.sizes[1:] == cover.extents[1:]
     if block.kind != "se" or len(block.extents) != 2 or not whole or decision.choice.kind != TILE:
         raise CheckFailed(
-            f"--alls knows tiles of full rows of squeeze-and-excite blocks alone, and {_name(decision)} gets "
-            f"{decision.choice}{_OUT}"
+            f"{setting('alls')} knows tiles of full rows of squeeze-and-excite blocks alone, and "
+            f"{_name(decision)} gets "
+            f"{decision.choice}{_instead()}"
         )
     assert isinstance(cover, Tile)
     return cover.sizes[0]
@@ -55,3 +58,7 @@ def _rows(decision: Convert) -> int:
 
 def _name(decision: Decided) -> str:
     return quoted(decision.block.name)
+
+
+def _instead() -> str:
+    return f"; hand over the converted model instead, without {setting('alls')}"

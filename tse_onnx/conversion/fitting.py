@@ -15,6 +15,7 @@ from tse_onnx.passes.blocks.tiling import OpenStrips, Running, Tile, Window
 from tse_onnx.passes.graph.scope import Scope, scopes
 from tse_onnx.passes.lowering import Means, Spread, Style, pairs
 from tse_onnx.passes.reasons import printable, quoted, refuse
+from tse_onnx.passes.settings import setting
 from tse_onnx.passes.targets.measures import OPERATOR
 from tse_onnx.passes.targets.target import Target
 from tse_onnx.passes.targets.violations import Violation, outside
@@ -146,7 +147,8 @@ def _refused(decision: Convert, target: Target, found: Violation) -> Decided:
     limit, source = printable(str(found.limit)), printable(found.limit.source)
     if not found.known:
         why = (
-            f"whether {there} keeps to the limit, {limit} ({source}), is not known; bind the input, as by --input-shape"
+            f"whether {there} keeps to the limit, {limit} ({source}), is not known; bind the input, as by "
+            f"{setting('input_shapes')}"
         )
     elif found.limit.measure == OPERATOR:
         why = f"{there} would be there, an operator that is {limit} ({source})"

@@ -19,6 +19,7 @@ from tse_onnx.passes.blocks.recompute import Recomputed
 from tse_onnx.passes.blocks.tiling import OpenStrips, Running, Tile, Window
 from tse_onnx.passes.graph.operators import is_default, opset_of
 from tse_onnx.passes.graph.scope import Scope
+from tse_onnx.passes.settings import setting
 
 if TYPE_CHECKING:
     from tse_onnx.passes.edit.splice import Change, Edit
@@ -87,7 +88,8 @@ def rewrite(
 def _check_means(style: Style, form: object, opset: int) -> None:
     if style.means == "cumsum" and isinstance(form, Running) and opset < _CUMSUM:
         raise UsageError(
-            f"running means by cumsum need opset {_CUMSUM}; the model uses opset {opset}: leave out --means cumsum"
+            f"running means by cumsum need opset {_CUMSUM}; the model uses opset {opset}: leave out "
+            f"{setting('means', 'cumsum')}"
         )
 
 
@@ -101,7 +103,7 @@ def _check_operators(edit: Edit, block: str, scope: Scope, model: ModelProto) ->
         return  # not taken as it is, either
     added = dict.fromkeys(node.op_type for nodes in edit.nodes.values() for node in nodes)
     if changed := _changed(added, own, scope.opset):
-        way_out = "try another --upsample, or " if changed[0] == "Resize" else ""
+        way_out = f"try another {setting('upsample')}, or " if changed[0] == "Resize" else ""
         text = (
             f"{scope.title} uses opset {scope.opset}, the model opset {own}, and onnx takes no operator there that is "
             f"not the same in both, as {changed[0]} is not: {way_out}convert all of the model to one opset"

@@ -12,6 +12,7 @@ from tse_onnx.data.presets import Preprocessing, preprocess_of
 from tse_onnx.data.samples import Samples, samples_of
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.graph.types import TensorType
+from tse_onnx.passes.settings import setting
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,7 @@ class Data:
             raise UsageError(f"a seed is zero or more, not {self.seed}")
         strange = [name for name in ("labels", "limit", "batch", "skip_unreadable") if getattr(self, name)]
         if self.frames and strange:
-            option = strange[0].replace("_", "-")
-            raise UsageError(f"frames are all taken, in order and one by one: they go without --{option}")
+            raise UsageError(f"frames are all taken, in order and one by one: they go without {setting(strange[0])}")
 
     def samples(self, types: Mapping[str, TensorType]) -> Samples:
         """The samples for a model whose inputs have these types. Raises `DataError`, `UsageError`."""

@@ -17,6 +17,7 @@ from tse_onnx.errors import DataError
 from tse_onnx.installation.extras import need
 from tse_onnx.passes.graph.types import TensorType
 from tse_onnx.passes.reasons import first_line, quoted
+from tse_onnx.passes.settings import setting
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
 
@@ -140,11 +141,11 @@ def frame_of(types: Mapping[str, TensorType], preprocess: Preprocess) -> Frame:
     if colours not in (1, 3):
         raise DataError(f"{said}: read as {preprocess.layout}, that is not three colours, nor one")
     if not (isinstance(height, int) and isinstance(width, int)):
-        raise DataError(f"{said}: images need a known height and width; bind them with --input-shape")
+        raise DataError(f"{said}: images need a known height and width; bind them with {setting('input_shapes')}")
     if colours == 1 and max(len(preprocess.mean), len(preprocess.std)) > 1:
         raise DataError(f"{said}: the preprocessing has a mean or std for each of three colours")
     if dtype.kind in "iub" and not preprocess.keeps_values:
-        raise DataError(f"{said} of {dtype}: pixels stay integers only with --preprocess raw")
+        raise DataError(f"{said} of {dtype}: pixels stay integers only with {setting('preprocess', 'raw')}")
     return Frame(name, height, width, int(colours), last, dtype)
 
 

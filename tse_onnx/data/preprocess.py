@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tse_onnx.errors import DataError, UsageError
+from tse_onnx.passes.settings import setting
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,7 +97,7 @@ class Preprocess:
         if size[0] < width or size[1] < height or (self.crop == NONE and size != (width, height)):
             how = "resized to" if self.resize != NONE else "of"
             raise DataError(
-                f"{how} {size[1]} × {size[0]} is not the input's size, {height} × {width}; see --preprocess"
+                f"{how} {size[1]} × {size[0]} is not the input's size, {height} × {width}; see {setting('preprocess')}"
             )
         left, top = (size[0] - width) // 2, (size[1] - height) // 2
         pixels = np.asarray(image, np.float32)[top : top + height, left : left + width]

@@ -18,6 +18,7 @@ from tse_onnx.passes.graph.scope import Scope, scopes
 from tse_onnx.passes.graph.types import Inference, TensorType, tensor_type
 from tse_onnx.passes.reasons import printable, quoted
 from tse_onnx.passes.search.match import DEFAULT_KINDS, find
+from tse_onnx.passes.settings import setting
 from tse_onnx.runtime.evaluate import evaluate
 from tse_onnx.timing import phase
 
@@ -126,15 +127,15 @@ def need_sizes(analysis: Analysis) -> None:
         if dims is None:
             raise ModelError(
                 f"the size of what {quoted(unknown.name)} pools is not known: input {quoted(value.name)} has no shape; "
-                f"bind it, for example --input-shape {printable(value.name)}:1,3,224,224"
+                f"bind it, for example {setting('input_shapes', {value.name: (1, 3, 224, 224)})}"
             )
         if not isinstance(unknown, Refused) and any(not isinstance(dim, int) for dim in dims[1:]):
-            sizes = [str(dim) if isinstance(dim, int) else usual for dim, usual in
-                     zip(dims, ("1", "3", *("224",) * len(dims)), strict=False)]  # fmt: skip
+            usual = (1, 3, *(224,) * len(dims))
+            sizes = tuple(dim if isinstance(dim, int) else size for dim, size in zip(dims, usual, strict=False))
             shown = ", ".join("?" if dim is None else str(dim) for dim in dims)
             raise ModelError(
                 f"the height and width of block {quoted(unknown.name)} are not known: input {quoted(value.name)} is "
-                f"[{printable(shown)}]; bind it, for example --input-shape {printable(value.name)}:{','.join(sizes)}"
+                f"[{printable(shown)}]; bind it, for example {setting('input_shapes', {value.name: sizes})}"
             )
 
 

@@ -13,6 +13,7 @@ from tse_onnx.passes.blocks.recompute import Recompute, Recomputed, settled, who
 from tse_onnx.passes.blocks.tiling import OpenStrips
 from tse_onnx.passes.graph.macs import macs_of
 from tse_onnx.passes.reasons import Refusal
+from tse_onnx.passes.settings import setting
 
 
 def decide(parts: Iterable[Part], plan: Plan, opset: int, dynamic: bool = False) -> tuple[Decided, ...]:
@@ -66,7 +67,7 @@ def decide_block(block: Pooling, choice: Choice | None, site: Site, note: str = 
     if isinstance(block, Refused):
         return Refuse(block, None, refusal=block.refusal)
     if isinstance(block, Tiled):
-        note = f"is {block.tiled.already}; --retile does it anew"
+        note = f"is {block.tiled.already}; {setting('retile', True)} does it anew"
         return Keep(block, block.tiled, block.tiled.found(block, site), note=note)
     if choice is None:
         return Keep(block, None, None, note=note or "the plan keeps its global mean")

@@ -16,6 +16,7 @@ from tse_onnx.passes.blocks.block import Convertible, convertible
 from tse_onnx.passes.blocks.choice import Choice, Site
 from tse_onnx.passes.blocks.recompute import Recompute, settled, whole_map
 from tse_onnx.passes.reasons import Refusal
+from tse_onnx.passes.settings import command, setting
 
 _ENOUGH = "kept: the reduction is reached without it"
 
@@ -71,7 +72,10 @@ def _too_little(wanted: int, before: int, offered: Sequence[Offered], limit: int
     """What exact choices reach, and what would reach further."""
     most = _saved([min(ways, key=lambda way: way.elements) for _, ways in offered], offered)
     start = f"exact choices do not reach {_percent(wanted, before)} less: the most is"
-    tiles = "tiles go further, for some accuracy: tse-onnx tune chooses them on data, --rows makes them without"
+    tiles = (
+        f"tiles go further, for some accuracy: {command('tune')} chooses them on data, {setting('rows')} "
+        "makes them without"
+    )
     if limit is None:
         return f"{start} {_share(most, before)}; {tiles}"
     held = f"{start} {_share(_saved(within(limit, offered), offered), before)} within the limit of MACs"
@@ -79,7 +83,8 @@ def _too_little(wanted: int, before: int, offered: Sequence[Offered], limit: int
     if enough is None:
         return f"{held}, {_percent(most, before)} without it; {tiles}"
     needed = 100 * sum(way.macs for way in enough if way is not None) / max(network, 1)
-    return f"{held}; --max-macs {math.ceil(10 * needed) / 10:g} has room for it, or tiles reach it: tse-onnx tune"
+    room = math.ceil(10 * needed) / 10
+    return f"{held}; {setting('max_macs', room)} has room for it, or tiles reach it: {command('tune')}"
 
 
 def _share(saved: int, before: int) -> str:

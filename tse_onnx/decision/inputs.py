@@ -10,6 +10,7 @@ from tse_onnx.errors import UsageError
 from tse_onnx.files.source import Source
 from tse_onnx.passes.graph.types import Dim, TensorType, tensor_type
 from tse_onnx.passes.reasons import quoted
+from tse_onnx.passes.settings import setting
 
 InputShapes = Mapping[str, tuple[Dim, ...]]
 LARGEST_DIM = 2**63 - 1  # protobuf's, and no model's
@@ -29,22 +30,24 @@ def bind(source: Source, wanted: InputShapes) -> dict[str, tuple[Dim, ...]]:
         if not name and len(inputs) == 1:
             name = next(iter(inputs))
         if name in bound:
-            raise UsageError(f"--input-shape gives {quoted(name)} twice")
+            raise UsageError(f"{setting('input_shapes')} gives {quoted(name)} twice")
         if name not in inputs:
             raise UsageError(
-                f"--input-shape names {quoted(name)}, which is no input of the model; its inputs are "
+                f"{setting('input_shapes')} names {quoted(name)}, which is no input of the model; its inputs are "
                 + ", ".join(quoted(known) for known in inputs)
             )
         for dim in dims:
             if isinstance(dim, bool) or not (dim is None or isinstance(dim, str) or 0 < dim <= LARGEST_DIM):
-                raise UsageError(f"--input-shape gives {quoted(name)} a dimension of {dim}")
+                raise UsageError(f"{setting('input_shapes')} gives {quoted(name)} a dimension of {dim}")
         stated = tensor_type(inputs[name].type.tensor_type).dims
         if stated is not None and len(stated) != len(dims):
-            raise UsageError(f"--input-shape gives {quoted(name)} {len(dims)} dimensions; the model says {len(stated)}")
+            raise UsageError(
+                f"{setting('input_shapes')} gives {quoted(name)} {len(dims)} dimensions; the model says {len(stated)}"
+            )
         for axis, (was, now) in enumerate(zip(stated or dims, dims, strict=True)):
             if isinstance(was, int) and was != now:
                 raise UsageError(
-                    f"--input-shape gives {quoted(name)} {now} on axis {axis}; the model fixes it to {was}"
+                    f"{setting('input_shapes')} gives {quoted(name)} {now} on axis {axis}; the model fixes it to {was}"
                 )
         bound[name] = tuple(dims)
     return bound

@@ -13,6 +13,7 @@ from tse_onnx.passes.blocks.block import Block
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.passes.blocks.tiling import Tiling
 from tse_onnx.passes.reasons import quoted
+from tse_onnx.passes.settings import setting
 
 
 @dataclass(frozen=True)
@@ -89,5 +90,7 @@ def _turned(choice: Choice | None, axis: int, what: str) -> Choice | None:
     if choice.axis:
         raise UsageError(f"the plan cuts {what} along axis {choice.axis}, not along {axis}")
     if choice.calibration is not None:
-        raise UsageError(f"the plan calibrates {what} along axis 0: tune it anew for axis {axis}, with tune --axis")
+        raise UsageError(
+            f"the plan calibrates {what} along axis 0: tune it anew for axis {axis}, with tune {setting('axis')}"
+        )
     return replace(choice, axis=axis)

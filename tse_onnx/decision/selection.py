@@ -17,6 +17,7 @@ from tse_onnx.passes.blocks.block import Block, Refused
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.passes.blocks.tiling import Tiling
 from tse_onnx.passes.reasons import quoted
+from tse_onnx.passes.settings import command, setting
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def resolve(blocks: Sequence[Block], plan: Plan, selection: Selection) -> Plan:
         for block in _of_height(height, open_blocks, plan):
             choices[block.name] = _with_rows(plan.of(block), plan.default, rows)
     # Patterns first, and then names: what is written for one block is meant for it.
-    wishes = [(name, rows, _matching(name, blocks, "--rows")) for name, rows in selection.rows]
+    wishes = [(name, rows, _matching(name, blocks, "rows")) for name, rows in selection.rows]
     for exact in (False, True):
         for name, rows, matched in wishes:
             if exact == any(block.name == name for block in matched):
@@ -80,29 +81,29 @@ def _left_out(
     open_blocks: Sequence[Block], blocks: Sequence[Block], plan: Plan, selection: Selection
 ) -> dict[str, str]:
     """Why each block that is not to be tiled is not."""
-    wanted = {block.name for pattern in selection.include for block in _matching(pattern, blocks, "--include")}
+    wanted = {block.name for pattern in selection.include for block in _matching(pattern, blocks, "include")}
     unwanted: dict[str, str] = {}
     for pattern in selection.exclude:
-        for block in _matching(pattern, blocks, "--exclude"):
+        for block in _matching(pattern, blocks, "exclude"):
             unwanted.setdefault(block.name, pattern)
     heights = _heights(open_blocks, plan)
     least = selection.min_height
     if least is not None and not any((height or 0) >= least for height in heights.values()):
-        raise UsageError(f"--min-height {least} fits no block{_known(heights)}")
+        raise UsageError(f"{setting('min_height', least)} fits no block{_known(heights)}")
     left: dict[str, str] = {}
     count = 0
     for block in open_blocks:
         if selection.include and block.name not in wanted:
-            left[block.name] = "left out: it matches no --include"
+            left[block.name] = f"left out: it matches no {setting('include')}"
         elif block.name in unwanted:
-            left[block.name] = f"left out by --exclude {unwanted[block.name]}"
+            left[block.name] = f"left out by {setting('exclude', unwanted[block.name])}"
         elif least is not None and (height := heights.get(block.name) or 0) < least:
             has = f"has {height} rows, fewer than" if height else "is of unknown height, which may be less than"
-            left[block.name] = f"left out: its map {has} --min-height {least}"
+            left[block.name] = f"left out: its map {has} {setting('min_height', least)}"
         elif selection.first is not None and plan.of(block) is not None:
             count += 1
             if count > selection.first:
-                left[block.name] = f"left out: it is not among the first {selection.first} (--first)"
+                left[block.name] = f"left out: it is not among the first {selection.first} ({setting('first')})"
     return left
 
 
@@ -115,7 +116,7 @@ def _of_height(height: int, blocks: Sequence[Block], plan: Plan) -> list[Block]:
     heights = _heights(blocks, plan)
     found = [block for block in blocks if heights.get(block.name) == height]
     if not found:
-        raise UsageError(f"--rows {height}:… fits no block{_known(heights)}")
+        raise UsageError(f"{setting('stages')} {height}:… fits no block{_known(heights)}")
     return found
 
 
@@ -134,17 +135,17 @@ def _known(heights: Mapping[str, int | None]) -> str:
     return f"; there are maps of height {', '.join(map(str, known))}" if known else ""
 
 
-def _matching(pattern: str, blocks: Sequence[Block], option: str) -> list[Block]:
+def _matching(pattern: str, blocks: Sequence[Block], wish: str) -> list[Block]:
     """The blocks that a name or a pattern stands for."""
     exact = [block for block in blocks if block.name == pattern]
     if exact:
-        if isinstance(exact[0], Refused) and option == "--rows":
-            raise UsageError(f"{option} names {quoted(pattern)}, which cannot be tiled: {exact[0].reason}")
+        if isinstance(exact[0], Refused) and wish == "rows":
+            raise UsageError(f"{setting(wish)} names {quoted(pattern)}, which cannot be tiled: {exact[0].reason}")
         return exact
     found = [block for block in blocks if not isinstance(block, Refused) and fnmatch.fnmatchcase(block.name, pattern)]
     if not found:
         what = "matches no block" if any(letter in pattern for letter in "*?[") else "is no block of the model"
-        raise UsageError(f"{option}: {quoted(pattern)} {what}{_nearest(pattern, blocks)}")
+        raise UsageError(f"{setting(wish)}: {quoted(pattern)} {what}{_nearest(pattern, blocks)}")
     return found
 
 
@@ -153,4 +154,4 @@ def _nearest(name: str, blocks: Iterable[Block]) -> str:
     near = difflib.get_close_matches(name, names, 1, 0.3)
     if near:
         return f"; did you mean {quoted(near[0])}?"
-    return "; tse-onnx inspect lists the blocks" if names else "; the model has no blocks"
+    return f"; {command('inspect')} lists the blocks" if names else "; the model has no blocks"

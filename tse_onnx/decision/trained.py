@@ -13,6 +13,7 @@ from tse_onnx.errors import UsageError
 from tse_onnx.files.external import check_locations, loaded
 from tse_onnx.files.source import Source
 from tse_onnx.passes.reasons import quoted
+from tse_onnx.passes.settings import setting
 
 _DIGITS = 32
 
@@ -40,5 +41,5 @@ def need_trained(plan: Plan, source: Source) -> None:
     if other := next((name for name, wanted in plan.weights.items() if found.get(name) != wanted), None):
         raise UsageError(
             f"the plan was trained together with weights that {source.title} has not, {quoted(other)} for one: it is "
-            "for the model that distil --train excite wrote as its --model-output"
+            f"for the model that distil {setting('train', ['excite'])} wrote as its {setting('model_output')}"
         )

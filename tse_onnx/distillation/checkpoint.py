@@ -14,6 +14,7 @@ from torch import Tensor
 from tse_onnx.distillation.result import Epoch
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.reasons import quoted
+from tse_onnx.passes.settings import setting
 
 _SCHEMA = "tse-onnx/distillation/1"
 Tensors = dict[str, Tensor]
@@ -77,4 +78,4 @@ class Checkpoint:
             raise self._unusable(error.strerror or error) from error
 
     def _unusable(self, why: object) -> UsageError:
-        return UsageError(f"cannot keep the training in {quoted(str(self.path))}: {why}; see --checkpoint")
+        return UsageError(f"cannot keep the training in {quoted(str(self.path))}: {why}; see {setting('checkpoint')}")

@@ -13,6 +13,7 @@ from tse_onnx.passes.blocks.block import Convertible
 from tse_onnx.passes.blocks.tiling import Tiling
 from tse_onnx.passes.graph.index import GraphIndex, element_count
 from tse_onnx.passes.reasons import quoted
+from tse_onnx.passes.settings import setting
 from tse_onnx.tuning.choices import Combination
 from tse_onnx.tuning.network import Network
 
@@ -49,7 +50,7 @@ def excites_of(model: ModelProto, network: Network, combination: Combination) ->
     if not made:
         raise UsageError(
             "the plan cuts no block in the main graph whose excite has weights in single precision: there is none to "
-            "train; give a block { rows = 7 }, or leave out --train"
+            f"train; give a block {{ rows = 7 }}, or leave out {setting('train')}"
         )
     return made
 
@@ -69,7 +70,7 @@ def _weights(block: Convertible, index: GraphIndex, initializers: Collection[str
             reader = "an output of the model" if other is None else f"read by {other}"
             raise UsageError(
                 f"{quoted(name)}, a weight of block {quoted(block.name)}, is {reader} as well, which would change with "
-                "it: leave out --train, or give the block a copy of its own"
+                f"it: leave out {setting('train')}, or give the block a copy of its own"
             )
     return tuple(found)
 

@@ -16,6 +16,7 @@ from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.passes.blocks.tiling import RUNNING, Calibration, Running, Tiling
 from tse_onnx.passes.forms.squeeze import MEAN
 from tse_onnx.passes.reasons import quoted
+from tse_onnx.passes.settings import setting
 
 Tensors = dict[str, Tensor]
 
@@ -90,7 +91,9 @@ class Knob:
             one.detach().double().numpy().reshape(one.shape[1], self.cover.count).T for one in self._now(state)
         )
         if not (np.isfinite(slopes).all() and np.isfinite(offsets).all()):
-            raise ModelError(f"the numbers of {quoted(self.block)} grew without bound: take a smaller --rate")
+            raise ModelError(
+                f"the numbers of {quoted(self.block)} grew without bound: take a smaller {setting('rate')}"
+            )
         return Calibration(_short(slopes[:, 0]), tuple(map(_short, offsets)))
 
     def _now(self, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from tse_onnx.distillation.excites import Excite
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.reasons import quoted
+from tse_onnx.passes.settings import setting
 
 Tensors = dict[str, Tensor]
 
@@ -63,7 +64,7 @@ class Weights:
         found = {name: state[_key(name)].detach().numpy() for name in self.start}
         for name, array in found.items():
             if not np.isfinite(array).all():
-                raise ModelError(f"the weights {quoted(name)} grew without bound: take a smaller --rate")
+                raise ModelError(f"the weights {quoted(name)} grew without bound: take a smaller {setting('rate')}")
         return found
 
 

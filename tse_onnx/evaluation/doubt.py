@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from tse_onnx.passes.settings import setting
 from tse_onnx.runtime.scores import Score
 
 _FEWEST = 30
@@ -29,7 +30,7 @@ def doubt(score: Score) -> str | None:
     offset, part = max(accuracy.shifted, key=lambda shift: shift[1])
     if part >= max(_CLEAR * right, min(0.5, _CLEAR * chance)):
         way = "more" if offset > 0 else "less"
-        return f"{said}; were every label one {way}, {100 * part:.3g} % would be (--label-offset)"
+        return f"{said}; were every label one {way}, {100 * part:.3g} % would be ({setting('label_offset')})"
     if right > max(by_chance, min(_LEAST, _ALIKE * chance)):
         return None
-    return f"{said}; other labels (--labels) or another preprocessing (--preprocess) may fit"
+    return f"{said}; other labels ({setting('labels')}) or another preprocessing ({setting('preprocess')}) may fit"

@@ -30,6 +30,7 @@ from tse_onnx.passes.edit.feedback import fed_back
 from tse_onnx.passes.graph.types import TensorType, tensor_type
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.search.match import DEFAULT_KINDS
+from tse_onnx.passes.settings import setting
 from tse_onnx.timing import phase
 
 _log = logging.getLogger(__name__)
@@ -182,7 +183,9 @@ def marks_of(converted: Source, original: Source) -> Plan:
     """
     choices = {block.name: block.tiled for block in analyse(converted, None, KINDS).blocks if isinstance(block, Tiled)}
     if not choices:
-        raise ModelError(f"{converted.title} has no converted block that says how it was tiled; give a plan or --rows")
+        raise ModelError(
+            f"{converted.title} has no converted block that says how it was tiled; give a plan or {setting('rows')}"
+        )
     names = {block.name for block in analyse(original, None, KINDS).blocks}
     strange = [name for name in choices if name not in names]
     if strange:

@@ -19,6 +19,7 @@ from tse_onnx.files.encode import encoded
 from tse_onnx.files.external import external_tensors, locate, location
 from tse_onnx.files.scratch import Scratch
 from tse_onnx.files.written import note
+from tse_onnx.passes.settings import setting
 
 
 class Stage:
@@ -142,7 +143,9 @@ class Stage:
 def staging(out: Path) -> Iterator[Stage]:
     """Stage an output at `out`; what was not committed is removed. `OSError` becomes `ModelError`."""
     if str(out) == "-":
-        raise ModelError("cannot write a file called -: standard output is for a model, and for --format json")
+        raise ModelError(
+            f"cannot write a file called -: standard output is for a model, and for {setting('format', 'json')}"
+        )
     try:
         if out.is_dir():
             raise ModelError(f"cannot write {out}: it is a directory")

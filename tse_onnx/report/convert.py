@@ -14,6 +14,7 @@ from tse_onnx.errors import UsageError
 from tse_onnx.passes.blocks.block import Block, NodeRef
 from tse_onnx.passes.blocks.tiling import TILE, Tiling
 from tse_onnx.passes.reasons import printable, quoted
+from tse_onnx.passes.settings import setting
 from tse_onnx.report.number import decibels, number, percent
 from tse_onnx.report.page import Table, judge, say
 from tse_onnx.report.size import size
@@ -285,7 +286,10 @@ def outcome(result: ConvertResult, where: str, retiled: bool = False) -> str:
         if result.report.input_shapes and not result.report.dynamic:
             written = "written with its inputs bound"
         if any(decision.block.tiled for decision in result.blocks):
-            return f"No block was left to tile; the model was {written} to {where}. --retile converts its blocks anew."
+            return (
+                f"No block was left to tile; the model was {written} to {where}. {setting('retile', True)} "
+                "converts its blocks anew."
+            )
         refused = any(one.status == REFUSED and one.choice is not None for one in result.blocks)
         kept = (one for one in result.blocks if one.status == UNCHANGED and one.cover is None)
         left = next((one for one in kept if one.choice is not None or not refused), None)

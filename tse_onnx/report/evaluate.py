@@ -10,6 +10,7 @@ from tse_onnx.errors import UsageError
 from tse_onnx.evaluation.doubt import doubt
 from tse_onnx.evaluation.result import Evaluation, ModelScores, StreamScores, loss_of, sums_of
 from tse_onnx.passes.reasons import printable
+from tse_onnx.passes.settings import setting
 from tse_onnx.report.number import MINUS, decibels, number, percent, points
 from tse_onnx.report.page import Table, say
 from tse_onnx.report.verdict import distance
@@ -125,7 +126,8 @@ def _print_evaluation(page: Page, found: Evaluation) -> None:
     for title in found.first_frames:
         say(
             page,
-            f"Note: every sample was a first frame to {printable(title)}: --frames feeds gates on to the next one.",
+            f"Note: every sample was a first frame to {printable(title)}: {setting('frames', True)} feeds gates "
+            "on to the next one.",
         )
     for text in dict.fromkeys(map(doubt, scores)):
         if text is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tse_onnx.passes.reasons import printable, quoted
+from tse_onnx.passes.settings import setting
 from tse_onnx.report.number import number, percent
 from tse_onnx.report.page import Table, judge, say
 from tse_onnx.report.size import size
@@ -73,7 +74,10 @@ class StreamView(View):
         if across := self.found.across:
             axis = 1 - self.found.axis
             blocks = f"{quoted(across[0])} and {len(across) - 1} more" if len(across) > 1 else quoted(across[0])
-            say(page, f"Note: blocks are cut along {TOKENS[axis]}s, {blocks}: --axis {axis} streams the maps so.")
+            say(
+                page,
+                f"Note: blocks are cut along {TOKENS[axis]}s, {blocks}: {setting('axis', axis)} streams the maps so.",
+            )
 
 
 @dataclass(frozen=True)
@@ -217,7 +221,10 @@ def _print_payoffs(page: Page, found: Dataflow) -> None:
     heads = ("made twice", "held instead", "network with its map held", "as it is", "pays")
     page.print(Table(heads, rows, right=(2, 3)))
     weights = f"{found.weights.elements:,} elements, {size(found.weights.bytes)}"
-    say(page, f"On this machine {how} (--replay {found.machine.replay}); the weights of all stages are {weights}.")
+    say(
+        page,
+        f"On this machine {how} ({setting('replay', found.machine.replay)}); the weights of all stages are {weights}.",
+    )
 
 
 def print_certificate(page: Page, found: Certificate) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tse_onnx.passes.reasons import printable
+from tse_onnx.passes.settings import setting
 from tse_onnx.passes.targets.target import Limit, Target
 from tse_onnx.passes.targets.violations import Violation
 from tse_onnx.report.page import Table, say
@@ -84,7 +85,7 @@ class CheckView(View):
             for source, version in dict.fromkeys((one.limit.source, one.limit.version) for one in found.violations):
                 say(page, f"Source: {source} ({version})")
         if not all(one.known for one in found.violations):
-            say(page, "Not known are sizes that depend on the input's: --input-shape binds it.")
+            say(page, f"Not known are sizes that depend on the input's: {setting('input_shapes')} binds it.")
         if found.target.note:
             say(page, f"{name}: {found.target.note}.")
         if not found.target.limits:

@@ -17,6 +17,7 @@ from tse_onnx.files.encode import encoded
 from tse_onnx.files.external import external_tensors, locate, location
 from tse_onnx.passes.graph.nested import graphs_of
 from tse_onnx.passes.reasons import first_line
+from tse_onnx.passes.settings import setting
 from tse_onnx.runtime.deadline import Deadline
 from tse_onnx.runtime.lent_weights import lent
 from tse_onnx.runtime.ort import ort
@@ -27,7 +28,11 @@ _NEVER = Deadline()
 
 _FOLDER = "session.model_external_initializers_file_folder_path"
 _FATAL_ONLY = 4  # what goes wrong is raised as well, and said once
-WAY_OUT = "; --no-verify converts without running it"
+
+
+def unverified() -> str:
+    """How messages about a model that onnxruntime refuses end, where it was to be verified."""
+    return f"; {setting('verify', False)} converts without running it"
 
 
 class Session:
@@ -49,10 +54,10 @@ class Session:
         *,
         alone: bool = False,
         large: bool = False,
-        way_out: str = WAY_OUT,
+        way_out: str | None = None,
         deadline: Deadline | None = None,
     ) -> None:
-        self._title, self._way_out = title, way_out
+        self._title, self._way_out = title, unverified() if way_out is None else way_out
         self._deadline = deadline or _NEVER
         options = ort.SessionOptions()
         options.log_severity_level = _FATAL_ONLY
@@ -79,7 +84,7 @@ class Session:
         except TseError:
             raise
         except Exception as error:  # onnxruntime's own types are not exported in every release
-            raise ModelError(f"onnxruntime does not take {title}: {first_line(error)}{way_out}") from error
+            raise ModelError(f"onnxruntime does not take {title}: {first_line(error)}{self._way_out}") from error
         self.outputs = [value.name for value in model.graph.output]
 
     def run(self, feed: Feed, names: Sequence[str]) -> dict[str, np.ndarray]:

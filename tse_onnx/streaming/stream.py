@@ -18,6 +18,7 @@ from tse_onnx.passes.blocks.tiling import Tiling
 from tse_onnx.passes.edit.memory import remembered
 from tse_onnx.passes.edit.record import recorded
 from tse_onnx.passes.graph.types import Dim, TensorType
+from tse_onnx.passes.settings import setting
 from tse_onnx.runtime.deadline import Deadline
 from tse_onnx.streaming.depths.model import measured
 from tse_onnx.streaming.depths.occupancy import Occupancy, bounded, occupancy
@@ -82,7 +83,7 @@ def stream(
     """
     machine = machine_of(machine)
     if execute and machine.grain != ROW:
-        raise UsageError("the run stores rows, not pixels: add --no-run")
+        raise UsageError(f"the run stores rows, not pixels: add {setting('run', False)}")
     source = open_model(model)
     if execute:
         check_locations(source.model, source.folder)
@@ -92,7 +93,7 @@ def stream(
     if execute and rows > max_rows:
         raise UsageError(
             f"the tensors have {rows:,} rows together, more than the {max_rows:,} that a run goes through: "
-            f"--max-rows {rows} lets it take its time, --no-run leaves it out"
+            f"{setting('max_rows', rows)} lets it take its time, {setting('run', False)} leaves it out"
         )
     if progress is not None:
         progress("counting rows", 0, rows)
@@ -144,7 +145,7 @@ def certified(
     network = network_of(converted, bound, axis=axis)
     return certify(
         converted, network, feed_of(network, samples), folder=source.folder, tolerance=tolerance,
-        deadline=deadline, way_out="; leave out --certify",
+        deadline=deadline, way_out=f"; leave out {setting('certify')}",
     )  # fmt: skip
 
 

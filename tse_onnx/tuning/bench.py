@@ -20,6 +20,7 @@ from tse_onnx.data.samples import Samples
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.blocks.block import Convertible
 from tse_onnx.passes.blocks.choice import Choice
+from tse_onnx.passes.settings import setting
 from tse_onnx.runtime.ort import VERSION as ORT_VERSION
 from tse_onnx.runtime.scores import Score
 from tse_onnx.timing import phase
@@ -107,7 +108,9 @@ class Bench:
         try:
             before = figure.of(())
         except ModelError as error:
-            raise ModelError(f"{error}; --figure gate counts what the scales hold alone, and needs less") from None
+            raise ModelError(
+                f"{error}; {setting('figure', 'gate')} counts what the scales hold alone, and needs less"
+            ) from None
         facts = facts_on(network, self._told("watching gates and means"), axis)
         self.batches.hand_on({name: fact.gates for name, fact in facts.items() if fact.gates is not None})
         offered: list[tuple[Convertible, str, list[Choice | None]]] = []

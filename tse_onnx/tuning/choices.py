@@ -15,6 +15,7 @@ from tse_onnx.passes.blocks.previous import PREVIOUS, Previous
 from tse_onnx.passes.blocks.recompute import RECOMPUTE, Recompute
 from tse_onnx.passes.blocks.tiling import CALIBRATED, OLDEST_OPSET, RUNNING, TILE, Running, Tiling, nearest_divisor
 from tse_onnx.passes.reasons import Refusal
+from tse_onnx.passes.settings import command, setting
 from tse_onnx.tuning.statistics import Gate, Means
 
 Combination = tuple[tuple[str, Choice | None], ...]
@@ -59,8 +60,9 @@ class Menu:
         if PREVIOUS in self.squeezes and not frames:
             raise UsageError(
                 f"{PREVIOUS} takes the gates of the frame before, and samples on their own have no frame before: "
-                f"--frames takes streams; tse-onnx plan --squeeze {PREVIOUS} writes a plan of it, evaluate --frames "
-                "judges that on videos"
+                f"{setting('frames', True)} takes streams; {command('plan', squeeze=PREVIOUS)} writes a plan of "
+                "it, evaluate "
+                f"{setting('frames', True)} judges that on videos"
             )
         return self
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from tse_onnx.errors import DataError, UsageError
+from tse_onnx.passes.settings import setting
 from tse_onnx.runtime.scores import Outputs, holds_numbers, looks_like_classes, per_sample_kl, per_sample_noise
 
 Loss = Callable[[Outputs, Outputs, "np.ndarray | None"], "np.ndarray | float"]
@@ -34,9 +35,11 @@ def loss_named(name: str, reference: Outputs, labels: np.ndarray | None) -> tupl
     if name == NOISE and not any(map(holds_numbers, reference.values())):
         raise DataError("no output of the model holds numbers that a loss could be told from")
     if name in (KL, TOP1) and not classes:
-        raise DataError(f"no output of the model looks like classes, so there is no {name}; use --loss {NOISE}")
+        raise DataError(
+            f"no output of the model looks like classes, so there is no {name}; use {setting('loss', NOISE)}"
+        )
     if name == TOP1 and labels is None:
-        raise DataError(f"--loss {TOP1} needs labels: a folder for each class, or --labels")
+        raise DataError(f"{setting('loss', TOP1)} needs labels: a folder for each class, or {setting('labels')}")
     return name, {KL: _kl, NOISE: _noise, TOP1: _top1}[name]
 
 

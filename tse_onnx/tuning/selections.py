@@ -11,6 +11,7 @@ from tse_onnx.conversion.verdict import GATE
 from tse_onnx.errors import CheckFailed
 from tse_onnx.passes.blocks.recompute import Recompute
 from tse_onnx.passes.blocks.tiling import Tiling
+from tse_onnx.passes.settings import setting
 from tse_onnx.tuning.bench import Bench, mean
 from tse_onnx.tuning.choices import Combination, combined
 from tse_onnx.tuning.choosing import Candidate, Limited, Menus, least_loss, most, most_saved
@@ -115,7 +116,10 @@ class Selections:
         )
         if self._found.figure == GATE:
             return said
-        return f"{said}; that is of the whole network: --figure gate counts what its scales hold, the paper's figure"
+        return (
+            f"{said}; that is of the whole network: {setting('figure', 'gate')} counts what its scales hold, "
+            "the paper's figure"
+        )
 
     def _thrifty(self, selection: Selection, budget: int) -> Selection:
         """What loses the same within a budget, and computes least twice."""

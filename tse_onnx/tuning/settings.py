@@ -14,6 +14,7 @@ from tse_onnx.decision.inputs import InputShapes
 from tse_onnx.errors import UsageError
 from tse_onnx.installation.extras import need
 from tse_onnx.passes.search.match import DEFAULT_KINDS
+from tse_onnx.passes.settings import setting
 from tse_onnx.passes.targets.target import Target
 from tse_onnx.streaming.network.machine import Machine
 from tse_onnx.streaming.network.machines import MachineLike, machine_of
@@ -128,5 +129,7 @@ class Settings:
         """The same for frames of streams, or for samples on their own. Raises `UsageError` where it asks for what only
         frames have."""
         if self.settle and not frames:
-            raise UsageError("samples on their own have no first frame to settle: --settle goes with --frames")
+            raise UsageError(
+                f"samples on their own have no first frame to settle: {setting('settle')} goes with {setting('frames')}"
+            )
         return replace(self, menu=self.menu.on(frames))

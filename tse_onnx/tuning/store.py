@@ -18,6 +18,7 @@ from typing import IO, Any
 from tse_onnx.errors import UsageError
 from tse_onnx.files.external import external_tensors, location
 from tse_onnx.files.source import Source
+from tse_onnx.passes.settings import setting
 from tse_onnx.tuning.choices import Combination, key
 from tse_onnx.tuning.work import Measured
 
@@ -78,7 +79,9 @@ class Store:
                 self._file = self.path.open("a", encoding="utf-8")
             except OSError as error:
                 text = error.strerror or error
-                raise UsageError(f"cannot keep measurements in {self.path.parent}: {text}; see --cache") from error
+                raise UsageError(
+                    f"cannot keep measurements in {self.path.parent}: {text}; see {setting('cache')}"
+                ) from error
         self.found = len(self._known)
         """How many measurements there were from the start."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tse_onnx.data.presets import Preprocessing, preprocess_of
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.graph.types import TensorType
+from tse_onnx.passes.settings import setting
 
 if TYPE_CHECKING:
     from tse_onnx.data.given import DataLike
@@ -49,7 +50,7 @@ class Checks:
         if self.time_limit is not None and not self.time_limit > 0:
             raise UsageError(f"a time limit is more than zero seconds, not {self.time_limit}")
         if self.tolerance is not None and not self.certify:
-            raise UsageError("a tolerance is that of the certificate: it needs --certify")
+            raise UsageError(f"a tolerance is that of the certificate: it needs {setting('certify', True)}")
         if self.tolerance is not None and not self.tolerance >= 0:
             raise UsageError(f"a tolerance is zero or more, not {self.tolerance}")
         if self.data is not None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tse_onnx.passes.reasons import quoted
+from tse_onnx.passes.settings import setting
 from tse_onnx.runtime.scores import Score
 from tse_onnx.shown import Shown
 
@@ -118,7 +119,7 @@ class Verification(Shown):
         if still:
             yield (
                 f"the gates of {listed(still)} do not move on these data, so a gate of the wrong tile would not have "
-                "been noticed there: verify with other data (--data), or another --seed"
+                f"been noticed there: verify with other data ({setting('data')}), or another {setting('seed')}"
             )
 
     def _not_finite(self) -> Iterator[str]:

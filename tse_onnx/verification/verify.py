@@ -30,10 +30,11 @@ from tse_onnx.passes.graph.index import GraphIndex
 from tse_onnx.passes.graph.nested import graphs_of
 from tse_onnx.passes.graph.scope import scopes
 from tse_onnx.passes.reasons import quoted
+from tse_onnx.passes.settings import setting
 from tse_onnx.runtime.deadline import Deadline
 from tse_onnx.runtime.evaluate import evaluate
 from tse_onnx.runtime.scores import Meter, Score
-from tse_onnx.runtime.session import WAY_OUT, Session
+from tse_onnx.runtime.session import Session, unverified
 from tse_onnx.runtime.widen import has_narrow_type, widened, widened_feed
 from tse_onnx.timing import phase
 from tse_onnx.verification.checks import Checks
@@ -100,8 +101,8 @@ def verify(
     except ModelError as error:
         if refused is None:
             raise
-        text = str(error).removesuffix(WAY_OUT)
-        raise ModelError(f"the model is not valid: {refused}; and {text}{WAY_OUT}") from error
+        text = str(error).removesuffix(unverified())
+        raise ModelError(f"the model is not valid: {refused}; and {text}{unverified()}") from error
     if refused is not None:
         remarks = (
             f"onnx.checker refuses the original as well, for the same: {refused}; onnxruntime runs both",
@@ -232,7 +233,10 @@ def _numbers(
     found += _inner(analysis, source, converted, written, forms, folders, threads, deadline)
     remarks = tuple(f"output {quoted(name)} of the original holds what is not finite" for name in not_finite)
     if still.ends:
-        remarks += ("the drift is that of a scene that stands still; evaluate --frames measures one that moves",)
+        remarks += (
+            f"the drift is that of a scene that stands still; evaluate {setting('frames', True)} measures one "
+            "that moves",
+        )
     return tuple(found), meter.result(), remarks
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from onnx import ModelProto, NodeProto, TensorProto
 
 from tse_onnx.costs.profile import names_of
-from tse_onnx.decision.analysis import InputShapes, bind
+from tse_onnx.decision.inputs import InputShapes, bind
 from tse_onnx.errors import ModelError, UsageError
 from tse_onnx.files.external import check_locations, external_tensors, loaded
 from tse_onnx.files.source import Source

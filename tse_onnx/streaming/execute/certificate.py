@@ -13,6 +13,7 @@ from onnx import ModelProto
 from tse_onnx.data.feed import Feed
 from tse_onnx.errors import CheckFailed, ModelError
 from tse_onnx.passes.reasons import first_line, quoted
+from tse_onnx.passes.settings import setting
 from tse_onnx.runtime.deadline import Deadline
 from tse_onnx.streaming.depths.building import pipeline_of
 from tse_onnx.streaming.depths.least import least
@@ -109,7 +110,7 @@ def certify(
     tolerance: float | None = None,
     deadline: Deadline | None = None,
     progress: Progress | None = None,
-    way_out: str = "; --no-run leaves out the run",
+    way_out: str | None = None,
 ) -> Certificate:
     """Run `network`, made of `model`, on `feed`, row by row or column by column as it streams, and compare with the
     model's figures and with onnxruntime.
@@ -120,6 +121,7 @@ def certify(
     where the `deadline` passes.
     """
     limit = deadline or Deadline()
+    way_out = f"; {setting('run', False)} leaves out the run" if way_out is None else way_out
     machine = machine or Machine()
     tolerance = tolerance_of(network) if tolerance is None else tolerance
     if machine.grain != ROW:

@@ -15,7 +15,8 @@ from tse_onnx.passes.graph.index import GraphIndex, captured
 from tse_onnx.passes.graph.operators import is_default, operator, opset_of
 from tse_onnx.passes.graph.order import in_order
 from tse_onnx.passes.graph.types import Dim, Inference, TensorType, Types, model_types
-from tse_onnx.passes.reasons import first_line, label, printable, quoted
+from tse_onnx.passes.reasons import first_line, label, quoted
+from tse_onnx.passes.settings import setting
 from tse_onnx.runtime.evaluate import evaluate
 from tse_onnx.streaming.network.constants import Constants
 from tse_onnx.streaming.network.inputs import input_axes
@@ -151,14 +152,13 @@ def _types(
             continue
         sizes = types[value.name].sizes
         if sizes is None:
-            raise ModelError(f"input {quoted(value.name)} has no shape; give it one with --input-shape")
+            raise ModelError(f"input {quoted(value.name)} has no shape; give it one with {setting('input_shapes')}")
         if None in sizes[1:]:
             shown = ", ".join("?" if size is None else str(size) for size in sizes)
-            usual = ",".join(str(size) if size is not None else ("1" if not axis else "224")
-                             for axis, size in enumerate(sizes))  # fmt: skip
+            usual = tuple(size if size is not None else (224 if axis else 1) for axis, size in enumerate(sizes))
             raise ModelError(
                 f"the height and width of input {quoted(value.name)} are not known: it is [{shown}]; bind it, for "
-                f"example --input-shape {printable(value.name)}:{usual}"
+                f"example {setting('input_shapes', {value.name: usual})}"
             )
         if sizes and sizes[0] is None:
             batched[value.name] = (1, *sizes[1:])
