@@ -16,9 +16,9 @@ _DARKNET = (
 _MOBILENET = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1))
 
 
-def alexnet() -> ModelProto:
+def alexnet(size: int = 227) -> ModelProto:
     """As it was trained on two processors: three of its convolutions have two groups."""
-    draft = Draft("alexnet", (3, 227, 227))
+    draft = Draft("alexnet", (3, size, size))
     value = draft.normalised(draft.conv("image", "conv1", 96, 11, stride=4, pads=0), "norm1")
     value = draft.conv(draft.max_pool(value, "pool1", 3, 2), "conv2", 256, 5, groups=2)
     value = draft.max_pool(draft.normalised(value, "norm2"), "pool2", 3, 2)
@@ -28,9 +28,9 @@ def alexnet() -> ModelProto:
     return draft.model(draft.dense(draft.dense(value, "fc7", 4096, relu=True), "fc8", 1000))
 
 
-def tiny_darknet() -> ModelProto:
-    """Of 224 × 224 pixels."""
-    draft, value, number = Draft("tiny_darknet", (3, 224, 224)), "image", 1
+def tiny_darknet(size: int = 224) -> ModelProto:
+    """Layers of two sizes, with a pool between the stages."""
+    draft, value, number = Draft("tiny_darknet", (3, size, size)), "image", 1
     for stage, convolutions in enumerate(_DARKNET):
         if stage:
             value = draft.max_pool(value, f"pool{stage}", 2, 2)
@@ -40,9 +40,9 @@ def tiny_darknet() -> ModelProto:
     return draft.model(draft.global_pool(value, "pool"))
 
 
-def mobilenet() -> ModelProto:
-    """Of 224 × 224 pixels and of full width."""
-    draft = Draft("mobilenet", (3, 224, 224))
+def mobilenet(size: int = 224) -> ModelProto:
+    """Of full width."""
+    draft = Draft("mobilenet", (3, size, size))
     value = draft.conv("image", "conv1", 32, 3, stride=2)
     for number, (channels, stride) in enumerate(_MOBILENET, 2):
         value = draft.conv(value, f"conv{number}_dw", draft.channels(value), 3, stride, groups=draft.channels(value))

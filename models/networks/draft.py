@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
@@ -51,7 +52,37 @@ class Draft:
             "Conv", inputs, name, shape, kernel_shape=[rows, columns], strides=[stride, stride],
             pads=[above, beside, above, beside], group=groups,
         )  # fmt: skip
-        return self._layer("Relu", [made], f"{name}_relu", shape) if relu else made
+        return self.relu(made) if relu else made
+
+    def transposed(self, value: str, name: str, channels: int, stride: int = 1) -> str:
+        """A transposed convolution of 3 × 3 with a bias, of `stride` times as many rows and columns."""
+        of, height, width = self._shapes[value]
+        inputs = [value, *self._weighted(name, (of, channels, 3, 3), channels)]
+        return self._layer(
+            "ConvTranspose", inputs, name, (channels, stride * height, stride * width), kernel_shape=[3, 3],
+            strides=[stride, stride], pads=[1, 1, 1, 1], output_padding=[stride - 1, stride - 1],
+        )  # fmt: skip
+
+    def resized(self, value: str, name: str, factor: int, mode: str = "nearest") -> str:
+        """A map with `factor` times as many rows and columns."""
+        channels, height, width = self._shapes[value]
+        scales = numpy_helper.from_array(np.array([1, 1, factor, factor], np.float32), f"{name}.scales")
+        self._weights.append(scales)
+        shape = (channels, factor * height, factor * width)
+        rule = {"nearest": {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}}.get(mode, {})
+        return self._layer("Resize", [value, "", scales.name], name, shape, mode=mode, **rule)
+
+    def folded(self, value: str, name: str, factor: int) -> str:
+        """A map whose squares of `factor` × `factor` pixels become channels."""
+        channels, height, width = self._shapes[value]
+        shape = (channels * factor**2, height // factor, width // factor)
+        return self._layer("SpaceToDepth", [value], name, shape, blocksize=factor)
+
+    def unfolded(self, value: str, name: str, factor: int) -> str:
+        """The way back."""
+        channels, height, width = self._shapes[value]
+        shape = (channels // factor**2, height * factor, width * factor)
+        return self._layer("DepthToSpace", [value], name, shape, blocksize=factor)
 
     def max_pool(self, value: str, name: str, kernel: int, stride: int, ceil: bool = False) -> str:
         """A pool without pads, whose last window may reach beyond the map with `ceil`."""
@@ -68,15 +99,23 @@ class Draft:
         """A response normalisation over five channels."""
         return self._layer("LRN", [value], name, self._shapes[value], size=5, alpha=1e-4, beta=0.75, bias=1.0)
 
+    def sigmoid(self, value: str) -> str:
+        """A Sigmoid."""
+        return self._layer("Sigmoid", [value], f"{value}_sigmoid", self._shapes[value])
+
     def joined(self, values: list[str], name: str) -> str:
         """The channels of several values, one behind the other."""
         _, height, width = self._shapes[values[0]]
         return self._layer("Concat", values, name, (sum(map(self.channels, values)), height, width), axis=1)
 
-    def added(self, one: str, other: str, name: str) -> str:
+    def added(self, one: str, other: str, name: str, relu: bool = True) -> str:
         """The sum of two values, and a Relu behind it."""
         made = self._layer("Add", [one, other], name, self._shapes[one])
-        return self._layer("Relu", [made], f"{name}_relu", self._shapes[one])
+        return self.relu(made) if relu else made
+
+    def relu(self, value: str) -> str:
+        """A Relu."""
+        return self._layer("Relu", [value], f"{value}_relu", self._shapes[value])
 
     def dense(self, value: str, name: str, features: int, relu: bool = False) -> str:
         """A fully connected layer with a bias, and a Relu behind it where asked for."""
@@ -87,7 +126,7 @@ class Draft:
             flat = value
         inputs = [flat, *self._weighted(name, (features, size))]
         made = self._layer("Gemm", inputs, name, (features, 1, 1), transB=1)
-        return self._layer("Relu", [made], f"{name}_relu", (features, 1, 1)) if relu else made
+        return self.relu(made) if relu else made
 
     def model(self, value: str) -> ModelProto:
         """The model whose output is `value`."""
@@ -100,10 +139,11 @@ class Draft:
         onnx.checker.check_model(model)
         return model
 
-    def _weighted(self, name: str, shape: tuple[int, ...]) -> tuple[str, str]:
-        """Weights and a bias, of a size that keeps activations behind a Relu at theirs."""
+    def _weighted(self, name: str, shape: tuple[int, ...], made: int | None = None) -> tuple[str, str]:
+        """Weights and a bias, of a size that keeps activations behind a Relu at theirs. They make `made` channels, the
+        first of `shape` if None."""
         weights = noise(f"{name}.weight", shape) * math.sqrt(2 / math.prod(shape[1:]))
-        bias = noise(f"{name}.bias", shape[:1]) / 4
+        bias = noise(f"{name}.bias", (made or shape[0],)) / 4
         self._weights.append(numpy_helper.from_array(weights.astype("float32"), f"{name}.weight"))
         self._weights.append(numpy_helper.from_array(bias.astype("float32"), f"{name}.bias"))
         return f"{name}.weight", f"{name}.bias"

@@ -16,10 +16,10 @@ _CHANNELS = (32, 64, 128, 256)
 _FIRST = 64
 
 
-def squeezenext(depths: Sequence[int], width: int = 1, later: bool = False) -> ModelProto:
+def squeezenext(depths: Sequence[int], width: int = 1, later: bool = False, size: int = 227) -> ModelProto:
     """`depths` are the blocks of the four stages, `width` multiplies their channels. The `later` ones, v2 to v5, have
     5 × 5 pixels in the first convolution for 7 × 7, and the first block of a stage reads what the projection made."""
-    draft = Draft("squeezenext", (3, 227, 227))
+    draft = Draft("squeezenext", (3, size, size))
     value = draft.conv("image", "conv1", _FIRST, 5 if later else 7, stride=2, pads=0)
     value, number = draft.max_pool(value, "pool1", 3, 2, ceil=True), 2
     for stage, (depth, channels) in enumerate(zip(depths, _CHANNELS, strict=True)):

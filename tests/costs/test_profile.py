@@ -12,7 +12,6 @@ from onnx import numpy_helper
 
 import models
 import tse_onnx
-from models.networks import build
 from tests.command import refused, validated
 from tests.command import tse_onnx as run
 from tests.graphs import se_model, text_model
@@ -200,14 +199,6 @@ def test_times_are_those_of_the_layers_as_they_are_written():
     timed = [layer for layer in found.layers if layer.macs]
     assert all(layer.seconds > 0 for layer in timed)
     assert found.totals.seconds > 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["squeezenext_1.0_23v5", "squeezenet_1.1", "tiny_darknet"])
-def test_published_networks_stream_as_predicted(name, tmp_path):
-    onnx.save(build(name), tmp_path / "net.onnx")
-    done = run("stream", "net.onnx", cwd=tmp_path)
-    assert done.returncode == 0, done.stdout
 
 
 def test_the_picture_is_drawn(tmp_path):
