@@ -18,6 +18,11 @@ def marked(node: NodeProto) -> bool:
     return any(entry.key == MADE_FOR for entry in node.metadata_props)
 
 
+def name_of(node: NodeProto) -> str:
+    """How people call a node: by its name, or by its output."""
+    return node.name or node.output[0]
+
+
 def module_of(nodes: Sequence[NodeProto]) -> str:
     """The module of the source network that all of `nodes` came from, as far as the exporter kept it; "" where not.
 

@@ -19,6 +19,7 @@ from tse_onnx.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from tse_onnx.conversion.convert import ConvertResult, buffering, convert, find_blocks
+    from tse_onnx.conversion.equalise import EqualiseResult, equalise
     from tse_onnx.conversion.exact import exact_plan
     from tse_onnx.conversion.fold import FoldResult, fold, unfold
     from tse_onnx.conversion.plan_for import plan_for
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
 # of what a program may want from this package.
 _HOMES = {
     "tse_onnx.conversion.convert": ("ConvertResult", "buffering", "convert", "find_blocks"),
+    "tse_onnx.conversion.equalise": ("EqualiseResult", "equalise"),
     "tse_onnx.conversion.exact": ("exact_plan",),
     "tse_onnx.conversion.fold": ("FoldResult", "fold", "unfold"),
     "tse_onnx.conversion.inspect": ("Inspection", "inspect"),
@@ -124,14 +126,14 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Accuracy", "Array", "Block", "BlockBuffering", "BlockChange", "BlockCheck", "BlockCorrelation", "Buffer",
     "Buffering", "Calibration", "Check", "CheckFailed", "Convention", "ConvertResult", "Correlations", "Cost", "Data",
-    "DataError", "Dataflow", "Decision", "Diff", "DistilResult", "Drift", "Evaluation", "FigureChange", "FoldResult",
-    "Frozen", "Held", "Inspection", "Judgement", "Layer", "LayerCost", "Limit", "Machine", "Menu", "ModelError",
-    "ModelScores", "NodeRef", "Payoff", "Plan", "Preprocess", "Previous", "Profile", "Proof", "QualityGates",
-    "Recompute", "Refusal", "Report", "RestoreResult", "Score", "Selection", "Sensitivity", "StageFlow", "StageScores",
-    "Stop", "StreamScores", "Sums", "Target", "TargetCheck", "TileCorrelation", "Tiling", "Totals", "TseError",
-    "TuneResult", "UsageError", "Verdict", "Verification", "Violation", "__version__", "buffering", "check", "convert",
-    "correlate", "cost", "dataflow", "diff", "distil", "evaluate", "exact_plan", "find_blocks", "first_gates", "fold",
-    "inspect", "plan_for", "profile", "restore", "sensitivity", "tune", "unfold", "verify",
+    "DataError", "Dataflow", "Decision", "Diff", "DistilResult", "Drift", "EqualiseResult", "Evaluation",
+    "FigureChange", "FoldResult", "Frozen", "Held", "Inspection", "Judgement", "Layer", "LayerCost", "Limit", "Machine",
+    "Menu", "ModelError", "ModelScores", "NodeRef", "Payoff", "Plan", "Preprocess", "Previous", "Profile", "Proof",
+    "QualityGates", "Recompute", "Refusal", "Report", "RestoreResult", "Score", "Selection", "Sensitivity", "StageFlow",
+    "StageScores", "Stop", "StreamScores", "Sums", "Target", "TargetCheck", "TileCorrelation", "Tiling", "Totals",
+    "TseError", "TuneResult", "UsageError", "Verdict", "Verification", "Violation", "__version__", "buffering", "check",
+    "convert", "correlate", "cost", "dataflow", "diff", "distil", "equalise", "evaluate", "exact_plan", "find_blocks",
+    "first_gates", "fold", "inspect", "plan_for", "profile", "restore", "sensitivity", "tune", "unfold", "verify",
 ]  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from tse_onnx.passes.edit.splice import Edit
 from tse_onnx.passes.graph.index import GraphIndex, attribute, holds_numbers, int_attribute, ints_attribute
 from tse_onnx.passes.graph.operators import is_default
 from tse_onnx.passes.graph.scope import Scope
+from tse_onnx.passes.names import name_of
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.settings import setting
 
@@ -101,11 +102,6 @@ class _Made:
 
 
 _Change = Callable[[_Conv, "int | None", _Made], "tuple[Folded, tuple[NodeProto, ...]]"]
-
-
-def name_of(node: NodeProto) -> str:
-    """How people call a node: by its name, or by its output."""
-    return node.name or node.output[0]
 
 
 def fold(scope: Scope, taken: set[str], factor: int | None = None, names: Collection[str] = ()) -> Folding:

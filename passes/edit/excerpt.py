@@ -95,6 +95,8 @@ def _knows(index: GraphIndex, name: str) -> bool:
 
 
 def _weight(tensor: TensorProto, edit: Edit | None) -> TensorProto:
+    if edit is not None and tensor.name in edit.numbers:
+        return edit.numbers[tensor.name]
     if edit is None or tensor.name not in edit.weights:
         return tensor
     changed = TensorProto()

@@ -25,14 +25,15 @@ class Edit:
     """A change of a graph, as data.
 
     `nodes` stand in place of the node at a position (none: it goes); `types` are new types of values, None for values
-    that are gone; `weights` are initializers that lie in another shape. `inputs`, `outputs` and `initializers` are
-    added to those of the graph: new weights, and what an added input is where nothing is fed. `bearer` is the value
-    whose node bears the record of the edit.
+    that are gone; `weights` are initializers that lie in another shape, `numbers` those that
+    hold other numbers. `inputs`, `outputs` and `initializers` are added to those of the graph: new weights, and what an
+    added input is where nothing is fed. `bearer` is the value whose node bears the record of the edit.
     """
 
     nodes: Mapping[int, tuple[NodeProto, ...]]
     types: Mapping[str, ValueInfoProto | None] = field(default_factory=dict)
     weights: Mapping[str, Relaid] = field(default_factory=dict)
+    numbers: Mapping[str, TensorProto] = field(default_factory=dict)
     dropped_weights: frozenset[str] = frozenset()
     inputs: tuple[ValueInfoProto, ...] = ()
     outputs: tuple[ValueInfoProto, ...] = ()
@@ -74,6 +75,11 @@ def splice(graph: GraphProto | FunctionProto, edits: Iterable[Edit]) -> None:
     dropped = frozenset[str]().union(*(edit.dropped_weights for edit in edits))
     if (weights or dropped) and isinstance(graph, GraphProto):
         _relay(graph, weights, dropped)
+    numbers = {name: tensor for edit in edits for name, tensor in edit.numbers.items()}
+    if numbers and isinstance(graph, GraphProto):
+        for tensor in graph.initializer:
+            if tensor.name in numbers:
+                tensor.CopyFrom(numbers[tensor.name])
     if isinstance(graph, GraphProto):
         for edit in edits:
             graph.input.extend(edit.inputs)

@@ -24,6 +24,7 @@ COMMANDS = {
     "convert": (["net.onnx", "out.onnx"], "out.onnx"),
     "diff": (["before.json", "after.json"], None),
     "doctor": ([], None),
+    "equalise": (["net.onnx", "out.onnx"], "out.onnx"),
     "evaluate": (["net.onnx", *DATA, "--correlation", "--csv", "out.csv"], "out.csv"),
     "explain": (["net.onnx", "block0_squeeze"], None),
     "fold": (["net.onnx", "out.onnx"], "out.onnx"),

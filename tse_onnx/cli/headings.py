@@ -18,6 +18,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
         "verify": "prove a converted model, also after other tools",
         "restore": "the way back, byte for byte",
         "fold": "strides exchanged for space-to-depth, and back",
+        "equalise": "scales of channels exchanged, before eight bits",
     },
     "Measure and choose": {
         "evaluate": "what a conversion costs, on your own data",
@@ -39,7 +40,7 @@ OPTIONS: Mapping[str, str] = {
     "convention array time",
     "Which blocks": "node kinds include exclude first min-height max-macs retile input-shape dynamic",
     "What becomes of them": "plan rows cols patch tile squeeze unfold factor step balanced divisors axis cascade "
-    "freeze still",
+    "freeze still powers-of-two",
     "How it is written": "target upsample means alls",
     "Data": "data frames settle preprocess labels label-offset skip-unreadable limit batch seed held-out",
     "Search": "trials points",

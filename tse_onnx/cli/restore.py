@@ -15,7 +15,8 @@ from tse_onnx.cli.output import OutputPath, is_stdout, pour, refuse_terminal, wo
 @model_argument
 @click.argument("output", type=OutputPath(allow_dash=True))
 def restore(model: Path, output: Path) -> None:
-    """Undo the conversions of MODEL and write the model that it was to OUTPUT, byte for byte outside its metadata.
+    """Undo the conversions of MODEL, and the exchange of scales by equalise, and write the model that it was to OUTPUT,
+    byte for byte outside its metadata.
 
     The graph is compared with a digest of the original first. If another tool changed MODEL since, its blocks are put
     back by the names of their values, and checked; if that cannot be done, the exit code is 2 and nothing is written.
@@ -36,8 +37,10 @@ def restore(model: Path, output: Path) -> None:
         pour(result.serialized())
     where = words(output)
     count = len(result.blocks)
-    if count:
-        text = f"Restored {count} block" + ("" if count == 1 else "s") + f"; written to {where}."
+    done = [f"{count} block" + ("" if count == 1 else "s")] * bool(count)
+    done += ["the scales of all layers"] * result.equalised
+    if done:
+        text = f"Restored {' and '.join(done)}; written to {where}."
         if not result.exact:
             text += " Another tool has changed the model since it was converted: all but the blocks is as that left it."
     else:

@@ -22,6 +22,7 @@ from tse_onnx.passes.data_folding.fold import Folded, Left
 from tse_onnx.passes.edit.splice import splice
 from tse_onnx.passes.graph.nested import taken_names
 from tse_onnx.passes.graph.scope import scopes
+from tse_onnx.passes.names import name_of
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.runtime.evaluate import evaluate
 from tse_onnx.streaming.depths.total import held_at_least
@@ -124,7 +125,7 @@ def _done(
     bound = bind(source, input_shapes or {})
     nodes = {nodes} if isinstance(nodes, str) else set(nodes)
     scope = scopes(source.model, bound, evaluate)[0]
-    there = {passes.name_of(node) for node in scope.index.nodes if node.op_type == "Conv"}
+    there = {name_of(node) for node in scope.index.nodes if node.op_type == "Conv"}
     if unknown := sorted(nodes - there):
         raise UsageError(f"the model's main graph has no Conv {quoted(unknown[0])}")
     with phase(_log, "unfolding" if back else "folding"):

@@ -17,6 +17,7 @@ from tse_onnx.files.source import ModelLike, Source, open_model
 from tse_onnx.passes.edit.memory import forget, remembered
 from tse_onnx.passes.edit.restore import Edited, restored
 from tse_onnx.passes.edit.restore_by_name import WAY_OUT, lost, orphan, refusal, undone
+from tse_onnx.passes.equalisation.numbers import has_scales, unscaled
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.timing import phase
 
@@ -29,13 +30,15 @@ class RestoreResult:
 
     `model` is the original (the very bytes of the input where no block was tiled), `blocks` are the names of those that
     were tiled, and `path` the file written, if any. It is not `exact` where another tool has changed the graph since it
-    was converted: then the blocks are as they were, and everything else is as that tool left it.
+    was converted: then the blocks are as they were, and everything else is as that tool left it. `equalised` says that
+    its layers had exchanged scales, which they have back.
     """
 
     model: ModelProto = field(repr=False)
     blocks: tuple[str, ...]
     path: Path | None
     exact: bool = True
+    equalised: bool = False
     _bytes: bytes | None = field(default=None, repr=False)
 
     def serialized(self) -> bytes:
@@ -44,7 +47,8 @@ class RestoreResult:
 
 
 def restore(model: ModelLike, out: str | os.PathLike[str] | None = None) -> RestoreResult:
-    """Give every tiled block of `model` its global mean back, as it was before any conversion.
+    """Give every tiled block of `model` its global mean back, as it was before any conversion, and the layers that have
+    exchanged scales their numbers.
 
     `model` is a path, an `onnx.ModelProto` or a `gs.Graph` and is never changed. The graph that comes out is compared
     with a digest of the original before anything is written to `out`, which may be the input's own path. Metadata,
@@ -58,17 +62,28 @@ def restore(model: ModelLike, out: str | os.PathLike[str] | None = None) -> Rest
     if target is not None:
         check_locations(source.model, source.folder)
     with phase(_log, "restoring"):
-        made, blocks, exact = _restored(source)
+        first = unscaled(source.model) if has_scales(source.model) else None
+        made, blocks, exact = _restored(source if first is None else replace(source, model=first))
+        # What was tiled after its scales were exchanged has to have its weights back first.
+        second = unscaled(made) if has_scales(made) else None
+        made, equalised = second or made, first is not None or second is not None
+        if has_scales(made):
+            if not blocks:
+                raise ModelError(
+                    "its layers have exchanged scales, and their numbers were changed since, as by a quantiser or by "
+                    "training: the way back leads from the model as equalise has left it"
+                )
+            exact = False
     for block in blocks:
         _log.debug("%s is restored", quoted(block))
-    unchanged = None if blocks else source.original()
+    unchanged = None if blocks or equalised else source.original()
     if target is not None:
         from tse_onnx.files.staging import staging
 
         with phase(_log, f"writing {quoted(str(target))}"), staging(target) as stage:
             stage.write(made, source.folder, unchanged)
             stage.commit()
-    return RestoreResult(made, blocks, target, exact, unchanged)
+    return RestoreResult(made, blocks, target, exact, equalised, unchanged)
 
 
 def _restored(source: Source) -> tuple[ModelProto, tuple[str, ...], bool]:

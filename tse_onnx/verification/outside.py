@@ -11,6 +11,7 @@ from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
 from tse_onnx.files.external import external_tensors
 from tse_onnx.passes.edit.record import UNDO
 from tse_onnx.passes.edit.splice import Change, Edit
+from tse_onnx.passes.equalisation.numbers import EQUALISED
 from tse_onnx.passes.graph.nested import Body, Function, Path, body
 from tse_onnx.passes.reasons import label, quoted
 
@@ -47,7 +48,11 @@ def _told(model: ModelProto, field: str) -> Iterator[object]:
     """The entries of a field, without what a model remembers of its conversions."""
     if field != "metadata_props":
         return _entries(model, field)
-    return (entry.SerializeToString(deterministic=True) for entry in model.metadata_props if entry.key != UNDO)
+    return (
+        entry.SerializeToString(deterministic=True)
+        for entry in model.metadata_props
+        if entry.key not in (UNDO, EQUALISED)
+    )
 
 
 def _scope(
@@ -64,7 +69,7 @@ def _scope(
     exempt: dict[str, Collection[str]] = {
         "value_info": {name for edit in own for name in edit.types},
         "input": frozenset(bound),
-        "initializer": {name for edit in own for name in (*edit.weights, *edit.dropped_weights)},
+        "initializer": {name for edit in own for name in (*edit.weights, *edit.numbers, *edit.dropped_weights)},
     }
     added: dict[str, list[Message]] = {
         "input": [value for edit in own for value in edit.inputs],
