@@ -84,6 +84,7 @@ class _Made:
 
     scope: Scope
     taken: set[str]
+    read: Read
     maps: dict[tuple[str, int, bool], str]
     initializers: list[TensorProto]
 
@@ -101,30 +102,41 @@ class _Made:
         return name
 
 
+Read = Callable[[TensorProto], "np.ndarray | None"]
+"""The numbers of a weight; None where there are none to be had."""
 _Change = Callable[[_Conv, "int | None", _Made], "tuple[Folded, tuple[NodeProto, ...]]"]
 
 
-def fold(scope: Scope, taken: set[str], factor: int | None = None, names: Collection[str] = ()) -> Folding:
+def in_model(tensor: TensorProto) -> np.ndarray | None:
+    """The numbers of a weight that lie in the model itself."""
+    return numpy_helper.to_array(tensor) if holds_numbers(tensor) else None
+
+
+def fold(
+    scope: Scope, taken: set[str], factor: int | None = None, names: Collection[str] = (), read: Read = in_model
+) -> Folding:
     """Every convolution with a stride as one on a folded map, by `factor`, or by all that its strides have in common;
-    with `names` these alone. `taken` are the names that there are already."""
-    return _folding(scope, taken, factor, names, _fold, lambda node: max(_strides(node), default=1) > 1)
+    with `names` these alone. `taken` are the names that there are already; weights are what `read` gives."""
+    made = _Made(scope, taken, read, {}, [])
+    return _folding(made, factor, names, _fold, lambda node: max(_strides(node), default=1) > 1)
 
 
-def unfold(scope: Scope, taken: set[str], factor: int | None = None, names: Collection[str] = ()) -> Folding:
+def unfold(
+    scope: Scope, taken: set[str], factor: int | None = None, names: Collection[str] = (), read: Read = in_model
+) -> Folding:
     """Every convolution on a folded map, of those folded by `factor`, as one with a stride on the map itself."""
-    index = scope.index
-    return _folding(scope, taken, factor, names, _unfold, lambda node: _maker(index, node.input[0]) is not None)
+    index, made = scope.index, _Made(scope, taken, read, {}, [])
+    return _folding(made, factor, names, _unfold, lambda node: _maker(index, node.input[0]) is not None)
 
 
 def _folding(
-    scope: Scope,
-    taken: set[str],
+    made: _Made,
     factor: int | None,
     names: Collection[str],
     change: _Change,
     asked: Callable[[NodeProto], bool],
 ) -> Folding:
-    made, nodes = _Made(scope, taken, {}, []), dict[int, tuple[NodeProto, ...]]()
+    scope, nodes = made.scope, dict[int, tuple[NodeProto, ...]]()
     changed, left = [], []
     for position, node in enumerate(scope.index.nodes):
         if node.op_type != "Conv" or not is_default(node.domain):
@@ -132,7 +144,7 @@ def _folding(
         if name_of(node) not in names if names else not asked(node):
             continue
         try:
-            one, nodes[position] = change(_read(scope, position, node), factor, made)
+            one, nodes[position] = change(_read(made, position, node), factor, made)
         except _Stays as error:
             left.append(Left(name_of(node), str(error)))
         else:
@@ -145,16 +157,13 @@ def _strides(node: NodeProto) -> tuple[int, ...]:
     return ints_attribute(node, "strides") or ()
 
 
-def _read(scope: Scope, position: int, node: NodeProto) -> _Conv:
+def _read(made: _Made, position: int, node: NodeProto) -> _Conv:
     """A convolution of two axes with weights that can be laid anew."""
+    scope = made.scope
     tensor = scope.index.weight(node.input[1])
     if tensor is None or node.input[1] in scope.index.inputs:
         raise _Stays(
             "its weights are no initializer: fold constants first (onnxsim), and leave quantised convolutions out"
-        )
-    if not holds_numbers(tensor):
-        raise _Stays(
-            "its weights lie in a file of their own, or were left out: save the model with them in one file first"
         )
     if len(tensor.dims) != 4:
         raise _Stays(f"it has {len(tensor.dims) - 2} spatial axes, and SpaceToDepth folds 2")
@@ -162,11 +171,14 @@ def _read(scope: Scope, position: int, node: NodeProto) -> _Conv:
         raise _Stays("it is dilated: its taps lie apart, and folded they would be in other channels each")
     if len(node.input) > 2 and node.input[2] and not scope.index.is_constant(node.input[2]):
         raise _Stays("its bias is computed from the model's inputs")
+    taps, weights = _taps(scope, node, (tensor.dims[2], tensor.dims[3])), made.read(tensor)
+    if weights is None:
+        raise _Stays("its weights were left out, or lie in a file that is not beside the model: give the model's path")
     return _Conv(
         position,
         node,
-        _taps(scope, node, (tensor.dims[2], tensor.dims[3])),
-        numpy_helper.to_array(tensor),
+        taps,
+        weights,
         int_attribute(node, "group", 1),
     )
 

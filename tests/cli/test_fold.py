@@ -4,7 +4,7 @@ import onnx
 import pytest
 
 import models
-from tests.command import tse_onnx
+from tests.command import refused, tse_onnx, validated
 from tse_onnx.passes.edit.splice import Change
 from tse_onnx.verification.outside import outside_differences
 
@@ -64,3 +64,36 @@ def test_what_cannot_be_done_is_one_line_and_writes_nothing(folder, options, sai
     assert said in done.stderr.decode()
     assert len(done.stderr.splitlines()) == 1
     assert not (folder / "out.onnx").exists()
+
+
+def test_the_object_says_what_is_printed(folder):
+    done = tse_onnx("fold", "digits.onnx", "folded.onnx", "--node", CONV, "--format", "json", cwd=folder)
+    found = validated(done.stdout, "fold")
+    (one,) = found["changed"]
+    assert (one["name"], one["factor"], found["direction"]) == (CONV, 2, "fold")
+    assert (one["before"]["kernel"], one["after"]["kernel"]) == ([3, 3], [2, 2])
+    assert (one["before"]["stride"], one["after"]["stride"]) == ([2, 2], [1, 1])
+    assert 0 < one["error"] < 1
+    for name, when in (("digits.onnx", "before"), ("folded.onnx", "after")):
+        flow = validated(tse_onnx("stream", name, "--no-run", "--format", "json", cwd=folder).stdout, "stream")[
+            "dataflow"
+        ]
+        held = {buffer["tensor"]: buffer["min"]["rows"] for buffer in flow["tensors"]}
+        maps = (one["input"], one["map"])
+        assert one[when]["rows_held"] == {tensor: held[tensor] for tensor in maps if tensor in held}
+        assert found["held_bytes"][when] == flow["totals"]["min"]["bytes"]
+    assert found["verified"]
+    unproved = tse_onnx("fold", "digits.onnx", "-", "--no-verify", "--format", "json", cwd=folder)
+    told = validated(unproved.stderr, "fold")
+    assert not told["verified"]
+    assert {one["error"] for one in told["changed"]} == {None}
+    kept = tse_onnx("fold", "digits.onnx", "out.onnx", "--factor", 3, "--format", "json", cwd=folder)
+    assert [left["name"] for left in validated(kept.stdout, "fold")["left"]] == [CONV, "/6/body/body.3/Conv"]
+
+
+def test_a_report_to_share(folder):
+    done = tse_onnx("fold", "digits.onnx", "folded.onnx", "--html", "fold.html", cwd=folder)
+    assert done.returncode == 0
+    assert f"Folded {CONV} by 2" in (folder / "fold.html").read_text()
+    said = refused(tse_onnx("fold", "digits.onnx", "out.onnx", "--html", "out.onnx", cwd=folder))
+    assert "--html would overwrite OUTPUT" in said

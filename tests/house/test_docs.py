@@ -77,7 +77,20 @@ def test_every_reason_is_documented_and_no_other():
 
 @pytest.mark.parametrize(
     "schema",
-    ["inspect", "report", "evaluate", "verify", "sensitivity", "tune", "check", "targets", "diff", "doctor", "profile"],
+    [
+        "inspect",
+        "report",
+        "evaluate",
+        "verify",
+        "sensitivity",
+        "tune",
+        "check",
+        "targets",
+        "diff",
+        "doctor",
+        "profile",
+        "fold",
+    ],
 )
 def test_every_field_of_the_schemas_is_documented(schema):
     own = {
@@ -88,6 +101,7 @@ def test_every_field_of_the_schemas_is_documented(schema):
         "diff": "ci",
         "doctor": "cli",
         "profile": "costs",
+        "fold": "costs",
     }
     pages = (own[schema],) if schema in own else ("report", "dataflow")
     text = "".join((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in pages)

@@ -170,7 +170,7 @@ WEIGHTS = np.ones((4, 4, 3, 3), np.float32)
         (conv_model(WEIGHTS, (8, 8), {"strides": [2, 2], "dilations": [2, 2]}), False, "it is dilated"),
         (conv_model(WEIGHTS, (9, 8), {"strides": [2, 2]}), False, "its map of 9 × 8 is not a multiple of 2"),
         (conv_model(WEIGHTS, (8, 8), {"strides": [2, 1]}), False, "strides of 2 × 1 have no factor in common"),
-        (conv_model(WEIGHTS, ("H", 8), {"strides": [2, 2]}), False, "--input-shape"),
+        (conv_model(WEIGHTS, ("H", 8), {"strides": [2, 2]}), False, "by input_shapes"),
         (conv_model(WEIGHTS, (8, 8), {}, split(1, 8, 8, 2, (0, 1, 3, 2, 5, 4)), "f", 1), True, "is no folding"),
         (conv_model(np.ones((4, 2, 3, 3), np.float32), (8, 8), {"group": 2}, depth(), "f", 1), True, "2 groups"),
         (conv_model(WEIGHTS, (8, 8), {"dilations": [2, 2]}, depth(), "f", 1), True, "it is dilated"),
@@ -192,11 +192,52 @@ def test_what_cannot_be_folded_stays_and_says_why(model, back, said):
         change(model, nodes=["conv"])
 
 
-def test_weights_in_another_file_stay(tmp_path):
+def external(model, path):
+    copy = onnx.ModelProto.FromString(model.SerializeToString())  # of which onnx takes the weights away
+    onnx.save(copy, path, save_as_external_data=True, location="w.bin", size_threshold=0)
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_weights_in_a_file_beside_the_model(tmp_path, factor):
+    random = np.random.default_rng(0)
+    weights = random.integers(-8, 9, (4, 4, 3, 3)).astype(np.float32)
+    model = conv_model(weights, (8, 8), {"strides": [4, 4], "pads": [1, 1, 1, 1]})
+    external(model, tmp_path / "m.onnx")
+    (tmp_path / "out").mkdir()
+    made = tse_onnx.fold(tmp_path / "m.onnx", tmp_path / "out" / "folded.onnx", factor=factor)
+    assert len(made.checks) == 1
+    back = tse_onnx.unfold(tmp_path / "out" / "folded.onnx", tmp_path / "back.onnx")
+    assert back.changed[0].after.kernel == (3, 3)
+    x = random.integers(-8, 9, (2, 4, 8, 8)).astype(np.float32)
+    for path in (tmp_path / "out" / "folded.onnx", tmp_path / "back.onnx"):
+        session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+        np.testing.assert_array_equal(session.run(None, {"x": x})[0], run(model, x))
+
+
+def test_weights_that_are_nowhere_stay(tmp_path):
     model = conv_model(WEIGHTS, (8, 8), {"strides": [2, 2]})
-    onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
-    (left,) = tse_onnx.fold(tmp_path / "m.onnx").left
-    assert "lie in a file of their own" in left.reason
+    external(model, tmp_path / "m.onnx")
+    (left,) = tse_onnx.fold(onnx.load(tmp_path / "m.onnx", load_external_data=False)).left
+    assert "give the model's path" in left.reason
+    (tmp_path / "w.bin").write_bytes(b"")
+    with pytest.raises(tse_onnx.ModelError, match="has 0"):
+        tse_onnx.fold(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("way", ["NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_double_precision_is_verified(way, groups, monkeypatch):
+    from tse_onnx.passes.data_folding import fold as passes
+
+    weights = np.random.default_rng(0).standard_normal((4, 2, 3, 3))
+    attributes = {"strides": [2, 2], "auto_pad": way, "group": groups}
+    model = conv_model(weights, (8, 8), attributes, dtype=TensorProto.DOUBLE)
+    (check,) = tse_onnx.fold(model).checks
+    assert check.error < 1
+    right = passes.folded_weights
+    monkeypatch.setattr(passes, "folded_weights", lambda *given: right(*given) + 1e-14)
+    with pytest.raises(tse_onnx.CheckFailed, match="'conv' differs by"):
+        tse_onnx.fold(model)
 
 
 def test_weights_that_are_read_otherwise_stay_and_convolutions_of_one_map_share_its_folding():

@@ -38,6 +38,7 @@ def results(folder):
         tse_onnx.cost(model, "squeezelerator8"), tse_onnx.check(model, "tflite-edgetpu"),
         tse_onnx.verify(model, folder / "tiled.onnx"), tse_onnx.evaluate(model, folder / "tiled.onnx", data=data),
         tse_onnx.correlate(model, data=data, plan=tse_onnx.Plan()),
+        tse_onnx.fold(model, nodes=["/4/body/body.3/Conv"]),
         tse_onnx.diff(converted.to_dict(), tse_onnx.convert(model, rows=3, verify=False).to_dict()),
     ]  # fmt: skip
     return {type(result).__name__: result for result in made}
@@ -78,6 +79,7 @@ def test_figures_are_in_the_line(results):
     assert f"{results['Profile'].totals.macs:,} MACs" in repr(results["Profile"])
     assert f"{results['Cost'].cycles:,} cycles" in repr(results["Cost"])
     assert "agreement" in repr(results["Evaluation"])
+    assert "1 convolution folded" in repr(results["FoldResult"])
 
 
 @pytest.mark.parametrize(("name", "words"), [
@@ -115,6 +117,7 @@ def test_rows_are_those_of_the_object(results, monkeypatch):
     ]
     assert {row["block"] for row in rows["Correlations"]} == {one.block for one in results["Correlations"].blocks}
     assert [row["model"] for row in rows["Evaluation"]] == [results["Evaluation"].models[0].model]
+    assert [row["name"] for row in rows["FoldResult"]] == ["/4/body/body.3/Conv"]
     assert rows["TargetCheck"] == []
 
 

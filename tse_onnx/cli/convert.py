@@ -12,7 +12,7 @@ import click
 
 from tse_onnx.cli import completion
 from tse_onnx.cli.checks_options import checks_options
-from tse_onnx.cli.display import HTML, Display, display_options, quiet_option
+from tse_onnx.cli.display import HTML, Display, display_options, keep_apart, quiet_option
 from tse_onnx.cli.groups import group
 from tse_onnx.cli.help import Command
 from tse_onnx.cli.options import alls_option, given_model, input_shape_option, kinds_option, model_argument, say_note
@@ -162,7 +162,7 @@ def convert(
     if to_stdout:
         refuse_terminal()
     source = open_model(given_model(model))
-    _keep_apart(display, output, model)
+    keep_apart(display, output, model)
     with contextlib.ExitStack() as stack:
         share = stack.enter_context(display.sharing())
         logged = logging.getLogger("tse_onnx").isEnabledFor(logging.INFO)  # lines between which nothing should turn
@@ -187,11 +187,3 @@ def convert(
         share(view, source.model, result.model)
     display.show(view, err=to_stdout)
     say_note(result.report.target)
-
-
-def _keep_apart(display: Display, output: Path, model: Path) -> None:
-    """Raise `click.UsageError` where the document would take the place of another file."""
-    if display.html is not None:
-        for what, path in (("OUTPUT", output), ("MODEL", model), ("--report", display.report)):
-            if path is not None and path.absolute() == display.html.absolute():
-                raise click.UsageError(f"--html would overwrite {what}: name another file")

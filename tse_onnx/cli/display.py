@@ -127,6 +127,14 @@ class Display:
             yield share
 
 
+def keep_apart(display: Display, output: Path, model: Path) -> None:
+    """Raise `click.UsageError` where the document would take the place of another file."""
+    if display.html is not None:
+        for what, path in (("OUTPUT", output), ("MODEL", model), ("--report", display.report)):
+            if path is not None and path.absolute() == display.html.absolute():
+                raise click.UsageError(f"--html would overwrite {what}: name another file")
+
+
 quiet_option = click.option("-q", "--quiet", "display_quiet", is_flag=True, help="Print the verdict only.")
 """For commands whose result has a verdict."""
 

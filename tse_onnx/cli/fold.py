@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tse_onnx.cli.display import HTML, Display, display_options, keep_apart
 from tse_onnx.cli.help import Command
 from tse_onnx.cli.options import given_model, input_shape_option, model_argument
 from tse_onnx.cli.output import OutputPath, is_stdout, pour, refuse_terminal, words
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
 @input_shape_option
 @click.option(
     "--verify/--no-verify", default=True, show_default=True,
-    help="Compare each convolution with the original's in onnxruntime before anything is written.",
+    help="Compare each convolution with the original's before anything is written.",
 )  # fmt: skip
+@display_options(html=HTML)
 def fold(
     model: Path,
     output: Path,
@@ -43,6 +45,7 @@ def fold(
     nodes: tuple[str, ...],
     input_shapes: InputShapes,
     verify: bool,
+    display: Display,
 ) -> None:
     """Fold the maps that strided convolutions of MODEL read, so that pixels become channels, and write OUTPUT.
 
@@ -56,22 +59,24 @@ def fold(
       tse-onnx fold folded.onnx model.onnx --unfold
     """
     from tse_onnx.conversion import fold as library
-    from tse_onnx.passes.reasons import printable
-    from tse_onnx.report.fold import told
+    from tse_onnx.report.fold import FoldView
 
     to_stdout = is_stdout(output)
     if to_stdout:
         refuse_terminal()
+    keep_apart(display, output, model)
     run = library.unfold if back else library.fold
-    result = run(
-        given_model(model),
-        None if to_stdout else output,
-        factor=factor,
-        nodes=nodes,
-        input_shapes=input_shapes,
-        verify=verify,
-    )
-    if to_stdout:
-        pour(result.serialized())
-    for line in told(result, back, words(output)):
-        click.echo(printable(line), err=to_stdout)
+    with display.sharing() as share:
+        result = run(
+            given_model(model),
+            None if to_stdout else output,
+            factor=factor,
+            nodes=nodes,
+            input_shapes=input_shapes,
+            verify=verify,
+        )
+        if to_stdout:
+            pour(result.serialized())
+        view = FoldView(result, words(output))
+        share(view, None, None)
+    display.show(view, err=to_stdout)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto, numpy_helper
 
 from tse_onnx.decision.inputs import InputShapes, bind
 from tse_onnx.errors import ModelError, UsageError
 from tse_onnx.files.encode import encoded
-from tse_onnx.files.external import check_locations
+from tse_onnx.files.external import check_locations, loaded
 from tse_onnx.files.outputs import file_path
 from tse_onnx.files.source import ModelLike, Source, open_model
 from tse_onnx.passes.data_folding import fold as passes
@@ -25,12 +25,15 @@ from tse_onnx.passes.graph.scope import scopes
 from tse_onnx.passes.names import name_of
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.runtime.evaluate import evaluate
+from tse_onnx.shown import Shown
 from tse_onnx.streaming.depths.total import held_at_least
 from tse_onnx.streaming.network.network import Network
 from tse_onnx.streaming.network.read import network_of
 from tse_onnx.timing import phase
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from tse_onnx.streaming.depths.held import Held
     from tse_onnx.verification.folding import FoldCheck
 
@@ -45,9 +48,9 @@ class Rows:
     by_tensor: dict[str, int] = field(repr=False)
 
 
-@dataclass(frozen=True)
-class FoldResult:
-    """A model with convolutions folded or unfolded.
+@dataclass(frozen=True, repr=False)
+class FoldResult(Shown):
+    """A model with convolutions folded, or with `back` unfolded; `title` is what the model that was given is called.
 
     `changed` are these and `left` those that stay, each with the reason; `checks` have how far each is from the
     original's (none where nothing was run). `before` and `after` are the rows held on the ideal machine, None where the
@@ -62,6 +65,8 @@ class FoldResult:
     after: Rows | None
     unread: str
     path: Path | None
+    title: str
+    back: bool
     _bytes: bytes | None = field(default=None, repr=False)
 
     def serialized(self) -> bytes:
@@ -120,7 +125,7 @@ def _done(
         raise UsageError(f"a map is folded by a factor of 2 or more, not by {factor!r}")
     source = open_model(model)
     target = None if out is None else file_path(out)
-    if target is not None:
+    if target is not None or source.folder is not None:
         check_locations(source.model, source.folder)
     bound = bind(source, input_shapes or {})
     nodes = {nodes} if isinstance(nodes, str) else set(nodes)
@@ -129,7 +134,9 @@ def _done(
     if unknown := sorted(nodes - there):
         raise UsageError(f"the model's main graph has no Conv {quoted(unknown[0])}")
     with phase(_log, "unfolding" if back else "folding"):
-        found = (passes.unfold if back else passes.fold)(scope, taken_names(source.model), factor, nodes)
+        found = (passes.unfold if back else passes.fold)(
+            scope, taken_names(source.model), factor, nodes, _reader(source)
+        )
     if nodes and found.left:
         raise ModelError(f"{quoted(found.left[0].name)} stays as it is: {found.left[0].reason}")
     made, checks = source.model, tuple["FoldCheck", ...]()
@@ -150,7 +157,20 @@ def _done(
         with phase(_log, f"writing {quoted(str(target))}"), staging(target) as stage:
             stage.write(made, source.folder, unchanged)
             stage.commit()
-    return FoldResult(made, found.changed, found.left, checks, before, after, unread, target, unchanged)
+    return FoldResult(
+        made, found.changed, found.left, checks, before, after, unread, target, source.title, back, unchanged
+    )
+
+
+def _reader(source: Source) -> passes.Read:
+    """The numbers of a weight of a model, also where they lie in a file beside it."""
+
+    def read(tensor: TensorProto) -> np.ndarray | None:
+        if tensor.data_location != TensorProto.EXTERNAL:
+            return passes.in_model(tensor)
+        return None if source.folder is None else numpy_helper.to_array(loaded(tensor, source.folder))
+
+    return read
 
 
 def _rows(source: Source, made: ModelProto, bound: InputShapes) -> tuple[Rows | None, Rows | None, str]:

@@ -3,19 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from tse_onnx.conversion.fold import FoldResult, Rows
 from tse_onnx.passes.data_folding.fold import Folded
 from tse_onnx.passes.data_folding.taps import Taps
+from tse_onnx.passes.reasons import printable
+from tse_onnx.report.page import say
 from tse_onnx.report.size import size
+from tse_onnx.report.view import View
+
+if TYPE_CHECKING:
+    from tse_onnx.report.page import Page
 
 
-def told(result: FoldResult, back: bool, where: str) -> Iterator[str]:
+@dataclass(frozen=True)
+class FoldView(View):
     """What was changed and what not, rows held before and after, the proof, and `where` the model was written."""
-    verb = "Unfolded" if back else "Folded"
+
+    result: FoldResult
+    where: str
+
+    @property
+    def headline(self) -> str:
+        return f"{printable(self.result.title)}: {_count(len(self.result.changed))} {_done(self.result)}{self._held()}"
+
+    def json(self) -> dict[str, Any]:
+        from tse_onnx.conversion.fold_schema import fold_json
+
+        return fold_json(self.result)
+
+    def rows(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.json()["changed"]
+        return rows
+
+    def print(self, page: Page) -> None:
+        for line in _told(self.result, self.where):
+            say(page, line)
+
+    def _held(self) -> str:
+        before, after = self.result.before, self.result.after
+        if before is None or after is None or not self.result.changed:
+            return ""
+        return f", {size(before.bytes)} held before, {size(after.bytes)} after"
+
+
+def _told(result: FoldResult, where: str) -> Iterator[str]:
+    verb = _done(result)
     for one in result.changed:
         windows = f"{_window(one.before)} became {_window(one.after)}"
-        yield f"{verb} {one.name} by {one.factor}: {windows}{_rows(result, one)}."
+        yield f"{verb.capitalize()} {one.name} by {one.factor}: {windows}{_rows(result, one)}."
     for left in result.left:
         yield f"Left {left.name}: {left.reason}."
     if result.before is not None and result.after is not None and result.changed:
@@ -34,7 +72,11 @@ def told(result: FoldResult, back: bool, where: str) -> Iterator[str]:
     if result.changed:
         yield f"The model was written to {where}."
     else:
-        yield f"No convolution was {verb.lower()}; the model was written unchanged to {where}."
+        yield f"No convolution was {verb}; the model was written unchanged to {where}."
+
+
+def _done(result: FoldResult) -> str:
+    return "unfolded" if result.back else "folded"
 
 
 def _count(number: int) -> str:

@@ -7,6 +7,7 @@ from functools import singledispatch
 from typing import Any
 
 from tse_onnx.conversion.convert import ConvertResult
+from tse_onnx.conversion.fold import FoldResult
 from tse_onnx.conversion.inspect import Inspection
 from tse_onnx.conversion.report import Report
 from tse_onnx.costs.cycles import Cost, Costed
@@ -21,6 +22,7 @@ from tse_onnx.report.convert import InspectView, ReportView, VerificationView, o
 from tse_onnx.report.diff import DiffView
 from tse_onnx.report.distil import DistilView
 from tse_onnx.report.evaluate import CorrelationsView, EvaluateView
+from tse_onnx.report.fold import FoldView
 from tse_onnx.report.html.fragment import fragment
 from tse_onnx.report.html.sheet import Line, Sheet
 from tse_onnx.report.profile import CostView, ProfileView
@@ -176,3 +178,8 @@ def _(result: Diff) -> View:
 @view_of.register
 def _(result: Profile) -> View:
     return ProfileView(Costed(result))
+
+
+@view_of.register
+def _(result: FoldResult) -> View:
+    return FoldView(result, "memory" if result.path is None else str(result.path))

@@ -11,6 +11,7 @@ from onnx import ModelProto
 from tse_onnx.decision.decision import CONVERTED
 from tse_onnx.report.convert import ReportView
 from tse_onnx.report.evaluate import EvaluateView
+from tse_onnx.report.fold import FoldView
 from tse_onnx.report.html.block import block_figure
 from tse_onnx.report.html.figure import Figure
 from tse_onnx.report.html.front import front_figure
@@ -71,6 +72,11 @@ def _(view: EvaluateView, models: Models) -> Told:
 @told.register
 def _(view: ProfileView, models: Models) -> Told:
     return Told(view.found.profile.model)
+
+
+@told.register
+def _(view: FoldView, models: Models) -> Told:
+    return Told(view.result.title)
 
 
 def _report_figures(view: ReportView, models: Models) -> Iterator[Figure]:
