@@ -28,12 +28,13 @@ from tse_onnx.decision.analysis import input_types
 from tse_onnx.files.source import open_model
 from tse_onnx.files.write import write_text
 from tse_onnx.passes.blocks.tiling import Tiling
+from tse_onnx.runtime.cuts import Values
 from tse_onnx.runtime.scores import looks_like_classes, per_sample_kl
 from tse_onnx.streaming.network.machines import machine_of
 from tse_onnx.tuning.batches import Batches
 from tse_onnx.tuning.choices import Combination, Menu, combined
 from tse_onnx.tuning.figures import FIGURES, figure_of
-from tse_onnx.tuning.network import Network, Values
+from tse_onnx.tuning.network import Network
 from tse_onnx.tuning.search import halves, tune
 
 if TYPE_CHECKING:

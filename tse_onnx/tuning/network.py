@@ -19,44 +19,22 @@ from tse_onnx.decision.decide import decide, decide_block, network_macs
 from tse_onnx.decision.inputs import InputShapes
 from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.preparation import Preparation
-from tse_onnx.errors import ModelError
 from tse_onnx.evaluation.run import Contender, FrameRunner
 from tse_onnx.files.source import Source
 from tse_onnx.passes.blocks.block import Convertible, Pooling, convertible
 from tse_onnx.passes.blocks.choice import Choice, Form, Site
 from tse_onnx.passes.blocks.previous import Carried, Previous
-from tse_onnx.passes.edit.excerpt import excerpt
 from tse_onnx.passes.edit.splice import Edit
 from tse_onnx.passes.forms.squeeze import MEAN
-from tse_onnx.passes.graph.index import captured
 from tse_onnx.passes.graph.nested import taken_names
-from tse_onnx.passes.graph.order import in_order
 from tse_onnx.passes.graph.types import TensorType
 from tse_onnx.passes.lowering import Style, lower
-from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.search.match import DEFAULT_KINDS
+from tse_onnx.runtime.cuts import Cuts, Stretch, Values
 from tse_onnx.runtime.session import Session
 from tse_onnx.runtime.widen import widened, widened_feed
 from tse_onnx.tuning.choices import Combination, carries
 from tse_onnx.tuning.statistics import Gate, Means, gate_of
-
-Values = Mapping[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """A part of the network, opened: what it reads and what it makes."""
-
-    session: Session
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-
-    def begin(self, values: Values, settle: bool) -> None:
-        """Start a stream: nothing goes from one run to the next."""
-
-    def run(self, values: Values) -> Values:
-        """What it makes of `values`, which may hold more than it reads."""
-        return self.session.run({name: values[name] for name in self.inputs}, self.outputs) if self.outputs else {}
 
 
 @dataclass(frozen=True)
@@ -207,35 +185,17 @@ class Network:
     # Cut before a block.
 
     @cached_property
-    def _rank(self) -> dict[int, int]:
-        """Place of the node at a position in topological order."""
-        order, cyclic = in_order(self.analysis.main.index.nodes)
-        return {position: place for place, position in enumerate((*order, *cyclic))}
+    def _cuts(self) -> Cuts:
+        return Cuts(self.source, self.analysis.main.index, self.analysis_inputs, self._threads)
 
     def place(self, name: str) -> int:
         """Where in the order of execution a block begins."""
         anatomy = self._main[name].anatomy
-        return min(self._rank[position] for position in anatomy.squeeze_nodes)
-
-    @cached_property
-    def _lives(self) -> dict[str, tuple[int, int]]:
-        """For each value that is computed or fed: where it is made (-1: fed) and where it is read last."""
-        index, rank = self.analysis.main.index, self._rank
-        made = dict.fromkeys(self.analysis_inputs, -1)
-        last: dict[str, int] = {}
-        for position, node in enumerate(index.nodes):
-            at = rank[position]
-            made.update((name, at) for name in node.output if name)
-            for name in (*node.input, *captured(node)):
-                last[name] = max(at, last.get(name, -1))
-        return {name: (at, last[name]) for name, at in made.items() if name in last}
+        return min(self._cuts.rank[position] for position in anatomy.squeeze_nodes)
 
     def cut(self, name: str) -> tuple[str, ...]:
         """The values that are computed before a block and read in it or later."""
-        at, index = self.place(name), self.analysis.main.index
-        return tuple(
-            value for value, (made, last) in self._lives.items() if made < at <= last and not index.is_constant(value)
-        )
+        return self._cuts.before(self.place(name))
 
     def cut_bytes(self, name: str) -> int:
         """Bytes of a cut for one sample, as far as types are known."""
@@ -251,19 +211,19 @@ class Network:
         types, index = self.analysis.main.types, self.analysis.main.index
         sizes = [0] * len(index.nodes)
         for position, node in enumerate(index.nodes):
-            sizes[self._rank[position]] = sum(_bytes(types[name]) for name in node.output if name)
+            sizes[self._cuts.rank[position]] = sum(_bytes(types[name]) for name in node.output if name)
         sums = np.concatenate([[0], np.cumsum(sizes)])
         return {name: float(sums[self.place(name)] / max(sums[-1], 1)) for name in self._main}
 
     def between(self, values: Values, wanted: Sequence[str]) -> Stretch:
         """The part of the original that makes `wanted` of `values`."""
-        return self._opened(values, [name for name in wanted if name not in values], None)
+        return self._cuts.opened(values, [name for name in wanted if name not in values])
 
     def block(self, name: str, choice: Choice | None, values: Values) -> Stretch:
         """A block alone, with a choice made: from the cut before it, and what is `handed` to it, to what it scales."""
         block = self._main[name]
         edit = None if isinstance(choice, Previous) else self._edit(block, choice)
-        return self._opened(values, [self.scaled(name)], edit)
+        return self._cuts.opened(values, [self.scaled(name)], edit)
 
     def handed(self, name: str, choice: Choice | None, gate: np.ndarray | None) -> Values:
         """What a block gets from the frame before, whose gate is `gate` [channels]; with None it is a first frame.
@@ -286,11 +246,11 @@ class Network:
 
     def behind(self, name: str, values: Values) -> Stretch:
         """Everything behind a block: from what it scales, and the cut before it, to the outputs that it reaches."""
-        return self._opened(values, [output for output in self.outputs if self._reaches(name, output)], None)
+        return self._cuts.opened(values, [output for output in self.outputs if self._reaches(name, output)])
 
     def _reaches(self, name: str, output: str) -> bool:
         position = self.analysis.main.index.producer(output)
-        return position is not None and self._rank[position] >= self.place(name)
+        return position is not None and self._cuts.rank[position] >= self.place(name)
 
     def _edit(self, block: Convertible, choice: Choice | None) -> Edit | None:
         form = self._form(block, choice)
@@ -302,15 +262,6 @@ class Network:
     @cached_property
     def _taken(self) -> set[str]:
         return taken_names(self.source.model)
-
-    def _opened(self, values: Values, wanted: Sequence[str], edit: Edit | None) -> Stretch:
-        if not wanted:
-            return Stretch(self._original, (), ())
-        part = excerpt(self.analysis.main.index, values, wanted, edit)
-        if part.missing:
-            raise ModelError(f"the network cannot be cut: {quoted(part.missing[0])} comes from elsewhere")
-        model = part.model(self.source.model, {name: _type(values[name]) for name in part.given}, wanted)
-        return Stretch(self._session(model, title="a part of the model"), part.given, tuple(wanted))
 
     def _session(self, model: ModelProto, extra: Iterable[str] = (), title: str = "the model") -> Session:
         return Session(model, self._folder, extra, self._threads, title, way_out="")
@@ -371,10 +322,6 @@ def _row_means(block: Convertible, values: Values, axis: int) -> np.ndarray | No
     array = np.moveaxis(values[squeeze.input], (squeeze.channel, squeeze.spatial[axis]), (1, 2))
     means: np.ndarray = array.reshape(*array.shape[:3], -1).astype(np.float64).mean(axis=3)
     return means
-
-
-def _type(array: np.ndarray) -> TensorType:
-    return TensorType(onnx.helper.np_dtype_to_tensor_dtype(array.dtype), (None,) * array.ndim)
 
 
 def _bytes(kind: TensorType) -> int:

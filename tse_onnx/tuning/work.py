@@ -10,9 +10,10 @@ import numpy as np
 
 from tse_onnx.data.feed import Feed
 from tse_onnx.passes.blocks.choice import Choice
+from tse_onnx.runtime.cuts import Stretch, Values
 from tse_onnx.tuning.choices import Combination, carries
 from tse_onnx.tuning.losses import Loss, losses_of
-from tse_onnx.tuning.network import Network, Stretch, Values
+from tse_onnx.tuning.network import Network
 
 _KEPT_BYTES = 256 * 2**20
 
