@@ -45,12 +45,14 @@ class Cuts:
     """The main graph of a model, whose `index` is given, and the cuts before each of its nodes.
 
     The cut before a place are the values that are made before it and read there or later: everything behind runs on
-    these alone. `fed` are the inputs that a caller feeds.
+    these alone. `fed` are the inputs that a caller feeds. With `floats`, quantisers are run as they are written.
     """
 
-    def __init__(self, source: Source, index: GraphIndex, fed: Sequence[str], threads: int = 0) -> None:
+    def __init__(
+        self, source: Source, index: GraphIndex, fed: Sequence[str], threads: int = 0, *, floats: bool = False
+    ) -> None:
         self.index = index
-        self._source, self._fed, self._threads = source, fed, threads
+        self._source, self._fed, self._threads, self._floats = source, fed, threads, floats
 
     @cached_property
     def rank(self) -> Mapping[int, int]:
@@ -78,6 +80,17 @@ class Cuts:
             if made < place <= last and not self.index.is_constant(value)
         )
 
+    def reached(self, positions: Iterable[int]) -> frozenset[str]:
+        """All values that the nodes at these positions bear on."""
+        waiting = [name for position in positions for name in self.index.nodes[position].output]
+        found: set[str] = set()
+        while waiting:
+            name = waiting.pop()
+            if name and name not in found:
+                found.add(name)
+                waiting += [made for use in self.index.uses(name) for made in self.index.nodes[use.node].output]
+        return frozenset(found)
+
     def opened(
         self, values: Values, wanted: Iterable[str], edit: Edit | None = None, header: ModelProto | None = None
     ) -> Stretch:
@@ -91,7 +104,9 @@ class Cuts:
             raise ModelError(f"the network cannot be cut: {quoted(part.missing[0])} comes from elsewhere")
         inputs = {name: _type(values[name]) for name in part.given}
         model = part.model(self._source.model if header is None else header, inputs, names)
-        session = Session(model, self._source.folder, (), self._threads, "a part of the model", way_out="")
+        session = Session(
+            model, self._source.folder, (), self._threads, "a part of the model", floats=self._floats, way_out=""
+        )
         return Stretch(session, part.given, names)
 
 

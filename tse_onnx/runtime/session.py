@@ -27,6 +27,7 @@ T = TypeVar("T")
 _NEVER = Deadline()
 
 _FOLDER = "session.model_external_initializers_file_folder_path"
+_NO_INTEGERS = "session.disable_quant_qdq"
 _FATAL_ONLY = 4  # what goes wrong is raised as well, and said once
 
 
@@ -41,7 +42,8 @@ class Session:
     `folder` is where the weights lie that are in files of their own; `title` is how messages call the model, `way_out`
     ends them. A block `alone` runs as it is written, without onnxruntime's fusions, and too shortly to be interrupted.
     Raises `ModelError` where onnxruntime refuses, `CheckFailed` where the `deadline` passes. `large` values are
-    allocated one by one: onnxruntime's arena is faster, but grows to twice what is needed.
+    allocated one by one: onnxruntime's arena is faster, but grows to twice what is needed. Quantisers in `floats` are
+    run as they are written: fused to kernels of integers, sums and means come out otherwise.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Session:
         *,
         alone: bool = False,
         large: bool = False,
+        floats: bool = False,
         way_out: str | None = None,
         deadline: Deadline | None = None,
     ) -> None:
@@ -66,6 +69,8 @@ class Session:
         if alone:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.enable_cpu_mem_arena = not large
+        if floats:
+            options.add_session_config_entry(_NO_INTEGERS, "1")
         if folder is not None:
             options.add_session_config_entry(_FOLDER, str(folder))
         self._extra = [name for name in extra if name not in {value.name for value in model.graph.output}]

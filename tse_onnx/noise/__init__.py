@@ -1,0 +1,1 @@
+"""What each layer loses by being rounded to few bits, and each block by tiles: alone, and from there on."""
