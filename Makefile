@@ -35,10 +35,10 @@ test-tools: $(VENV)/developed
 	$(BIN)/pip install --quiet --editable '.[tools]'
 	$(BIN)/python -m pytest tests/conversion/test_other_tools.py tests/conversion/test_folded.py tests/conversion/test_quant_pre_process.py
 
-# Distillation, whose tests are skipped where there is no torch.
+# Distillation and fine-tuning, whose tests are skipped where there is no torch.
 test-torch: $(VENV)/developed
-	$(BIN)/pip install --quiet torch==2.13.0 --editable '.[distil]'
-	$(BIN)/python -m pytest -n auto tests/distillation
+	$(BIN)/pip install --quiet torch==2.13.0 --editable '.[distil,finetune]'
+	$(BIN)/python -m pytest -n auto tests/distillation tests/finetuning
 
 # The conversion as a pass of Olive and of onnx-ir.
 test-adapters: $(VENV)/developed

@@ -46,8 +46,11 @@ if TYPE_CHECKING:
     from tse_onnx.evaluation.correlation import BlockCorrelation, Correlations, TileCorrelation, correlate
     from tse_onnx.evaluation.evaluate import evaluate
     from tse_onnx.evaluation.first import first_gates
+    from tse_onnx.evaluation.metric import Measured, Predicted
     from tse_onnx.evaluation.result import Evaluation, ModelScores, StageScores, StreamScores
     from tse_onnx.evaluation.verify import Proof, verify
+    from tse_onnx.finetuning.finetune import finetune
+    from tse_onnx.finetuning.result import FinetuneResult
     from tse_onnx.passes.blocks.block import Block, NodeRef
     from tse_onnx.passes.blocks.frozen import Frozen
     from tse_onnx.passes.blocks.previous import Previous
@@ -92,6 +95,9 @@ _HOMES = {
     "tse_onnx.evaluation.first": ("first_gates",),
     "tse_onnx.evaluation.result": ("Evaluation", "ModelScores", "StageScores", "StreamScores"),
     "tse_onnx.evaluation.verify": ("Proof", "verify"),
+    "tse_onnx.evaluation.metric": ("Measured", "Predicted"),
+    "tse_onnx.finetuning.finetune": ("finetune",),
+    "tse_onnx.finetuning.result": ("FinetuneResult",),
     "tse_onnx.runtime.scores": ("Accuracy", "Score"),
     "tse_onnx.decision.buffering": ("BlockBuffering", "Buffering", "Totals"),
     "tse_onnx.errors": ("CheckFailed", "DataError", "ModelError", "TseError", "UsageError"),
@@ -127,13 +133,14 @@ __all__ = [
     "Accuracy", "Array", "Block", "BlockBuffering", "BlockChange", "BlockCheck", "BlockCorrelation", "Buffer",
     "Buffering", "Calibration", "Check", "CheckFailed", "Convention", "ConvertResult", "Correlations", "Cost", "Data",
     "DataError", "Dataflow", "Decision", "Diff", "DistilResult", "Drift", "EqualiseResult", "Evaluation",
-    "FigureChange", "FoldResult", "Frozen", "Held", "Inspection", "Judgement", "Layer", "LayerCost", "Limit", "Machine",
-    "Menu", "ModelError", "ModelScores", "NodeRef", "Payoff", "Plan", "Preprocess", "Previous", "Profile", "Proof",
-    "QualityGates", "Recompute", "Refusal", "Report", "RestoreResult", "Score", "Selection", "Sensitivity", "StageFlow",
-    "StageScores", "Stop", "StreamScores", "Sums", "Target", "TargetCheck", "TileCorrelation", "Tiling", "Totals",
-    "TseError", "TuneResult", "UsageError", "Verdict", "Verification", "Violation", "__version__", "buffering", "check",
-    "convert", "correlate", "cost", "dataflow", "diff", "distil", "equalise", "evaluate", "exact_plan", "find_blocks",
-    "first_gates", "fold", "inspect", "plan_for", "profile", "restore", "sensitivity", "tune", "unfold", "verify",
+    "FigureChange", "FinetuneResult", "FoldResult", "Frozen", "Held", "Inspection", "Judgement", "Layer", "LayerCost",
+    "Limit", "Machine", "Measured", "Menu", "ModelError", "ModelScores", "NodeRef", "Payoff", "Plan", "Predicted",
+    "Preprocess", "Previous", "Profile", "Proof", "QualityGates", "Recompute", "Refusal", "Report", "RestoreResult",
+    "Score", "Selection", "Sensitivity", "StageFlow", "StageScores", "Stop", "StreamScores", "Sums", "Target",
+    "TargetCheck", "TileCorrelation", "Tiling", "Totals", "TseError", "TuneResult", "UsageError", "Verdict",
+    "Verification", "Violation", "__version__", "buffering", "check", "convert", "correlate", "cost", "dataflow",
+    "diff", "distil", "equalise", "evaluate", "exact_plan", "find_blocks", "finetune", "first_gates", "fold", "inspect",
+    "plan_for", "profile", "restore", "sensitivity", "tune", "unfold", "verify",
 ]  # fmt: skip
 
 

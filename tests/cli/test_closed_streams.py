@@ -72,7 +72,7 @@ def _line(done):
 
 
 def test_every_command_is_here():
-    assert sorted(main.commands) == sorted([*COMMANDS, "distil"])  # which needs torch for a whole run
+    assert sorted(main.commands) == sorted([*COMMANDS, "distil", "finetune"])  # which need torch for a whole run
 
 
 @pytest.mark.slow

@@ -90,6 +90,7 @@ def test_every_reason_is_documented_and_no_other():
         "doctor",
         "profile",
         "fold",
+        "finetune",
     ],
 )
 def test_every_field_of_the_schemas_is_documented(schema):
@@ -102,6 +103,7 @@ def test_every_field_of_the_schemas_is_documented(schema):
         "doctor": "cli",
         "profile": "costs",
         "fold": "costs",
+        "finetune": "finetune",
     }
     pages = (own[schema],) if schema in own else ("report", "dataflow")
     text = "".join((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in pages)

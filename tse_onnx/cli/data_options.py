@@ -51,12 +51,12 @@ _OPTIONS = (
         metavar="N",
         help="Seed of whatever is drawn.",
     ),
-    click.option(
-        "--batch",
-        type=click.IntRange(min=1),
-        metavar="N",
-        help="Samples in one run.  [default: the model's batch, or 8]",
-    ),
+)
+_BATCH = click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Samples in one run.  [default: the model's batch, or 8]",
 )
 
 
@@ -66,5 +66,8 @@ def _data(data: Path, **said: Any) -> Mapping[str, Data]:
     return {"data": Data(data, **said)}
 
 
-data_options = group(_OPTIONS, _data)
+data_options = group((*_OPTIONS, _BATCH), _data)
 """Give a command the options of data to measure on; it receives them as a `Data`."""
+
+training_data_options = group(_OPTIONS, _data)
+"""The same for a command in which a batch is what is trained on at once."""

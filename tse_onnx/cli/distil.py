@@ -14,7 +14,7 @@ from tse_onnx.cli.data_options import data_options
 from tse_onnx.cli.display import Display, display_options, quiet_option
 from tse_onnx.cli.groups import group
 from tse_onnx.cli.help import Command
-from tse_onnx.cli.interruption import keeping
+from tse_onnx.cli.interruption import keeping, kept_in
 from tse_onnx.cli.model_output import model_at
 from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, model_argument, threads_option
 from tse_onnx.cli.output import OutputPath, is_stdout
@@ -85,7 +85,7 @@ with trained weights goes, None where there is none."""
 @_training_options
 @click.option(
     "--checkpoint", type=click.Path(path_type=Path), metavar="FILE",
-    help="Where the training is kept after each epoch, so that an interrupted run goes on there.  "
+    help="Where the training is kept after each epoch and where it is interrupted; the same command goes on there.  "
     "[default: the output's name with .checkpoint behind it; removed once the plan is written]",
 )  # fmt: skip
 @click.option("--no-checkpoint", is_flag=True, help="Keep no checkpoint.")
@@ -139,7 +139,7 @@ def distil(
 
     plan, source = Plan.load(plan_path), open_model(given_model(model))
     with model_at(model_output, source) as put_model:
-        with keeping(lambda: _epochs_in(checkpoint)), stages_bar() as progress:
+        with keeping(lambda: kept_in(checkpoint)), stages_bar() as progress:
             found = run(
                 source, data, plan, input_shapes=input_shapes, kinds=kinds, machine=machine, threads=threads,
                 checkpoint=checkpoint, progress=progress, **training,
@@ -153,8 +153,3 @@ def distil(
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     display.show(DistilView(found, f"{outcome} {model_put}".rstrip()), err=is_stdout(output))
-
-
-def _epochs_in(checkpoint: Path | None) -> str | None:
-    there = checkpoint is not None and checkpoint.exists()
-    return f"whole epochs are kept in {checkpoint}" if there else None

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tse_onnx.cli.bounds import bound_options
 from tse_onnx.cli.data_options import data_options
 from tse_onnx.cli.display import HTML, Display, display_options
-from tse_onnx.cli.groups import given, group
+from tse_onnx.cli.groups import given
 from tse_onnx.cli.help import Command
 from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, threads_option
 from tse_onnx.cli.progress import progress_bar
@@ -22,38 +23,6 @@ if TYPE_CHECKING:
     from tse_onnx.decision.inputs import InputShapes
     from tse_onnx.decision.plan import Plan
     from tse_onnx.decision.selection import Selection
-
-
-_BOUNDS = (
-    click.option(
-        "--min-agreement",
-        type=click.FloatRange(0, 1),
-        metavar="X",
-        help="Fail where a model agrees with the original on less than this fraction of the samples, as 0.95.",
-    ),
-    click.option(
-        "--max-kl",
-        type=click.FloatRange(min=0),
-        metavar="X",
-        help="Fail where the mean divergence is more than X nats.",
-    ),
-    click.option(
-        "--max-loss",
-        type=click.FloatRange(max=100),
-        metavar="X",
-        help="Fail where a model loses more than X points of top-1 accuracy. Needs labels.",
-    ),
-    click.option(
-        "--min-sqnr",
-        type=float,
-        metavar="X",
-        help="Fail where the signal-to-noise ratio of an output is below X decibels.",
-    ),
-)
-
-
-_bound_options = group(_BOUNDS, lambda **bounds: {"bounds": bounds})
-"""What a command is held to; it receives what `Evaluation.require` takes."""
 
 
 @click.command(cls=Command)
@@ -76,7 +45,7 @@ _bound_options = group(_BOUNDS, lambda **bounds: {"bounds": bounds})
     is_flag=True,
     help="Also correlate what tiles give with what whole maps give, before and after the excite.",
 )
-@_bound_options
+@bound_options
 @tiling_options
 @kinds_option
 @display_options(

@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
         "sensitivity": "what each block bears, on your own data",
         "tune": "a plan for a memory budget",
         "distil": "a plan's numbers, trained against the original",
+        "finetune": "the weights, trained for the tiles that they get",
     },
     "Machines and jobs": {
         "check": "what of a model a compiler or a device does not take",
@@ -44,12 +45,13 @@ OPTIONS: Mapping[str, str] = {
     "How it is written": "target upsample means alls",
     "Data": "data frames settle preprocess labels label-offset skip-unreadable limit batch seed held-out",
     "Search": "trials points",
-    "Training": "epochs views distil:step rate train stop checkpoint no-checkpoint",
-    "Checks": "verify run certify tolerance time-limit max-rows expect max-drift evaluate:max-loss min-agreement "
-    "max-kl min-sqnr max-buffer max-memory min-saved",
+    "Training": "epochs views steps distil:step finetune:batch rate lr patience train label-weight output-loss "
+    "feature-weight vary stop checkpoint no-checkpoint",
+    "Checks": "verify run certify tolerance time-limit max-rows expect max-drift evaluate:max-loss finetune:max-loss "
+    "min-agreement max-kl min-sqnr max-buffer max-memory min-saved",
     "The machine that rows stream through": "dataflow machine grain storage replay fusion power-of-two bits "
     "back-to-back latency memory macs-per-cycle elements-per-cycle stream:axis",
-    "This machine": "threads workers scheduler sensitivity:memory tune:memory cache no-cache runs",
+    "This machine": "device precision threads workers scheduler sensitivity:memory tune:memory cache no-cache runs",
     "Output": "output model-output report csv html plot plot-limit plot-images top all export format quiet",
     "Defaults": "config no-config",
     "Help, and where something went wrong": "help version verbose debug",

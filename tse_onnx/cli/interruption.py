@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 
 @contextlib.contextmanager
@@ -17,3 +18,9 @@ def keeping(kept: Callable[[], str | None]) -> Iterator[None]:
         if what := kept():
             error.args = (f"{what}, and the same command goes on from there",)
         raise
+
+
+def kept_in(checkpoint: Path | None) -> str | None:
+    """What is kept of a training in a checkpoint, None where there is none yet."""
+    there = checkpoint is not None and checkpoint.exists()
+    return f"the training so far is kept in {checkpoint}" if there else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,15 @@ from tse_onnx.errors import UsageError
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.settings import setting
 
-_SCHEMA = "tse-onnx/distillation/1"
+_SCHEMA = "tse-onnx/distillation/2"
+_OLDER = "tse-onnx/distillation/1"
 Tensors = dict[str, Tensor]
 
 
 @dataclass
 class Progress:
-    """How far a training is: all that the next step depends on."""
+    """How far a training is: all that the next step depends on. Of the epoch that is not over yet so many `steps` are
+    done, whose losses come to `total`."""
 
     state: Tensors
     optimiser: dict[str, Any]
@@ -30,6 +32,9 @@ class Progress:
     best: int
     start: float
     epochs: list[Epoch]
+    steps: int = 0
+    total: float = 0.0
+    scaler: dict[str, Any] = field(default_factory=dict)
 
 
 class Checkpoint:
@@ -53,12 +58,15 @@ class Checkpoint:
             found = torch.load(io.BytesIO(data), weights_only=True)
         except Exception:  # whatever torch and pickle make of other bytes
             found = None
-        if not isinstance(found, dict) or found.get("schema") != _SCHEMA:
+        if not isinstance(found, dict) or found.get("schema") not in (_SCHEMA, _OLDER):
             raise self._unusable("it is no checkpoint of a distillation, and is not overwritten")
-        if found["identity"] != self._identity:
+        if found["schema"] == _OLDER or found["identity"] != self._identity:
             return None
         epochs = [Epoch(*entry) for entry in found["epochs"]]
-        return Progress(found["state"], found["optimiser"], found["best_state"], found["best"], found["start"], epochs)
+        return Progress(
+            found["state"], found["optimiser"], found["best_state"], found["best"], found["start"], epochs,
+            found["steps"], found["total"], found["scaler"],
+        )  # fmt: skip
 
     def save(self, progress: Progress) -> None:
         """Keep it: the file has all of it, or what it had before."""
@@ -67,6 +75,7 @@ class Checkpoint:
             "schema": _SCHEMA, "identity": self._identity, "state": progress.state, "optimiser": progress.optimiser,
             "best_state": progress.best_state, "best": progress.best, "start": progress.start,
             "epochs": [(one.number, one.loss, one.stop_loss) for one in progress.epochs],
+            "steps": progress.steps, "total": progress.total, "scaler": progress.scaler,
         }  # fmt: skip
         torch.save(kept, text)
         beside = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from tse_onnx.conversion.verdict import GATE, MIN
 from tse_onnx.data.choice import Data
@@ -17,24 +15,24 @@ from tse_onnx.data.samples import Samples
 from tse_onnx.decision.analysis import input_types
 from tse_onnx.decision.decide import decide
 from tse_onnx.decision.decision import Convert
+from tse_onnx.decision.finetuned import retrained
 from tse_onnx.decision.plan import Plan
 from tse_onnx.decision.trained import fingerprints, need_trained
-from tse_onnx.distillation.excites import Excite, excites_of, retrained
+from tse_onnx.distillation.excites import Excite, excites_of
+from tse_onnx.distillation.judging import better, judged
 from tse_onnx.distillation.result import DistilResult
 from tse_onnx.distillation.settings import Options, Settings
-from tse_onnx.errors import ModelError, UsageError
+from tse_onnx.errors import UsageError
 from tse_onnx.files.source import ModelLike, Source, open_model
 from tse_onnx.installation.extras import need
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.passes.blocks.previous import Previous
 from tse_onnx.passes.blocks.tiling import RUNNING, Tiling
 from tse_onnx.passes.reasons import quoted
-from tse_onnx.runtime.scores import Meter, Score
 from tse_onnx.timing import phase
-from tse_onnx.tuning.batches import Batches
 from tse_onnx.tuning.choices import Combination, combined
 from tse_onnx.tuning.figures import figure_of, verdict_on
-from tse_onnx.tuning.network import Network, Whole
+from tse_onnx.tuning.network import Network
 from tse_onnx.tuning.search import halves
 from tse_onnx.tuning.store import identity, model_identity
 from tse_onnx.version import VERSION
@@ -47,8 +45,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_SAME = 1e-3
-"""How far torch may be from onnxruntime, relative to the largest output: both round, in other orders."""
+_WEIGHTS = 0.1
+"""How far weights move to how far slopes and offsets do: a hundred times as many numbers fit what is seen of samples
+rather than the samples."""
 
 
 def distil(model: ModelLike, data: DataLike | Data, plan: Plan, **options: Unpack[Options]) -> DistilResult:
@@ -92,8 +91,8 @@ def distil(model: ModelLike, data: DataLike | Data, plan: Plan, **options: Unpac
     weights = fingerprints(tensor for tensor in made.graph.initializer if tensor.name in numbers)
     trained_network = _network(dataclasses.replace(source, model=made), settings) if excites else network
     opened = network.together(combination), trained_network.together(combined(choices.items()))
-    before, after = _judged(network, opened, to_judge, settings)
-    improved = trained.best > 0 and _better(after, before)
+    before, after = judged(network, opened, to_judge, settings.say)
+    improved = trained.best > 0 and better(after, before)
     machine, shapes, axis = settings.hardware, settings.input_shapes, 1 if plan.axis == 1 else 0
     gate, least = (figure_of(name, network, machine, shapes, axis) for name in (GATE, MIN))
     taken = combined(choices.items()) if improved else combination
@@ -175,47 +174,9 @@ def _trained(
         )
     turned: dict[str, Choice | None] = {**dict(combination), **{knob.block: knob.plain for knob in knobs}}
     changed = network.changed(combined(turned.items()), means="matmul")  # one mean for each number to train
-    pair = Pair(network, changed, knobs, excites, samples.batch if samples.fixed else None)
-    _need_same(network, pair, samples)
+    names = [name for excite in excites for name in excite.weights]
+    pair = Pair(network, changed, knobs, names, samples.batch if samples.fixed else None, _WEIGHTS)
+    pair.need_same(network, samples)
     path = settings.checkpoint
     checkpoint = None if path is None else Checkpoint(Path(path), what)
     return pair, Trainer(pair, samples, stop, settings, seed).trained(checkpoint)
-
-
-def _need_same(network: Network, pair: Pair, samples: Samples) -> None:
-    """Raise `ModelError` unless torch computes what onnxruntime does: else the wrong network would be trained."""
-    from tse_onnx.distillation.operators.tensors import tensor_of
-
-    (first,) = Batches(samples).read([0])
-    feed = network.start(first.feed)
-    expected = network.original(first.feed)
-    found = pair.original({name: tensor_of(array) for name, array in feed.items()})
-    for name, array in expected.items():
-        if array.dtype.kind != "f":
-            continue
-        apart = float(np.max(np.abs(found[name].numpy() - array), initial=0.0))
-        if not apart <= _SAME * float(np.max(np.abs(array), initial=0.0)):
-            raise ModelError(f"torch and onnxruntime disagree on {quoted(name)} by {apart:.2g}: it cannot be trained")
-
-
-def _judged(network: Network, opened: Sequence[Whole], samples: Samples, settings: Settings) -> list[tuple[Score, ...]]:
-    """The scores of converted models on samples that had no part in the training, run by onnxruntime as written."""
-    meters = [Meter(network.outputs) for _ in opened]
-    batches = Batches(samples)
-    for batch in batches:
-        settings.say("judging", batch.number, len(batches.numbers))
-        reference = network.original(batch.feed)
-        for meter, stretch in zip(meters, opened, strict=True):
-            meter.add(reference, stretch.run(network.start(batch.feed)), batch.labels)
-    return [meter.result() for meter in meters]
-
-
-def _better(after: Iterable[Score], before: Iterable[Score]) -> bool:
-    """Whether the outputs are nearer: by the divergence where they are classes, else by the noise."""
-    return _apart(after) < _apart(before)
-
-
-def _apart(scores: Iterable[Score]) -> float:
-    scores = tuple(scores)
-    divergences = [score.kl for score in scores if score.kl is not None]
-    return sum(divergences) if divergences else sum(score.noise for score in scores)

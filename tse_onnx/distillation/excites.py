@@ -1,12 +1,11 @@
-"""The weights of excites by the names of their initializers: which can be trained, and a model that has others."""
+"""The weights of excites by the names of their initializers: which can be trained."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 
-import numpy as np
-from onnx import ModelProto, TensorProto, numpy_helper
+from onnx import ModelProto, TensorProto
 
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.blocks.block import Convertible
@@ -73,17 +72,3 @@ def _weights(block: Convertible, index: GraphIndex, initializers: Collection[str
                 f"it: leave out {setting('train')}, or give the block a copy of its own"
             )
     return tuple(found)
-
-
-def retrained(model: ModelProto, weights: Mapping[str, np.ndarray]) -> ModelProto:
-    """A copy of the model with other numbers in the initializers with these names, which then lie in the model itself;
-    everything else as it is."""
-    made = ModelProto()
-    made.CopyFrom(model)
-    for tensor in made.graph.initializer:
-        if tensor.name in weights:
-            changed = numpy_helper.from_array(weights[tensor.name], tensor.name)
-            changed.doc_string = tensor.doc_string
-            changed.metadata_props.extend(tensor.metadata_props)
-            tensor.CopyFrom(changed)
-    return made

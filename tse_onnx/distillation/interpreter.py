@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import onnx
+import torch
 from onnx import ModelProto, NodeProto, numpy_helper
 from torch import Tensor
 
@@ -23,6 +24,9 @@ from tse_onnx.passes.reasons import first_line, quoted
 OPERATORS: Table = {**ELEMENTWISE, **LAYOUT, **LINEAR, **WINDOWS}
 
 
+_PROCESSOR = torch.device("cpu")
+
+
 @dataclass(frozen=True)
 class _Step:
     """A node, ready to be run, and the values that nobody reads after it."""
@@ -35,11 +39,17 @@ class _Step:
 class Interpreter:
     """A model whose weights are loaded, as a function of its inputs in torch.
 
-    `wanted` are values to be had beside the outputs. Raises `ModelError` for a model with operators that are not known,
-    all of which it names, and later where torch does not take one.
+    `wanted` are values to be had beside the outputs; constants lie on the `device`. Raises `ModelError` for a model
+    with operators that are not known, all of which it names, and later where torch does not take one.
     """
 
-    def __init__(self, model: ModelProto, wanted: Collection[str] = (), title: str = "the model") -> None:
+    def __init__(
+        self,
+        model: ModelProto,
+        wanted: Collection[str] = (),
+        title: str = "the model",
+        device: torch.device = _PROCESSOR,
+    ) -> None:
         graph = model.graph
         need_known(model, title)
         self._title, self._opset = title, opset_of(model.opset_import)
@@ -47,7 +57,9 @@ class Interpreter:
         self._wanted = tuple(dict.fromkeys((*self.outputs, *wanted)))
         self._constants = {tensor.name: tensor_of(numpy_helper.to_array(tensor)) for tensor in graph.initializer}
         nodes = [graph.node[place] for place in in_order(graph.node)[0]]
-        self._steps = tuple(_steps(self._folded(nodes), {*self._wanted, *self._constants}))
+        nodes = list(self._folded(nodes))
+        self._constants = {name: one.to(device) for name, one in self._constants.items()}
+        self._steps = tuple(_steps(nodes, {*self._wanted, *self._constants}))
 
     @property
     def constants(self) -> Mapping[str, Tensor]:

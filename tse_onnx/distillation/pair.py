@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
 from onnx import ModelProto
 from torch import Tensor
 
-from tse_onnx.distillation.excites import Excite
+from tse_onnx.data.samples import Samples
 from tse_onnx.distillation.interpreter import Interpreter
 from tse_onnx.distillation.knobs import Knob, Tensors
-from tse_onnx.distillation.objective import Objective
+from tse_onnx.distillation.objective import PLAIN, Objective, Weighing
+from tse_onnx.distillation.operators.tensors import tensor_of
+from tse_onnx.distillation.place import PROCESSOR, Place
 from tse_onnx.distillation.weights import Weights
 from tse_onnx.errors import ModelError
 from tse_onnx.files.external import check_locations, external_tensors
+from tse_onnx.passes.reasons import quoted
+from tse_onnx.tuning.batches import Batches
 from tse_onnx.tuning.network import Network
+
+_SAME = 1e-3
+"""How far torch may be from onnxruntime, relative to the largest output: both round, in other orders."""
 
 
 class Pair:
     """Both networks, what is trained in the one, and how far it is from the other.
 
-    `chunk` is how many samples go into a run where the model fixes it, and torch does not take more.
+    `names` are the initializers that are trained, which move by `share` of what the knobs do; those that are `spare` as
+    far as the converted model has them. `chunk` is how many
+    samples go into a run where the model fixes it, and torch does not take more.
     """
 
     def __init__(
@@ -31,21 +42,40 @@ class Pair:
         network: Network,
         changed: ModelProto,
         knobs: Sequence[Knob],
-        excites: Sequence[Excite],
+        names: Sequence[str],
         chunk: int | None,
+        share: float = 1.0,
+        place: Place = PROCESSOR,
+        spare: Collection[str] = (),
     ) -> None:
-        self.knobs, self._chunk = tuple(knobs), chunk
+        self.knobs, self.place, self._chunk = tuple(knobs), place, chunk
         self._outputs, self._layers = network.outputs, _layers(network, changed)
         source = network.source
         folder = source.path.parent if source.path is not None else None
         seen = [*self._layers, *(knob.value for knob in knobs)]
-        self._original = Interpreter(_loaded(source.model, folder), seen, source.title)
-        self._changed = Interpreter(_loaded(changed, folder), self._layers, "the converted model")
-        self.weights = Weights.of(excites, self._original.constants, self._changed.constants)
+        self._original = Interpreter(_loaded(source.model, folder), seen, source.title, place.device)
+        self._changed = Interpreter(_loaded(changed, folder), self._layers, "the converted model", place.device)
+        self.weights = Weights.of(names, self._original.constants, self._changed.constants, share, spare)
 
-    def objective(self, feed: Tensors) -> Objective:
+    def objective(self, feed: Tensors, weighing: Weighing = PLAIN) -> Objective:
         """What to make small, for networks that do to all batches what they do to this one."""
-        return Objective.of(self.original(feed), self._layers, self._outputs)
+        return Objective.of(self.original(feed), self._layers, self._outputs, weighing, self.place.mean)
+
+    def need_same(self, network: Network, samples: Samples) -> None:
+        """Raise `ModelError` unless torch computes what onnxruntime does: else the wrong network would be trained."""
+        (first,) = Batches(samples).read([0])
+        expected = network.original(first.feed)
+        place, self.place = self.place, replace(self.place, autocast=None)
+        found = self.original({name: tensor_of(array) for name, array in network.start(first.feed).items()})
+        self.place = place
+        for name, array in expected.items():
+            if array.dtype.kind != "f":
+                continue
+            apart = float(np.max(np.abs(found[name].cpu().numpy() - array), initial=0.0))
+            if not apart <= _SAME * float(np.max(np.abs(array), initial=0.0)):
+                raise ModelError(
+                    f"torch and onnxruntime disagree on {quoted(name)} by {apart:.2g}: it cannot be trained"
+                )
 
     def original(self, feed: Tensors) -> Tensors:
         """What the original makes of a batch: outputs, layers, and the means of the blocks that are trained."""
@@ -72,6 +102,15 @@ class Pair:
             self._chunk = chunk
 
     def _in_chunks(self, feed: Tensors, run: Callable[[Tensors], Tensors]) -> Tensors:
+        if self.place.device.type != "cpu":
+            feed = {name: one.to(self.place.device) for name, one in feed.items()}
+        with self.place.computing():
+            made = self._by_chunks(feed, run)
+        if self.place.autocast is None:
+            return made
+        return {name: one.float() if one.is_floating_point() else one for name, one in made.items()}
+
+    def _by_chunks(self, feed: Tensors, run: Callable[[Tensors], Tensors]) -> Tensors:
         if self._chunk is None:
             return run(feed)
         count = len(next(iter(feed.values())))

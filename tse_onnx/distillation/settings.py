@@ -92,6 +92,11 @@ class Settings:
         return EXCITE in self.train
 
     @property
+    def patience(self) -> int:
+        """After so many epochs in a row that are no better than the best, training stops."""
+        return 2
+
+    @property
     def steps(self) -> int:
         """How many steps an epoch has."""
         return -(-self.views // self.step)

@@ -1,42 +1,49 @@
-"""The weights of excites while they are trained."""
+"""Weights of the network while they are trained."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tse_onnx.distillation.excites import Excite
 from tse_onnx.errors import ModelError
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.passes.settings import setting
 
 Tensors = dict[str, Tensor]
 
-_SHARE = 0.1
-"""How far weights move to how far slopes and offsets do: a hundred times as many numbers fit what is seen of samples
-rather than the samples."""
-
 
 @dataclass(frozen=True)
 class Weights:
     """Tensors by the names of their initializers, as the original has them. `places` says how each lies in the changed
-    model: its dimensions there, and whether its first two axes have changed places."""
+    model: its dimensions there, and whether its first two axes have changed places. `share` is how far they move in a
+    step, relative to their size, to how far slopes and offsets do."""
 
     start: Mapping[str, Tensor]
     places: Mapping[str, tuple[torch.Size, bool]]
+    share: float = 1.0
 
     @classmethod
-    def of(cls, excites: Iterable[Excite], original: Mapping[str, Tensor], changed: Mapping[str, Tensor]) -> Weights:
-        """Those of the excites, in models with these constants. Raises `ModelError` where one is not found again."""
-        names = [name for excite in excites for name in excite.weights]
-        return cls(
-            {name: original[name] for name in names},
-            {name: _place(name, original[name], changed.get(name)) for name in names},
-        )
+    def of(
+        cls,
+        names: Iterable[str],
+        original: Mapping[str, Tensor],
+        changed: Mapping[str, Tensor],
+        share: float = 1.0,
+        spare: Collection[str] = (),
+    ) -> Weights:
+        """Those with these names, in models with these constants. Raises `ModelError` where one is not found again; one
+        that is `spare` is then left out."""
+        places = {name: place_of(original[name], changed.get(name)) for name in names}
+        found = {name: place for name, place in places.items() if place is not None}
+        if lost := next((name for name in places if name not in found and name not in spare), None):
+            raise ModelError(
+                f"the weights {quoted(lost)} are not found again in the converted model: they cannot be trained"
+            )
+        return cls({name: original[name] for name in found}, found, share)
 
     @property
     def numbers(self) -> int:
@@ -49,7 +56,7 @@ class Weights:
 
     def sizes(self) -> dict[str, float]:
         """How large they are, by which they are moved."""
-        return {_key(name): _SHARE * (float(one.square().mean().sqrt()) or 1.0) for name, one in self.start.items()}
+        return {_key(name): self.share * (float(one.square().mean().sqrt()) or 1.0) for name, one in self.start.items()}
 
     def laid(self, state: Mapping[str, Tensor]) -> Tensors:
         """The tensors as the changed model has them."""
@@ -59,22 +66,23 @@ class Weights:
             found[name] = (now.transpose(0, 1) if transposed else now).reshape(shape)
         return found
 
-    def arrays(self, state: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-        """The numbers as the model has them. Raises `ModelError` where they are none."""
-        found = {name: state[_key(name)].detach().numpy() for name in self.start}
+    def arrays(self, state: Mapping[str, Tensor], rate: str = "rate") -> dict[str, np.ndarray]:
+        """The numbers as the model has them. Raises `ModelError` where they are none: `rate` is what bounds them."""
+        found = {name: state[_key(name)].detach().cpu().numpy() for name in self.start}
         for name, array in found.items():
             if not np.isfinite(array).all():
-                raise ModelError(f"the weights {quoted(name)} grew without bound: take a smaller {setting('rate')}")
+                raise ModelError(f"the weights {quoted(name)} grew without bound: take a smaller {setting(rate)}")
         return found
 
 
-def _place(name: str, original: Tensor, changed: Tensor | None) -> tuple[torch.Size, bool]:
+def place_of(original: Tensor, changed: Tensor | None) -> tuple[torch.Size, bool] | None:
+    """How a tensor of the original lies in the changed model, None where that has other numbers."""
     if changed is not None and changed.numel() == original.numel():
         if torch.equal(original.reshape(-1), changed.reshape(-1)):
             return changed.shape, False
         if original.ndim > 1 and torch.equal(original.transpose(0, 1).reshape(-1), changed.reshape(-1)):
             return changed.shape, True
-    raise ModelError(f"the weights {quoted(name)} are not found again in the converted model: they cannot be trained")
+    return None
 
 
 def _key(name: str) -> str:

@@ -171,14 +171,16 @@ def compare(
     for feed, labels in batches(samples, progress):
         reference = runner.run(feed, runner.outputs)
         if not checked:
-            _check_labels(reference, samples, needs_classes)
+            check_labels(reference, samples, needs_classes)
             checked = True
         for one, meter in zip(runners, meters, strict=True):
             meter.add(reference, one.run(feed, runner.outputs), labels)
     return [meter.result() for meter in meters]
 
 
-def _check_labels(outputs: Mapping[str, np.ndarray], samples: Samples, needs_classes: bool) -> None:
+def check_labels(outputs: Mapping[str, np.ndarray], samples: Samples, needs_classes: bool) -> None:
+    """Raise `DataError` where a label is no class of the model's `outputs`, and with `needs_classes` where none of them
+    looks like classes."""
     assert samples.labels is not None
     classes = {
         name: array.shape[1]

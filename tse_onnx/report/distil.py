@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from tse_onnx.distillation.result import DistilResult
+from tse_onnx.distillation.result import DistilResult, Epoch
 from tse_onnx.passes.reasons import printable
-from tse_onnx.report.number import number
+from tse_onnx.report.number import number, percent
 from tse_onnx.report.page import Table, say
 from tse_onnx.report.tune import scored
 from tse_onnx.report.verdict import print_verdict
 from tse_onnx.report.view import View
+from tse_onnx.runtime.scores import Score
 
 if TYPE_CHECKING:
     from tse_onnx.report.page import Page
@@ -50,27 +51,61 @@ def _print_distillation(page: Page, found: DistilResult) -> None:
     if found.excites:
         blocks += f", the weights of {len(found.excites)} excite{'s' * (len(found.excites) != 1)} among them,"
     say(page, f"Trained {found.numbers:,} numbers of {blocks} on views of {found.samples}.")
+    print_epochs(page, found)
+    taken = f"epoch {found.best} was the best" if found.best else "no epoch was better than the plan that was given"
+    say(page, f"Of the samples that said when to stop ({found.stop_samples}), {taken}.")
+    print_scores(page, found, "the plan as given", "with trained numbers")
+    if not found.improved:
+        say(page, "Training made nothing better: the plan is the one that was given.")
+
+
+class Training(Protocol):
+    """What every training has to show."""
+
+    @property
+    def start(self) -> float: ...
+    @property
+    def epochs(self) -> Sequence[Epoch]: ...
+    @property
+    def best(self) -> int: ...
+    @property
+    def before(self) -> Sequence[Score]: ...
+    @property
+    def after(self) -> Sequence[Score]: ...
+    @property
+    def scores(self) -> Sequence[Score]: ...
+    @property
+    def held_out(self) -> str: ...
+
+
+def print_epochs(page: Page, found: Training) -> None:
+    """The losses, epoch by epoch."""
     rows: list[tuple[Sequence[str], str]] = [(("0", "", number(found.start)), "bold" if found.best == 0 else "")]
     rows += [
         ((str(one.number), number(one.loss), number(one.stop_loss)), "bold" if one.number == found.best else "")
         for one in found.epochs
     ]
     page.print(Table(("epoch", "loss", "set aside"), rows, right=(0, 1, 2)))
-    taken = f"epoch {found.best} was the best" if found.best else "no epoch was better than the plan that was given"
-    say(page, f"Of the samples that said when to stop ({found.stop_samples}), {taken}.")
-    _print_verdict(page, found)
-    if not found.improved:
-        say(page, "Training made nothing better: the plan is the one that was given.")
 
 
-def _print_verdict(page: Page, found: DistilResult) -> None:
+def print_scores(page: Page, found: Training, given: str, trained: str, labels: bool = False) -> None:
+    """How far the outputs are before and after, of what is called `given` and `trained`; by `labels`, where there are
+    any, how many samples are classified right."""
     several = len(found.before) > 1
+    labelled = labels and any(score.accuracy is not None for score in found.before)
     rows: list[tuple[Sequence[str], str]] = []
-    for title, scores in (("the plan as given", found.before), ("with trained numbers", found.after)):
+    for title, scores in ((given, found.before), (trained, found.after)):
         for score in scores:
             output = (printable(score.output),) if several else ()
-            rows.append(((title, *output, *scored(score)), "bold" if scores is found.scores else ""))
+            right = (_right(score),) if labelled else ()
+            rows.append(((title, *output, *scored(score), *right), "bold" if scores is found.scores else ""))
     say(page, "")
     say(page, f"On samples that had no part in it ({found.held_out}):")
-    headings = ("", *(("output",) if several else ()), "agreement", "KL", "SQNR")
+    headings = ("", *(("output",) if several else ()), "agreement", "KL", "SQNR", *(("top-1",) if labelled else ()))
     page.print(Table(headings, rows, right=tuple(range(1 + several, len(headings)))))
+
+
+def _right(score: Score) -> str:
+    if score.accuracy is None:
+        return ""
+    return f"{percent(score.accuracy.top1)} (original {percent(score.accuracy.original_top1)})"

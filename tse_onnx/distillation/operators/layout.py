@@ -186,7 +186,7 @@ def _resize(call: Call) -> Tensor:
         old = value.shape[axis]
         if new != old:
             picked = _nearest(call, np.arange(new), old, new, scale, how, rounding)
-            value = value.index_select(axis, torch.from_numpy(np.clip(picked, 0, old - 1)))
+            value = value.index_select(axis, torch.from_numpy(np.clip(picked, 0, old - 1)).to(value.device))
     return value
 
 

@@ -18,10 +18,12 @@ from tse_onnx.errors import UsageError
 from tse_onnx.evaluation.correlation import Correlations
 from tse_onnx.evaluation.result import Evaluation
 from tse_onnx.evaluation.verify import Proof
+from tse_onnx.finetuning.result import FinetuneResult
 from tse_onnx.report.convert import InspectView, ReportView, VerificationView, outcome
 from tse_onnx.report.diff import DiffView
 from tse_onnx.report.distil import DistilView
 from tse_onnx.report.evaluate import CorrelationsView, EvaluateView
+from tse_onnx.report.finetune import FinetuneView
 from tse_onnx.report.fold import FoldView
 from tse_onnx.report.html.fragment import fragment
 from tse_onnx.report.html.sheet import Line, Sheet
@@ -153,6 +155,11 @@ def _(result: TuneResult) -> View:
 @view_of.register
 def _(result: DistilResult) -> View:
     return DistilView(result)
+
+
+@view_of.register
+def _(result: FinetuneResult) -> View:
+    return FinetuneView(result)
 
 
 @view_of.register

@@ -1,0 +1,1 @@
+"""Fine-tuning: weights trained for the tiles that they get."""
