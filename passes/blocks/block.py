@@ -150,6 +150,13 @@ class Block:
     """What an earlier conversion made of the block."""
     branches: int = 1
     """How many maps of this shape one gate scales: those that the pooled one is the sum of."""
+    held: int = 0
+    """The element type in which a machine holds the map, 0 for its own: of a quantised map that of whole numbers."""
+
+    @property
+    def stored(self) -> int:
+        """The element type in which the map is held."""
+        return self.held or self.dtype
 
     @property
     def made(self) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.blocks.choice import Buffers, Choice, Settled, Site
+from tse_onnx.passes.graph.held import held_type
 from tse_onnx.passes.reasons import Refusal, quoted
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ class Recompute(Choice):
             elements = _elements(kind.sizes)
             asked = self.held in (None, one.value)
             if asked and elements is not None and elements < least:
-                found.append(Recomputed(one.value, elements, one.macs, kind.dtype, one.nodes, self.cascade))
+                dtype = held_type(one.value, site.scope.index, lambda name: types[name].dtype)
+                found.append(Recomputed(one.value, elements, one.macs, dtype, one.nodes, self.cascade))
                 least = elements
         return tuple(reversed(found)) or self._refused(block, up, whole)
 
@@ -101,9 +103,10 @@ class Recompute(Choice):
     def found(self, block: Tiled, site: Site) -> Recomputed | None:
         """What a block holds whose map is made twice already."""
         held = self.held or ""
-        kind = site.scope.types[held]
-        elements = _elements(kind.sizes)
-        return None if elements is None else Recomputed(held, elements, 0, kind.dtype, cascade=self.cascade)
+        types = site.scope.types
+        elements = _elements(types[held].sizes)
+        dtype = held_type(held, site.scope.index, lambda name: types[name].dtype)
+        return None if elements is None else Recomputed(held, elements, 0, dtype, cascade=self.cascade)
 
 
 @dataclass(frozen=True)

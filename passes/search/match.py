@@ -44,6 +44,7 @@ from tse_onnx.passes.forms.norm import norm_at, partial_norm
 from tse_onnx.passes.forms.quantised import SCALES, scaled_by
 from tse_onnx.passes.forms.squeeze import MEAN, Found, Squeeze, squeeze_at
 from tse_onnx.passes.forms.views import SHAPE_SLOTS
+from tse_onnx.passes.graph.held import held_type
 from tse_onnx.passes.graph.index import GraphIndex
 from tse_onnx.passes.graph.layout import SPATIAL, View, view
 from tse_onnx.passes.graph.operators import is_default, operator
@@ -123,8 +124,14 @@ def find(
     ]
     taken = set() if taken is None else taken
     known = tuple(replace(block, name=fresh(block.name, taken), scope=scope.title) for block in tiled)
-    blocks = (*known, *_named(found, scope, taken))
+    blocks = tuple(_held(block, index, types) for block in (*known, *_named(found, scope, taken)))
     return tuple(sorted(blocks, key=lambda block: block.squeeze.position))
+
+
+def _held(block: Pooling, index: GraphIndex, types: Types) -> Pooling:
+    """A block with the type that its map is held in, where that is not its own."""
+    held = held_type(block.input, index, lambda name: types[name].dtype)
+    return block if held == block.dtype else replace(block, held=held)
 
 
 def _outside_excites(found: Sequence[Convertible | Refused]) -> list[Convertible | Refused]:

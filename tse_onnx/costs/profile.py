@@ -102,7 +102,7 @@ def _layer(
     macs, parameters = macs_of(network, stage), sum(count for _, count in parameters_of(network, node))
     if convention.bias and macs:
         parameters, macs = biased(network, stage)
-    activation = made.elements * (convention.activation_bytes or 0) or _bytes(made.elements, made.dtype)
+    activation = made.elements * (convention.activation_bytes or 0) or _bytes(made.elements, made.stored)
     kernel = ints_attribute(node, "kernel_shape") or _kernel_of_weights(network, node)
     return Layer(
         name=name,

@@ -99,7 +99,7 @@ def _measure(decision: Decided) -> BlockBuffering:
     if gates is None or None in block.extents or isinstance(block, Refused):
         return BlockBuffering(decision)
     extents = tuple(extent or 0 for extent in block.extents)
-    bits, whole = bits_of(block.dtype), gates * math.prod(extents)
+    bits, whole = bits_of(block.stored), gates * math.prod(extents)
     if decision.form is not None:
         made = decision.form.buffers(block)
         own = bits if made.dtype is None else bits_of(made.dtype)

@@ -13,7 +13,7 @@ from tse_onnx.errors import ModelError
 from tse_onnx.files.source import ModelLike, open_model
 from tse_onnx.passes.graph.operators import operator
 from tse_onnx.passes.reasons import label, quoted
-from tse_onnx.streaming.depths.building import pipeline_of
+from tse_onnx.streaming.depths.building import every_node
 from tse_onnx.streaming.depths.least import least, segments
 from tse_onnx.streaming.depths.model import measured
 from tse_onnx.streaming.depths.pipeline import Link, Pipeline
@@ -167,7 +167,7 @@ def _words(tensor: Tensor, stage: Stage, machine: Machine) -> int:
 
 def _unfused(network: Network, name: str) -> Pipeline:
     """The pipeline of a network on a machine that has a layer, with streams of its own, for every node."""
-    return pipeline_of(network, replace(MACHINES[name], fusion=False))
+    return every_node(network, MACHINES[name])
 
 
 def _least(network: Network, pipeline: Pipeline, at_least: Sequence[int]) -> Sequence[int]:

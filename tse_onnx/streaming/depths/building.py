@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 from itertools import accumulate
 
 from tse_onnx.passes.graph.operators import operator
-from tse_onnx.streaming.depths.fusion import fused
+from tse_onnx.streaming.depths.fusion import fused, quantisers_fused
 from tse_onnx.streaming.depths.pipeline import Link, Pipeline, Store
 from tse_onnx.streaming.network.machine import FUSED, PER_READER, PIXEL, ROW, Machine
 from tse_onnx.streaming.network.needs.rows import Need, everything
@@ -25,8 +25,15 @@ def tokens_of(tensor: Tensor, grain: str) -> int:
 
 def pipeline_of(network: Network, machine: Machine) -> Pipeline:
     """The pipeline of a network on a machine."""
-    pipeline = _Builder(network, machine).build()
-    return fused(network, pipeline, joins=machine.joins == FUSED) if machine.fusion else pipeline
+    pipeline = every_node(network, machine)
+    if machine.fusion:
+        return fused(network, pipeline, joins=machine.joins == FUSED)
+    return quantisers_fused(network, pipeline)
+
+
+def every_node(network: Network, machine: Machine) -> Pipeline:
+    """The pipeline of a network on a machine that has a stage for each node, whatever the machine says."""
+    return _Builder(network, machine).build()
 
 
 class _Builder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from tse_onnx.passes.graph.operators import operator
@@ -13,17 +13,33 @@ from tse_onnx.streaming.network.network import Network, Stage
 _FOLLOWERS = frozenset({*ONE_OPERAND, *SPREAD_OPERANDS, *QUANTISERS, "BatchNormalization"})
 
 
-def fused(network: Network, pipeline: Pipeline, *, joins: bool = True) -> Pipeline:
+def quantisers_fused(network: Network, pipeline: Pipeline) -> Pipeline:
+    """The pipeline with each QuantizeLinear and DequantizeLinear in the stage that makes what it reads: they say in
+    which type a value is held, and hold nothing themselves."""
+    if not any(operator(stage.node) in QUANTISERS for stage in network.stages):
+        return pipeline
+    return fused(network, pipeline, joins=False, followers=frozenset(QUANTISERS))
+
+
+def fused(
+    network: Network, pipeline: Pipeline, *, joins: bool = True, followers: Collection[str] | None = None
+) -> Pipeline:
     """The pipeline with each layer and what follows it as one stage, which is the last of them.
 
     A tensor is made and used in one step where everything that reads it is an elementwise operator of the same stage
     and takes token i for token i. A stage has one layer that is not elementwise at most, and nothing that absorbs or
     accumulates rows. In a machine with a store for each reader, one that stages of it read is that of its first node.
-    Without `joins` an operator is of no stage that does not make all that it reads.
+    Without `joins` an operator is of no stage that does not make all that it reads. `followers` are the operators that
+    are taken for elementwise, by default all that are.
     """
-    origin = [0] * len(pipeline.reads) if joins else _origins(network, pipeline)
+    followers = _FOLLOWERS if followers is None else followers
+    follows = [
+        operator(_network_stage(network, pipeline, stage).node) in followers and not pipeline.absorbs[stage]
+        for stage in range(len(pipeline.reads))
+    ]
+    origin = [0] * len(pipeline.reads) if joins else _origins(pipeline, follows)
     end = list(range(len(pipeline.reads)))  # the last stage of the one that each belongs to
-    layers = [0 if _follows(network, pipeline, stage) else 1 for stage in end]
+    layers = [0 if follows[stage] else 1 for stage in end]
     inside: set[int] = set()  # stores that are none any more
     for stage in reversed(range(len(end))):
         links = [(reader, link) for store in pipeline.writes[stage] for reader, link in pipeline.links[store]]
@@ -33,10 +49,7 @@ def fused(network: Network, pipeline: Pipeline, *, joins: bool = True) -> Pipeli
         (last,) = ends
         if network.tensors[pipeline.stores[pipeline.writes[stage][0]].tensor].leaves:
             continue
-        follow = all(
-            _follows(network, pipeline, reader) and _same(link) and origin[reader] == origin[stage]
-            for reader, link in links
-        )
+        follow = all(follows[reader] and _same(link) and origin[reader] == origin[stage] for reader, link in links)
         if follow and layers[last] + layers[stage] <= 1:
             end[stage] = last
             layers[last] += layers[stage]
@@ -44,23 +57,19 @@ def fused(network: Network, pipeline: Pipeline, *, joins: bool = True) -> Pipeli
     return _joined(network, pipeline, end, inside)
 
 
-def _origins(network: Network, pipeline: Pipeline) -> list[int]:
+def _origins(pipeline: Pipeline, follows: Sequence[bool]) -> list[int]:
     """For each stage the one from which all comes that it makes, by way of elementwise operators alone."""
     found: list[int] = []
     for stage, reads in enumerate(pipeline.reads):
         makers = {pipeline.makers[store] for store, _ in reads}
         above = {found[maker] if maker >= 0 else maker for maker in makers}
-        mine = len(above) == 1 and min(above) >= 0 and _follows(network, pipeline, stage)
+        mine = len(above) == 1 and min(above) >= 0 and follows[stage]
         found.append(above.pop() if mine else stage)
     return found
 
 
 def _network_stage(network: Network, pipeline: Pipeline, stage: int) -> Stage:
     return network.stages[pipeline.stages[stage]]
-
-
-def _follows(network: Network, pipeline: Pipeline, stage: int) -> bool:
-    return operator(_network_stage(network, pipeline, stage).node) in _FOLLOWERS and not pipeline.absorbs[stage]
 
 
 def _same(link: Link) -> bool:

@@ -33,7 +33,7 @@ def held_of(tensor: Tensor, machine: Machine, depth: int) -> Held:
         depth = 1 << (depth - 1).bit_length()
     elements = depth * token_elements(tensor, machine)
     rows = -(-depth // tensor.column_count) if machine.grain == PIXEL else depth
-    return Held(rows, depth, elements, bytes_of(elements, tensor.dtype, machine))
+    return Held(rows, depth, elements, bytes_of(elements, tensor.stored, machine))
 
 
 def token_elements(tensor: Tensor, machine: Machine) -> int:

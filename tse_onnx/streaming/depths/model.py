@@ -121,7 +121,7 @@ def _buffer(
         "the input" if maker is None else network.stages[maker].label,
         readers,
         tensor.dims,
-        TensorProto.DataType.Name(tensor.dtype).lower(),
+        TensorProto.DataType.Name(tensor.stored).lower(),
         tensor.row_count,
         tensor.row_elements,
         window,
@@ -140,7 +140,7 @@ def _waiting(network: Network, machine: Machine, tensor: Tensor, gate: Gate) -> 
     readers = dict.fromkeys(network.stages[stage].label for stage in network.readers[tensor.name])
     return Buffer(
         tensor.name, None, "the frame before", tuple(readers), tensor.dims,
-        TensorProto.DataType.Name(tensor.dtype).lower(), 1, tensor.row_elements, 1, GATE,
+        TensorProto.DataType.Name(tensor.stored).lower(), 1, tensor.row_elements, 1, GATE,
         _gate_figure(tensor, machine, gate), held, held, held, None,
     )  # fmt: skip
 
@@ -149,7 +149,7 @@ def _gate_figure(tensor: Tensor, machine: Machine, gate: Gate) -> Held:
     pixel = tensor.row_elements // tensor.column_count
     elements = pixel * gate.rows * gate.columns
     depth = gate.rows * gate.columns if machine.grain == PIXEL else gate.rows
-    return Held(gate.rows, depth, elements, bytes_of(elements, tensor.dtype, machine))
+    return Held(gate.rows, depth, elements, bytes_of(elements, tensor.stored, machine))
 
 
 def _bound(network: Network, machine: Machine, tensors: Sequence[Tensor], found: Least) -> Sums:
@@ -159,7 +159,7 @@ def _bound(network: Network, machine: Machine, tensors: Sequence[Tensor], found:
     elements, size = sum(floor.elements for floor in floors), sum(floor.bytes for floor in floors)
     for stores, together in found.pieces:
         # Whole elements, of which each has the bits of the narrowest type at the least.
-        least_size = min(-(-together * (machine.bits or bits_of(tensors[store].dtype)) // 8) for store in stores)
+        least_size = min(-(-together * (machine.bits or bits_of(tensors[store].stored)) // 8) for store in stores)
         elements += max(0, together - sum(floors[store].elements for store in stores))
         size += max(0, least_size - sum(floors[store].bytes for store in stores))
     return Sums(elements, size)
@@ -216,7 +216,7 @@ def _accumulators(network: Network, machine: Machine, pipeline: Pipeline) -> Sum
     made = [network.tensors[stage.output] for stage in stages if stage.absorbs or stage.accumulates]
     return Sums(
         sum(tensor.row_elements for tensor in made),
-        sum(bytes_of(tensor.row_elements, tensor.dtype, machine) for tensor in made),
+        sum(bytes_of(tensor.row_elements, tensor.stored, machine) for tensor in made),
     )
 
 

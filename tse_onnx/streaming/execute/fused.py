@@ -31,10 +31,10 @@ class Grouped:
 def grouped(network: Network, machine: Machine) -> Grouped:
     """The stages of a network as a machine has them."""
     sharing = sharing_of(network, machine)
-    if not machine.fusion:
-        return Grouped(network, tuple((number,) for number in range(len(network.stages))), sharing)
     copies = {stage: copy for copy, stage in sharing.original.items()}
     groups = list(pipeline_of(network, machine).members)
+    if all(len(group) == 1 for group in groups):
+        return Grouped(network, tuple((number,) for number in range(len(network.stages))), sharing)
     groups += [tuple(copies[stage] for stage in group) for group in groups if group[-1] in copies]
     groups.sort(key=lambda group: group[-1])
     number_of = {group[-1]: number for number, group in enumerate(groups)}

@@ -210,4 +210,4 @@ class Numbers:
 
 def row_bytes(tensor: Tensor) -> int:
     """Bytes of a row of a tensor, for one image."""
-    return -(-tensor.row_elements * bits_of(tensor.dtype) // 8)
+    return -(-tensor.row_elements * bits_of(tensor.stored) // 8)

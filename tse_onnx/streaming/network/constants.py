@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from tse_onnx.passes.graph.held import held_type
 from tse_onnx.passes.graph.index import GraphIndex, attribute, element_count, int_attribute
 
 # Longest constant that is read: an index for every row of a tall map, or a matrix over the rows of a small one.
@@ -36,8 +37,8 @@ class Constants:
                 self.names.update(name for name in node.output if name)
 
     def kind(self, name: str) -> tuple[tuple[int, ...], int]:
-        """The dimensions and the element type of a constant; of one whose size is not known, none."""
-        return self._dims.get(name, (0,)), self._dtypes[name]
+        """The dimensions of a constant, none where its size is not known, and the element type that it is held in."""
+        return self._dims.get(name, (0,)), held_type(name, self._index, self._dtypes.__getitem__)
 
     def value(self, name: str) -> np.ndarray | None:
         """The numbers of a short constant; None for weights, for values in other files and for what is no constant."""

@@ -20,6 +20,7 @@ class Tensor:
 
     `source` tells an input of the graph, `leaves` an output of it, which the world takes as it is made. Along the axis
     `one_column`, its last, every row is one column, repeated: that one is held. (By columns there is no such axis.)
+    `held` is the element type that it is held in, 0 for its own: of a quantised value that of whole numbers.
     """
 
     name: str
@@ -30,6 +31,12 @@ class Tensor:
     source: bool = False
     leaves: bool = False
     one_column: int | None = None
+    held: int = 0
+
+    @property
+    def stored(self) -> int:
+        """The element type that a machine stores."""
+        return self.held or self.dtype
 
     @property
     def row_count(self) -> int:

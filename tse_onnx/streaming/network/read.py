@@ -11,6 +11,7 @@ from onnx import GraphProto, ModelProto, NodeProto
 
 from tse_onnx.errors import ModelError, UsageError
 from tse_onnx.passes.graph.checker import complaint, unstated
+from tse_onnx.passes.graph.held import held_type
 from tse_onnx.passes.graph.index import GraphIndex, captured
 from tse_onnx.passes.graph.operators import is_default, operator, opset_of
 from tse_onnx.passes.graph.order import in_order
@@ -265,7 +266,8 @@ class _Builder:
             raise ModelError(f"the shape of {quoted(name)}, made by {maker}, is not known and cannot be inferred")
         self._refuse_empty(name, maker)
         leaves = name in self._index.outputs
-        self._tensors[name] = Tensor(name, dims, self._dtypes[name], rows, columns, source, leaves, one_column)
+        held = held_type(name, self._index, self._dtypes.__getitem__)
+        self._tensors[name] = Tensor(name, dims, self._dtypes[name], rows, columns, source, leaves, one_column, held)
         self._rows += self._tensors[name].row_count
         self._columns += self._tensors[name].column_count
         if max(self._rows, self._columns) > self._most:
