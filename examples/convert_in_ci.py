@@ -9,7 +9,7 @@ import models
 import tse_onnx
 
 
-def main(min_saved: float = 60) -> int:
+def main(min_saved: float = 40) -> int:
     models.save("digits_se", "digits.onnx")  # in a job of your own: the model that it has built
     try:
         result = tse_onnx.convert(
@@ -17,7 +17,7 @@ def main(min_saved: float = 60) -> int:
             "tiled.onnx",
             rows=7,
             max_memory=300 * 1024,  # bytes that the whole network holds while rows stream in
-            min_saved=min_saved,  # per cent of what the scales hold
+            min_saved=min_saved,  # per cent of that
             report="report.json",  # to compare with that of the next job: `tse-onnx diff`
         )
     except tse_onnx.CheckFailed as error:  # a bound is missed, or the proof failed: nothing was written

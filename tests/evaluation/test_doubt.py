@@ -52,3 +52,13 @@ def test_labels_that_fit_and_few_samples_are_not_doubted(folder, data, words):
     assert "Doubtful" not in evaluated(folder, data, *words)
     told = json.loads(evaluated(folder, data, *words, "--format", "json"))
     assert told["models"][0]["outputs"][0]["accuracy"]["doubt"] is None
+
+
+@pytest.mark.parametrize(("data", "code"), [("right.npz", 0), ("few.npz", 0), ("higher.npz", 1), ("drawn.npz", 1)])
+def test_a_bound_on_the_loss_is_not_kept_by_labels_that_fit_by_chance(folder, data, code):
+    """No network loses anything by such labels, so the job would pass whatever the conversion did."""
+    done = tse_onnx("evaluate", "net.onnx", "--rows", 1, "--data", data, "--max-loss", 100, "--quiet", cwd=folder)
+    assert done.returncode == code
+    assert ("the loss of accuracy cannot be judged" in done.stderr.decode()) == bool(code)
+    assert ("Doubtful: " in done.stdout.decode()) == bool(code)
+    assert ("top-1" in done.stdout.decode()) != bool(code)

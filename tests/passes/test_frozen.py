@@ -155,7 +155,7 @@ def test_a_second_conversion_leaves_it_alone_and_retile_starts_anew():
     frozen = _freeze(model)
     again = tse_onnx.convert(frozen.model, rows=3, verify=False)
     assert again.serialized() == frozen.model.SerializeToString()
-    assert [decision.reason for decision in again.blocks[:2]] == ["is frozen already; --retile does it anew"] * 2
+    assert [decision.reason for decision in again.blocks[:2]] == ["is frozen already; retile=True does it anew"] * 2
     assert {block.status for block in tse_onnx.find_blocks(frozen.model)} == {"frozen", "refused"}
     anew = tse_onnx.convert(frozen.model, rows=3, retile=True)
     assert [decision.tiling for decision in anew.blocks[:2]] == [Tiling(3)] * 2

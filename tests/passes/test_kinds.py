@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import re
+
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -241,7 +244,7 @@ def test_a_relative_is_refused_by_default_and_says_how_to_convert_it(kind):
     model, name = _model(kind), kind.partition("-")[0]
     (block,) = tse_onnx.find_blocks(model)
     assert (block.kind, block.refusal.code) == (name, "kind")
-    assert f"--kinds {name}" in block.reason
+    assert f"kinds={{'{name}'}}" in block.reason
     result = tse_onnx.convert(model, rows=4, input_shapes={"x": (1, 4, 16, 5)})
     assert result.model.graph.node == model.graph.node
 
@@ -276,3 +279,14 @@ def test_what_does_not_act_on_each_number_between_windows_is_refused(nodes, what
     block, *others = tse_onnx.find_blocks(model, kinds="all")  # a mean of each filter might be a squeeze itself
     assert block.refusal.code == "operator", what
     assert all(other.refusal for other in others)
+
+
+@pytest.mark.parametrize("kind", GRAPHS)
+def test_what_stops_the_stream_says_how_it_is_converted_and_who_does_so_has_no_stop(kind):
+    model, name, shapes = _model(kind), kind.partition("-")[0], {"x": (2, 4, 16, 5)}
+    stops = tse_onnx.inspect(model, input_shapes=shapes).stops
+    assert stops
+    for stop in stops:
+        (said,) = re.findall(r"kinds=(\{'\w+'\}) converts it$", stop.advice)
+        assert ast.literal_eval(said) == {name}
+    assert tse_onnx.inspect(model, input_shapes=shapes, kinds=name).stops == ()

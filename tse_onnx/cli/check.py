@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tse_onnx.cli import completion
-from tse_onnx.cli.display import Display, display_options
+from tse_onnx.cli.display import Display, display_options, quiet_option
 from tse_onnx.cli.help import Command
 from tse_onnx.cli.options import given_model, input_shape_option, model_argument
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     help="What it is checked for: a name that tse-onnx targets lists, or a .toml file with limits of your own.",
 )  # fmt: skip
 @input_shape_option
-@display_options()
+@display_options(quiet_option)
 def check(model: Path, target: str, input_shapes: InputShapes, display: Display) -> None:
     """Say what of MODEL, converted or not, is outside the limits of a compiler or a device, node by node.
 

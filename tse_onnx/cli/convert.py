@@ -146,7 +146,7 @@ def convert(
       tse-onnx convert model.onnx tiled.onnx --plan plan.toml --machine cascade
       tse-onnx convert model.onnx tiled.onnx --certify --report report.json
       tse-onnx convert model.onnx model.onnx --expect 16 --max-drift 0.5
-      tse-onnx convert model.onnx tiled.onnx --max-memory 2MiB --min-saved 60
+      tse-onnx convert model.onnx tiled.onnx --max-memory 2MiB --min-saved 40
     """
     import logging
 
@@ -155,7 +155,7 @@ def convert(
     from tse_onnx.report.convert import ReportView, outcome
 
     require_dataflow(gates, dataflow)
-    counted = (checks.verify or gates.max_memory is not None) if dataflow is None else dataflow
+    counted = (checks.verify or gates.of_network) if dataflow is None else dataflow
     if not counted:
         refuse_stores(ctx)
     to_stdout = is_stdout(output)

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from tse_onnx.cli.display import Display, display_options
+from tse_onnx.cli.display import Display, display_options, quiet_option
 from tse_onnx.cli.help import Command
 
 
 @click.command(cls=Command)
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path))
-@display_options()
+@display_options(quiet_option)
 def diff(a: Path, b: Path, display: Display) -> None:
     """Show what changed from report A to report B: in the verdict, block by block, in the whole network.
 

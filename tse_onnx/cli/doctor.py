@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from tse_onnx.cli.display import Display, display_options
+from tse_onnx.cli.display import Display, display_options, quiet_option
 from tse_onnx.cli.help import Command
 from tse_onnx.errors import CheckFailed
 
 
 @click.command(cls=Command)
-@display_options()
+@display_options(quiet_option)
 def doctor(display: Display) -> None:
     """Say which packages and extras are installed, what they are for, and how to install what is missing.
 

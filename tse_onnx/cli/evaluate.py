@@ -11,7 +11,7 @@ import click
 
 from tse_onnx.cli.bounds import bound_options
 from tse_onnx.cli.data_options import data_options
-from tse_onnx.cli.display import HTML, Display, display_options
+from tse_onnx.cli.display import HTML, Display, display_options, quiet_option
 from tse_onnx.cli.groups import given
 from tse_onnx.cli.help import Command
 from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, threads_option
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 @tiling_options
 @kinds_option
 @display_options(
+    quiet_option,
     csv="With --correlation: write a line per tile as CSV.",
     plot="With --correlation: draw it, as .svg or .png (needs matplotlib).",
     html=HTML,

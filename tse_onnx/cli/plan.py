@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tse_onnx.cli import values
-from tse_onnx.cli.display import Display, display_options
+from tse_onnx.cli.display import Display, display_options, quiet_option
 from tse_onnx.cli.groups import given
 from tse_onnx.cli.help import Command
 from tse_onnx.cli.options import (
@@ -63,7 +63,9 @@ _TILES = ("rows", "cols", "patch", "tile", "step", "balanced", "divisors", "axis
     "-o", "--output", type=OutputPath(allow_dash=True), default="-", metavar="FILE",
     help="Write the plan to FILE, and print what it comes to. Otherwise the plan is printed, as with -.",
 )  # fmt: skip
-@display_options()
+@display_options(
+    quiet_option,
+)
 @click.pass_context
 def plan(
     ctx: click.Context,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tse_onnx.cli.display import HTML, Display, display_options
+from tse_onnx.cli.display import HTML, Display, display_options, quiet_option
 from tse_onnx.cli.help import Command
 from tse_onnx.cli.options import given_model, input_shape_option, model_argument
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--all", "every", is_flag=True, help="Show the layers that multiply nothing and have no parameters, too.")
 @display_options(
+    quiet_option,
     csv="Write a line per layer as CSV.",
     plot="Draw the layers' cycles and their utilisation, as .svg or .png (needs matplotlib and --array).",
     html=HTML,

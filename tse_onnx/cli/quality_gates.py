@@ -24,7 +24,8 @@ _GATES = (
     ),
     click.option(
         "--min-saved", callback=values.percent, metavar="PCT",
-        help="Fail where less than PCT per cent of what the scales hold back is saved.",
+        help="Fail where less than PCT per cent of what the whole network holds is saved, or with --no-dataflow of "
+        "what the scales hold back.",
     ),
 )  # fmt: skip
 

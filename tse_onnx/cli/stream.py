@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tse_onnx.cli.display import HTML, Display, display_options
+from tse_onnx.cli.display import HTML, Display, display_options, quiet_option
 from tse_onnx.cli.groups import group
 from tse_onnx.cli.help import Command
 from tse_onnx.cli.options import (
@@ -79,7 +79,7 @@ _run_options = group(_RUN, lambda **run: {"run": run})
     "its layers; for FINN's folding configuration, by the layers that join streams; or a list of the machine's edges.",
 )  # fmt: skip
 @axes_options
-@display_options(**NETWORK_FILES, html=HTML)
+@display_options(quiet_option, **NETWORK_FILES, html=HTML)
 def stream(
     model: Path,
     input_shapes: InputShapes,
@@ -110,7 +110,8 @@ def stream(
     """
     require_plot(axes, display)
     if export is not None:
-        asked = {"--csv": display.csv, "--plot": display.plot, "--format": display.form == "markdown"}
+        asked = {"--csv": display.csv, "--plot": display.plot, "--quiet": display.quiet}
+        asked["--format"] = display.form == "markdown"
         if (other := next((name for name, value in asked.items() if value), None)) is not None:
             raise click.UsageError(f"--export prints JSON alone, without {other}")
         import json

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tse_onnx.cli.checks_options import samples_options
-from tse_onnx.cli.display import Display, display_options
+from tse_onnx.cli.display import Display, display_options, quiet_option
 from tse_onnx.cli.groups import given
 from tse_onnx.cli.help import Command
 from tse_onnx.cli.options import given_model, input_shape_option, kinds_option, time_limit_option
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @tiling_options
 @kinds_option
-@display_options()
+@display_options(quiet_option)
 @click.pass_context
 def verify(
     ctx: click.Context,

@@ -263,12 +263,12 @@ def convert(
     allows); see docs/dataflow.md. With a `machine` (a `Machine`, a preset's name or a TOML file) the report says what
     the whole network holds on it, before and after. `max_buffer` bounds the bytes that the scales of the blocks hold
     back, `max_memory` those that the whole network holds on the `machine` (the ideal one where none is named), and
-    `min_saved` is the least that has to be saved of what the scales hold back, in per cent.
+    `min_saved` is the least that has to be saved of that, in per cent.
 
     Raises `CheckFailed` where a check fails, `ModelError` for an unusable model or output, `DataError` for unusable
     data, `UsageError` for a bad option: all of them `TseError`, and in every case nothing is written.
     """
-    chosen = _chosen(rows, tiling, plan)
+    chosen, gates = _chosen(rows, tiling, plan), QualityGates(max_buffer, max_memory, min_saved)
     return carry_out(
         model,
         out,
@@ -284,12 +284,12 @@ def convert(
         expect=expect,
         report=report,
         alls=alls,
-        machine=None if machine is None else _hardware(machine),
-        gates=QualityGates(max_buffer, max_memory, min_saved),
+        machine=_hardware(machine) if machine is not None or gates.of_network else None,
+        gates=gates,
     )
 
 
-def _hardware(machine: MachineLike) -> Machine:
+def _hardware(machine: MachineLike | None) -> Machine:
     from tse_onnx.streaming.network.machines import machine_of
 
     return machine_of(machine)
@@ -316,10 +316,6 @@ def carry_out(
 ) -> ConvertResult:
     """A conversion whose options are gathered; `convert` says what they mean, and what is raised."""
     target, told, script = (None if path is None else file_path(path) for path in (out, report, alls))
-    if gates.max_memory is not None and machine is None:
-        from tse_onnx.streaming.network.machine import Machine
-
-        machine = Machine()
     source = open_model(model)
     if retile:
         from tse_onnx.conversion.restore import untiled

@@ -21,8 +21,8 @@ class QualityGates:
 
     * `max_buffer`: bytes that the scales of the blocks may hold back after it;
     * `max_memory`: bytes that the whole network may hold at the least, on the machine that it is counted on;
-    * `min_saved`: per cent of what the scales hold back that have to be saved, 0 to 100; where they hold back nothing,
-      nothing is saved.
+    * `min_saved`: per cent of what the whole network holds that have to be saved, 0 to 100, or of what the scales hold
+      back where the network was not counted; where nothing is held, nothing is saved.
 
     Raises `UsageError` for a bound that makes no sense.
     """
@@ -43,6 +43,11 @@ class QualityGates:
         """Whether there is any."""
         return self != NO_GATES
 
+    @property
+    def of_network(self) -> bool:
+        """Whether one looks at the whole network, so that it has to be counted."""
+        return self.max_memory is not None or self.min_saved is not None
+
     def judge(self, verdict: Verdict) -> tuple[Judgement, ...]:
         """Each gate that is there, with what it found. Raises `ModelError` where the verdict lacks its figure."""
         found = []
@@ -53,7 +58,8 @@ class QualityGates:
                 raise ModelError("the whole network was not counted, which the bound on its memory needs")
             found.append(Judgement("max-memory", NETWORK, self.max_memory, verdict.network.after))
         if self.min_saved is not None:
-            found.append(Judgement("min-saved", SCALES, self.min_saved, _saved(verdict.scales), least=True))
+            figure, change = (SCALES, verdict.scales) if verdict.network is None else (NETWORK, verdict.network)
+            found.append(Judgement("min-saved", figure, self.min_saved, _saved(change), least=True))
         return tuple(found)
 
 
@@ -80,7 +86,8 @@ class Judgement:
     def text(self) -> str:
         """What was found, in words."""
         if self.least:
-            saved = f"{_apart(self.value, self.bound)} % of what the scales hold back is saved"
+            held = "the scales hold back" if self.figure == SCALES else "the whole network holds"
+            saved = f"{_apart(self.value, self.bound)} % of what {held} is saved"
             return f"{saved}, {'no less' if self.passed else 'less'} than the {self.bound:g} % asked for"
         holds = "the scales of the blocks hold back" if self.figure == SCALES else "the whole network holds"
         against = "within" if self.passed else "more than"

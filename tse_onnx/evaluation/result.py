@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tse_onnx.errors import CheckFailed, UsageError
+from tse_onnx.evaluation.doubt import doubt
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.runtime.scores import Score
 from tse_onnx.shown import Shown
@@ -86,7 +87,8 @@ class Evaluation(Shown):
         """Raise `CheckFailed` where an output of a model breaks a bound.
 
         `min_agreement` is a fraction, `max_kl` in nats, `min_sqnr` in decibels, `max_loss` the points of top-1 accuracy
-        that may be lost. Raises `UsageError` where no output has what a bound is for.
+        that may be lost; that is broken as well where the labels fit no output, for then there is nothing to lose.
+        Raises `UsageError` where no output has what a bound is for.
         """
         bounds = {"agreement": min_agreement, "kl": max_kl, "sqnr": min_sqnr, "loss": max_loss}
         failures = []
@@ -103,8 +105,17 @@ class Evaluation(Shown):
                 for model, score, value in found
                 if value is not None and not (value >= bound if name in ("agreement", "sqnr") else value <= bound)
             ]
+        labelled = [score for model in self.models for score in model.outputs if score.accuracy is not None]
+        if max_loss is not None and all(map(doubt, labelled)):
+            failures += [f"the loss of accuracy cannot be judged: {text}" for text in self.doubts]
         if failures:
             raise CheckFailed("; ".join(failures))
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What speaks against the labels, each once."""
+        found = (doubt(score) for model in self.models for score in model.outputs)
+        return tuple(dict.fromkeys(text for text in found if text is not None))
 
     def _classes(self) -> bool:
         return any(score.kl is not None for model in self.models for score in model.outputs)

@@ -70,7 +70,10 @@ class DiffView(View):
         _print_figures(page, "tensor", found.tensors[:_TENSORS])
         if (rest := len(found.tensors) - _TENSORS) > 0:
             say(page, f"… and {rest} more {'tensor' if rest == 1 else 'tensors'} that hold another number of bytes.")
-        say(page, _outcome(found), style="bold")
+        self.brief(page)
+
+    def brief(self, page: Page) -> None:
+        say(page, _outcome(self.found), style="bold")
 
 
 def _title(report: Told) -> str:

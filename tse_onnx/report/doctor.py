@@ -27,8 +27,6 @@ class DoctorView(View):
         return doctor_json(self.found)
 
     def print(self, page: Page) -> None:
-        from tse_onnx.installation.doctor import missing
-
         found = self.found
         say(page, f"tse-onnx {VERSION}, Python {found.python}, {found.platform}")
         if found.packages:
@@ -42,7 +40,12 @@ class DoctorView(View):
         for one in known:
             if one.trouble:
                 say(page, f"{one.name} {one.installed} cannot be used: {printable(one.trouble)}")
-        say(page, _outcome(found, missing(found.extras)), style="bold")
+        self.brief(page)
+
+    def brief(self, page: Page) -> None:
+        from tse_onnx.installation.doctor import missing
+
+        say(page, _outcome(self.found, missing(self.found.extras)), style="bold")
 
 
 def _row(check: ExtraCheck) -> tuple[str, ...]:

@@ -61,6 +61,12 @@ class EvaluateView(View):
     def rows(self) -> list[dict[str, Any]]:
         return [{"model": one["model"]} | score for one in self.json()["models"] for score in one["outputs"]]
 
+    def brief(self, page: Page) -> None:
+        for model in self.found.models:
+            if (main := model.main) is not None:
+                say(page, f"{printable(model.model)}: {_right(main)}{distance(main)} ({self.found.data}).")
+        _print_doubts(page, self.found)
+
     def print(self, page: Page) -> None:
         _print_evaluation(page, self.found)
         if self.correlations is not None:
@@ -129,11 +135,22 @@ def _print_evaluation(page: Page, found: Evaluation) -> None:
             f"Note: every sample was a first frame to {printable(title)}: {setting('frames', True)} feeds gates "
             "on to the next one.",
         )
-    for text in dict.fromkeys(map(doubt, scores)):
-        if text is not None:
-            say(page, f"Doubtful: {text}.", style="yellow")
+    _print_doubts(page, found)
     for skipped in found.skipped:
         say(page, f"Skipped: {skipped} cannot be read.")
+
+
+def _right(score: Score) -> str:
+    """How many samples are classified right, where they have labels that say so."""
+    if score.accuracy is None or doubt(score):
+        return ""
+    before, after = score.accuracy.original_top1, score.accuracy.top1
+    return f"top-1 {percent(before)} before, {percent(after)} after, "
+
+
+def _print_doubts(page: Page, found: Evaluation) -> None:
+    for text in found.doubts:
+        say(page, f"Doubtful: {text}.", style="yellow")
 
 
 def _print_streams(page: Page, found: Evaluation, streams: Sequence[StreamScores]) -> None:

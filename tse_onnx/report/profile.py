@@ -57,6 +57,12 @@ class ProfileView(View):
         rows: list[dict[str, Any]] = self.json()["layers"]
         return rows
 
+    def brief(self, page: Page) -> None:
+        say(page, f"{self.headline}.")
+        if self.converted is not None:
+            say(page, f"{ProfileView(self.converted).headline}.")
+        _print_uncounted(page, self.found, self.converted)
+
     def print(self, page: Page) -> None:
         if self.converted is None:
             _print_layers(page, self.found, self.every)
@@ -204,6 +210,10 @@ def _print_doubts(page: Page, found: Costed, converted: Costed | None) -> None:
         if found.cost.array.sparsity and OS in found.cost.array.dataflows:
             zeros = f"{100 * found.cost.array.sparsity:.3g} % of weights that are zero"
             say(page, f"Output stationary skips the {zeros}, so that it can come to more than all elements.")
+    _print_uncounted(page, found, converted)
+
+
+def _print_uncounted(page: Page, found: Costed, converted: Costed | None) -> None:
     named = dict(found.profile.without_rule) | (dict(converted.profile.without_rule) if converted is not None else {})
     for operator, count in named.items():
         why = "there is no rule for what it multiplies, so the totals are too small"

@@ -65,6 +65,11 @@ class StreamView(View):
         panel = Panel(title(choices_of(self.blocks)), self.found.dataflow, self.found.timeline(images))
         return draw(Path(self.found.dataflow.model).stem, [panel], self.axes)
 
+    def brief(self, page: Page) -> None:
+        _print_least(page, self.found.dataflow, TOKENS[self.found.axis])
+        if self.found.certificate is not None:
+            _print_proofs(page, self.found.certificate)
+
     def print(self, page: Page) -> None:
         found, token = self.found.dataflow, TOKENS[self.found.axis]
         _print_least(page, found, token)
@@ -96,10 +101,12 @@ class DataflowView(View):
         rows: list[dict[str, Any]] = self.json()["dataflow"]["tensors"]
         return rows
 
+    def brief(self, page: Page) -> None:
+        _print_least(page, self.found, TOKENS[self.found.axis])
+
     def print(self, page: Page) -> None:
-        token = TOKENS[self.found.axis]
-        _print_least(page, self.found, token)
-        _print_dataflow(page, self.found, self.top, token)
+        self.brief(page)
+        _print_dataflow(page, self.found, self.top, TOKENS[self.found.axis])
 
 
 def _print_dataflow(page: Page, found: Dataflow, top: int, token: str) -> None:
@@ -228,16 +235,20 @@ def _print_payoffs(page: Page, found: Dataflow) -> None:
 
 
 def print_certificate(page: Page, found: Certificate) -> None:
-    """What was proved, a line each."""
-    for proof in found.proofs:
-        verdict = "Proved" if proof.passed else "FAILED" if proof.decided else "Not decided"
-        judge(page, proof.passed if proof.decided else None, f"{verdict}: {proof.text}.")
+    """What was proved, a line each, and what the run took."""
+    _print_proofs(page, found)
     skew = f"{found.seconds / found.reference_seconds:.1f} times" if found.reference_seconds else "not compared with"
     say(
         page,
         f"Stored at most {size(found.peak_bytes)} at once, of {size(found.bound_bytes)} predicted room; "
         f"{found.firings:,} firings in {found.seconds:.2f} s, {skew} onnxruntime's time with one thread.",
     )
+
+
+def _print_proofs(page: Page, found: Certificate) -> None:
+    for proof in found.proofs:
+        verdict = "Proved" if proof.passed else "FAILED" if proof.decided else "Not decided"
+        judge(page, proof.passed if proof.decided else None, f"{verdict}: {proof.text}.")
 
 
 def _least(found: Dataflow) -> str:

@@ -88,6 +88,10 @@ class CheckView(View):
             say(page, f"Not known are sizes that depend on the input's: {setting('input_shapes')} binds it.")
         if found.target.note:
             say(page, f"{name}: {found.target.note}.")
+        self.brief(page)
+
+    def brief(self, page: Page) -> None:
+        found, name = self.found, self.found.target.name
         if not found.target.limits:
             say(page, f"Nothing was checked: no limit is known of {name}.", style="bold")
         elif found.passed:

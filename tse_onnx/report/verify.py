@@ -34,10 +34,13 @@ class VerifyView(View):
         rows: list[dict[str, Any]] = self.json()["blocks"]
         return rows
 
+    def brief(self, page: Page) -> None:
+        judge(page, self.proof.passed, _verdict(self.proof))
+
     def print(self, page: Page) -> None:
         proof, count = self.proof, self.proof.report.buffering.totals.converted
         blocks = f"{count} block" + "s" * (count != 1)
-        judge(page, proof.passed, _verdict(proof))
+        self.brief(page)
         say(page, f"{proof.original} converted anew, {blocks}:")
         if proof.report.verification is not None:
             print_verification(page, proof.report.verification)
