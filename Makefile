@@ -35,10 +35,12 @@ test-tools: $(VENV)/developed
 	$(BIN)/pip install --quiet --editable '.[tools]'
 	$(BIN)/python -m pytest tests/conversion/test_other_tools.py tests/conversion/test_folded.py tests/conversion/test_quant_pre_process.py
 
-# Distillation and fine-tuning, whose tests are skipped where there is no torch.
+# Distillation, fine-tuning and training with tiles, whose tests are skipped where there is no torch; timm and torchvision take any
+# build of it.
 test-torch: $(VENV)/developed
-	$(BIN)/pip install --quiet torch==2.13.0 --editable '.[distil,finetune]'
-	$(BIN)/python -m pytest -n auto tests/distillation tests/finetuning
+	$(BIN)/pip install --quiet torch==2.13.0 onnxscript safetensors huggingface_hub --editable '.[distil,finetune,torch]'
+	$(BIN)/pip install --quiet --no-deps timm==1.0.31 torchvision==0.29.1
+	$(BIN)/python -m pytest -n auto tests/distillation tests/finetuning tests/torch
 
 # The conversion as a pass of Olive and of onnx-ir.
 test-adapters: $(VENV)/developed

@@ -35,6 +35,7 @@ EXTRAS: Mapping[str, Extra] = {
         Extra("dask", "tune and sensitivity with --workers or --scheduler", "other processes", "Dask", "distributed"),
         Extra("distil", "distil: a plan's numbers trained", "distilling", "torch", "torch"),
         Extra("finetune", "finetune: weights trained for tiles", "fine-tuning", "torch", "torch"),
+        Extra("torch", "tse_onnx.torch: networks with tiles, trained", "training with tiles", "torch", "torch"),
         Extra("olive", "the conversion as a pass of Olive", "a pass of Olive", "olive-ai", "olive"),
         Extra("onnx-ir", "the conversion as a pass of onnx-ir", "a pass of onnx-ir", "onnx-ir", "onnx_ir"),
     )
