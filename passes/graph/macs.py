@@ -1,44 +1,72 @@
-"""Multiply-accumulates of a node, for one image."""
+"""Multiply-accumulates of a node for one image, padding included and biases left out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from onnx import NodeProto
 
 from tse_onnx.passes.graph.index import element_count, int_attribute
-from tse_onnx.passes.graph.operators import is_default
+from tse_onnx.passes.graph.operators import Rules
 from tse_onnx.passes.graph.types import Types
 
-# Where the weights of a convolution are among its inputs, and where the second factor of a product is.
-_CONVOLUTIONS = {"Conv": 1, "FusedConv": 1, "ConvInteger": 1, "QLinearConv": 3}
-_PRODUCTS = {"MatMul": 1, "FusedMatMul": 1, "MatMulInteger": 1, "QLinearMatMul": 3, "Gemm": 1, "QGemm": 3}
+Dims = Sequence["int | None"]
+Shape = Callable[[str], "Dims | None"]
+"""The dimensions of a value, by its name; None where nothing is known."""
 
 
 def macs_of(node: NodeProto, types: Types) -> int:
-    """What a node computes, in multiply-accumulates: 0 for all that multiplies no weights, and where a size is not
-    known."""
-    if not (is_default(node.domain) or node.domain == "com.microsoft") or not node.output:
-        return 0
-    if node.op_type in _CONVOLUTIONS:
-        return _of_image(types[node.output[0]].sizes) * _count(_sizes(node, _CONVOLUTIONS[node.op_type], types)[1:])
-    if node.op_type == "ConvTranspose":
-        return _of_image(_sizes(node, 0, types)) * _count(_sizes(node, 1, types)[1:])
-    if node.op_type in _PRODUCTS:
-        second = _sizes(node, _PRODUCTS[node.op_type], types)
-        transposed = bool(int_attribute(node, "transB", 0))
-        summed = second[-1:] if transposed else second[-2:][:1]
-        return _of_image(types[node.output[0]].sizes) * _count(summed)
-    return 0
+    """What a node computes, in multiply-accumulates: 0 for all that multiplies no two values of which one is summed
+    over, and where a size is not known."""
+    rule = MULTIPLIES.of(node)
+    return 0 if rule is None or not node.output else rule(node, lambda name: types[name].sizes)
 
 
-def _sizes(node: NodeProto, slot: int, types: Types) -> tuple[int | None, ...]:
-    return (types[node.input[slot]].sizes or ()) if slot < len(node.input) else ()
+def _window(weight: int) -> Callable[[NodeProto, Shape], int]:
+    """A convolution, whose kernel [Co, Ci / g, k, k] is its input number `weight`."""
+    return lambda node, shape: _image(shape(node.output[0])) * _count(_read(node, weight, shape), 1)
 
 
-def _of_image(sizes: Sequence[int | None] | None) -> int:
-    return _count((sizes or ())[1:])
+def _transposed(node: NodeProto, shape: Shape) -> int:
+    """Every element of the input meets its kernel [Co / g, k, k]."""
+    return _image(_read(node, 0, shape)) * _count(_read(node, 1, shape), 1)
 
 
-def _count(sizes: Sequence[int | None]) -> int:
-    return element_count(size or 0 for size in sizes) if sizes else 0
+def _product(second: int) -> Callable[[NodeProto, Shape], int]:
+    """A product of matrices, whose input number `second` is summed over along its last axis but one, or along its last
+    where it is transposed."""
+
+    def of(node: NodeProto, shape: Shape) -> int:
+        factor = _read(node, second, shape)
+        if factor is None:
+            return 0
+        summed = factor[-1:] if int_attribute(node, "transB", 0) else factor[-2:][:1]
+        return _image(shape(node.output[0])) * _count(summed)
+
+    return of
+
+
+def _read(node: NodeProto, slot: int, shape: Shape) -> Dims | None:
+    return shape(node.input[slot]) if slot < len(node.input) else None
+
+
+def _image(dims: Dims | None) -> int:
+    """Elements of a value for one image."""
+    return _count(dims, 1) if dims is not None and len(dims) > 1 else _count(dims)
+
+
+def _count(dims: Dims | None, first: int = 0) -> int:
+    """The product of dimensions from the `first` on; 0 where one is not known."""
+    return 0 if dims is None else element_count(size or 0 for size in dims[first:])
+
+
+MULTIPLIES: Rules[Callable[[NodeProto, Shape], int]] = Rules(
+    {
+        ("Conv", "ConvInteger", "com.microsoft::FusedConv"): _window(1),
+        "QLinearConv": _window(3),
+        "ConvTranspose": _transposed,
+        ("Gemm", "MatMul", "MatMulInteger", "com.microsoft::FusedGemm", "com.microsoft::FusedMatMul"): _product(1),
+        ("QLinearMatMul", "com.microsoft::QGemm"): _product(3),
+    }
+)
+"""The operators that multiply two values and sum over one of their axes, and how many of these products they make."""

@@ -21,6 +21,8 @@ from tse_onnx.costs.cycles import layer_on
 from tse_onnx.costs.profile import profile
 from tse_onnx.errors import UsageError
 
+OWN = ', "com.microsoft" : 1'
+
 
 @st.composite
 def convolutions(draw):
@@ -103,6 +105,23 @@ def test_an_operator_without_a_rule_is_named_and_not_counted_as_zero(tmp_path):
     found = validated(run("profile", "m.onnx", "--format", "json", cwd=tmp_path).stdout, "profile")
     assert [layer["macs"] for layer in found["layers"]] == [None]
     assert found["without_rule"] == [{"operator": "Einsum", "nodes": 1}]
+
+
+@pytest.mark.parametrize(("fused", "plain", "made"), [
+    ('com.microsoft.FusedConv<activation = "Relu">(x, w)', "Conv(x, w)", "14, 10"),
+    ("com.microsoft.FusedMatMul<transB = 1>(x, m)", "MatMul(x, n)", "16, 5"),
+])  # fmt: skip
+def test_what_onnxruntime_fuses_counts_as_it_did(fused, plain, made):
+    weights = {
+        "w": np.ones((8, 8, 3, 3), np.float32), "m": np.ones((5, 12), np.float32), "n": np.ones((12, 5), np.float32)
+    }  # fmt: skip
+    outputs = f"float[1, 8, {made}] y"
+    (one,), (other,) = (
+        profile(text_model(f"y = {body}", weights, outputs=outputs, imports=OWN)).layers for body in (fused, plain)
+    )
+    assert one.macs == other.macs > 0
+    assert one.kernel == other.kernel
+    assert one.parameters == other.parameters
 
 
 def test_local_functions_are_looked_into():

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 from onnx import NodeProto, defs
 
+from tse_onnx.passes.graph.macs import MULTIPLIES
 from tse_onnx.passes.graph.operators import Rules, is_default, operator
-from tse_onnx.streaming.depths.work import MULTIPLIES, work_of
+from tse_onnx.streaming.depths.work import work_of
 from tse_onnx.streaming.network.network import Network, Stage
 
 _ELEMENTWISE = ("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "Sum")

@@ -23,7 +23,7 @@ from tse_onnx.streaming.network.network import Network, Stage
 from tse_onnx.streaming.network.read import inlined, network_of
 
 # Where the weights of a convolution are among its inputs: they have its window where no attribute states it.
-_KERNELS = {"Conv": 1, "ConvTranspose": 1, "ConvInteger": 1, "QLinearConv": 3}
+_KERNELS = {"Conv": 1, "ConvTranspose": 1, "FusedConv": 1, "ConvInteger": 1, "QLinearConv": 3}
 
 
 def profile(

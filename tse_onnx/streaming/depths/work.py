@@ -7,15 +7,13 @@ it reads or makes, whichever are more. Cycles are whole for each row or pixel.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tse_onnx.passes.graph.operators import Rules
+from tse_onnx.passes.graph.macs import MULTIPLIES
 from tse_onnx.streaming.depths.pipeline import Pipeline
 from tse_onnx.streaming.network.machine import Machine
 from tse_onnx.streaming.network.network import Network, Stage
-
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,8 @@ def work_of(network: Network, stage: Stage) -> Work:
     made = network.tensors[stage.output]
     read = [network.tensors[name].elements for name in stage.inputs]
     rule = MULTIPLIES.of(stage.node)
-    return Work(0 if rule is None else rule(network, stage), max([1, made.elements, *read]))
+    macs = 0 if rule is None else rule(stage.node, lambda name: _dims(network, name))
+    return Work(macs, max([1, made.elements, *read]))
 
 
 def cycles_of(network: Network, machine: Machine, pipeline: Pipeline) -> tuple[int, ...] | None:
@@ -65,44 +64,7 @@ def _cycles(network: Network, machine: Machine, stage: Stage, tokens: int) -> in
     return max(1, math.ceil((work.macs or work.elements) / (tokens * machine.rates.get(stage.node.name, rate or 1))))
 
 
-def _dims(network: Network, name: str) -> Shape:
+def _dims(network: Network, name: str) -> tuple[int, ...] | None:
     if (tensor := network.tensors.get(name)) is not None:
         return tensor.dims
-    return network.constants.kind(name)[0] if name in network.constants.names else ()
-
-
-def _window(weight: int) -> Callable[[Network, Stage], int]:
-    """A convolution, whose kernel [Co, Ci / g, k, k] is its input number `weight`."""
-    return lambda network, stage: (
-        network.tensors[stage.output].elements * math.prod(_dims(network, stage.node.input[weight])[1:])
-    )
-
-
-def _transposed(network: Network, stage: Stage) -> int:
-    """Every element of the input meets its kernel [Co / g, k, k]."""
-    dims = _dims(network, stage.node.input[0])
-    return math.prod(dims[1:]) * math.prod(_dims(network, stage.node.input[1])[1:])
-
-
-def _product(first: int) -> Callable[[Network, Stage], int]:
-    """A product of matrices, whose input number `first` has what is summed over as its last axis."""
-    return lambda network, stage: (
-        network.tensors[stage.output].elements * (_dims(network, stage.node.input[first]) or (1,))[-1]
-    )
-
-
-def _gemm(network: Network, stage: Stage) -> int:
-    made = network.tensors[stage.output]
-    return made.elements * (math.prod(_dims(network, stage.node.input[1])) // (made.dims[-1] or 1))
-
-
-MULTIPLIES: Rules[Callable[[Network, Stage], int]] = Rules(
-    {
-        ("Conv", "ConvInteger"): _window(1),
-        "QLinearConv": _window(3),
-        "ConvTranspose": _transposed,
-        "Gemm": _gemm,
-        ("MatMul", "MatMulInteger", "QLinearMatMul"): _product(0),
-    }
-)
-"""The operators that multiply two values and sum over one of their axes, and how many of these products they make."""
+    return network.constants.kind(name)[0] if name in network.constants.names else None
