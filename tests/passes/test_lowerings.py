@@ -20,7 +20,7 @@ CONSTANTS = {
         "scale": (8,), "shift": (8,), "whole": (4, 8, 1, 1), "whole2": (8, 4, 1, 1), "slopes": (8, 1, 1),
     }.items()
 } | {
-    "map": np.array([0, 8, 1, 1]), "line": np.array([0, 8, 1]), "turned": np.array([0, 1, 8]), "last": np.array([2]), "zero": np.array(0), "first": np.array([0]), "rest": np.array([8, 1, 1]),
+    "map": np.array([0, 8, 1, 1]), "line": np.array([0, 8, 1]), "turned": np.array([0, 1, 8]), "apart": np.array([0, 2, 1, 4]), "last": np.array([2]), "zero": np.array(0), "first": np.array([0]), "rest": np.array([8, 1, 1]),
     "extents": np.array([16, 12]), "spatial": np.array([2, 3]), "part": np.array(1 / 192, np.float32),
     "ones": np.ones(8, np.float32), "flat": np.array([8]), "size": np.array([2, 8, 16, 12]), "counts": np.array([1, 1, 16, 12]),
     "whole_map": np.array([1, 8, 1, 1]),
@@ -41,6 +41,7 @@ CASES = {
     "a softmax over the last axis": f"{FLAT}; r = Gemm(f, in, few); a = Softmax(r); e = Gemm(a, out); {BACK}",
     "a softmax over axis -1": f"{FLAT}; r = Gemm(f, in, few); a = Softmax<axis = -1>(r); e = Gemm(a, out); {BACK}",
     "a softmax over axis -3": f"{MEAN}; r = Conv(d, whole); a = Softmax<axis = -3>(r); e = Conv(a, whole2); {HERE}",
+    "a softmax within groups of channels": f"{FLAT}; r = Gemm(f, square); p = Reshape(r, apart); a = Softmax<axis = 3>(p); e = Reshape(a, map); y = Mul(h, e)",
     "groups in one dimension": f"{LINE}; r = Conv<group = 2>(f, grouped); a = Relu(r); e = Conv<group = 4>(a, grouped2); {BACK}",
     "a window that looks back": f"{TURNED}; e = Conv<pads = [2, 0]>(f, window); {BACK}",
     "a window that looks ahead": f"{TURNED}; e = Conv<pads = [0, 2]>(f, window); {BACK}",
