@@ -11,8 +11,9 @@ import base64
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any, Protocol
 
 from google.protobuf.message import DecodeError
@@ -34,6 +35,7 @@ from tse_onnx.passes.edit.story import (
     packed_tensor,
     unpacked_tensor,
 )
+from tse_onnx.passes.graph.index import names_of
 from tse_onnx.passes.graph.nested import Container, Path, graphs_of
 from tse_onnx.passes.names import MADE_FOR
 from tse_onnx.passes.reasons import quoted
@@ -245,10 +247,11 @@ def unpacked(text: str) -> bytes:
     return zlib.decompressobj().decompress(data, max(_LARGEST, _RATIO * len(data)))
 
 
-def recalled(node: NodeProto, memory: Memory, nodes: Iterable[NodeProto]) -> Record | None:
+def recalled(node: NodeProto, memory: Memory, names: Callable[[], Set[str]]) -> Record | None:
     """What a node that makes the means of a tiled block remembers, or `memory` remembers of it.
 
-    `nodes` are all those of its graph. Raises `ModelError` where it cannot be read.
+    `names` gives those of all values that the nodes of its graph read and make. Raises `ModelError` where it cannot be
+    read.
     """
     record = record_of(node)
     if record is not None or not memory:
@@ -258,7 +261,7 @@ def recalled(node: NodeProto, memory: Memory, nodes: Iterable[NodeProto]) -> Rec
         return None
     # Branches may have values of the same names, and the node that was replaced made the same value as this one; names
     # of values in between are new, as are those of weights, which are there as long as a node reads them.
-    there = {name for each in nodes for name in (*each.output, *each.input)}
+    there = names()
     record = max(known, key=lambda record: len(record.traces & there))
     old = next((each for each in record.replaced.node if set(each.output) & set(node.output) - {""}), None)
     if old is None or old.op_type != node.op_type or (record.traces - record.outputs) & there:
@@ -269,7 +272,8 @@ def recalled(node: NodeProto, memory: Memory, nodes: Iterable[NodeProto]) -> Rec
 def recorded(model: ModelProto, memory: Memory) -> Iterator[tuple[Path, list[Record]]]:
     """Every graph of the model that has records, with the path to it."""
     for path, graph in graphs_of(model):
-        records = [record for node in graph.node if (record := recalled(node, memory, graph.node)) is not None]
+        names = cache(partial(names_of, graph.node))
+        records = [record for node in graph.node if (record := recalled(node, memory, names)) is not None]
         if records:
             yield path, records
 

@@ -15,7 +15,7 @@ def tiled_at(position: int, index: GraphIndex, types: Types, memory: Memory) -> 
     """The tiled block whose means, or whose frozen gate, the node at `position` makes, by what it or `memory` says."""
     node = index.nodes[position]
     try:
-        record = recalled(node, memory, index.nodes)
+        record = recalled(node, memory, index.names)
         return None if record is None else _block(record, position, index, types)
     except (ModelError, KeyError, TypeError):  # damaged: then it is like any other graph
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -62,6 +62,7 @@ class GraphIndex:
         """What works out the numbers that the graph computes from known sizes, once these are known."""
         self.nesting: list[int] = []
         """Positions of the nodes that may hold graphs of their own, or call a function."""
+        self._names: Set[str] | None = None
         self._producers: dict[str, int] = {}
         self._uses: dict[str, list[Use]] = {}
         self._given = constants or {}
@@ -107,6 +108,12 @@ class GraphIndex:
         if found is None and self.outer is not None and value not in self._producers and value not in self.inputs:
             return self.outer.weight(value)
         return found
+
+    def names(self) -> Set[str]:
+        """The values that its nodes read and make."""
+        if self._names is None:
+            self._names = names_of(self.nodes)
+        return self._names
 
     def uses(self, value: str) -> Sequence[Use]:
         """Every reading of `value`, in node order."""
@@ -198,6 +205,11 @@ class GraphIndex:
         if numbers is None or not numbers.size or numbers.dtype.kind != "f" or (numbers != numbers.flat[0]).any():
             return None
         return float(numbers.flat[0]), numbers.shape
+
+
+def names_of(nodes: Iterable[NodeProto]) -> Set[str]:
+    """The values that nodes read and make; not what is read in bodies."""
+    return {name for node in nodes for name in (*node.output, *node.input)}
 
 
 def holds_numbers(tensor: TensorProto) -> bool:

@@ -9,9 +9,11 @@ import pytest
 
 import models
 import tse_onnx
+from tse_onnx.passes.edit import record as records
 from tse_onnx.passes.edit.memory import remembered
 from tse_onnx.passes.edit.record import packed, told, unpacked
 from tse_onnx.passes.edit.story import Story
+from tse_onnx.passes.graph import index
 
 DIGITS = models.load("digits_se")
 CONVERTED = [
@@ -57,3 +59,17 @@ def _told(parts):
 def test_what_unpacks_to_much_more_than_it_is_is_cut_off():
     bomb = packed(b"\0" * 2**24)
     assert len(unpacked(bomb)) == 2**20
+
+
+def test_values_are_gathered_once_for_all_blocks_whose_nodes_forgot(monkeypatch):
+    model = tse_onnx.convert(models.load("digits_se"), rows=3, verify=False).model
+    for node in model.graph.node:
+        del node.metadata_props[:]
+    gathered = []
+    for module in (records, index):
+        monkeypatch.setattr(module, "names_of", lambda nodes, names=index.names_of: gathered.append(1) or names(nodes))
+    ((_, found),) = records.recorded(model, remembered(model))
+    assert len(found) == 4
+    assert len(gathered) == 1
+    assert sum(block.status == "tiled" for block in tse_onnx.find_blocks(model)) == 4
+    assert len(gathered) == 2
