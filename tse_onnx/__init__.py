@@ -59,6 +59,9 @@ if TYPE_CHECKING:
     from tse_onnx.passes.reasons import Refusal
     from tse_onnx.passes.targets.target import Limit, Target
     from tse_onnx.passes.targets.violations import Violation
+    from tse_onnx.quantisation.correction import Corrected
+    from tse_onnx.quantisation.quantise import quantise
+    from tse_onnx.quantisation.result import QuantisedLayer, QuantiseResult
     from tse_onnx.runtime.scores import Accuracy, Score
     from tse_onnx.streaming.depths.dataflow import dataflow
     from tse_onnx.streaming.depths.held import Held, Sums
@@ -98,6 +101,9 @@ _HOMES = {
     "tse_onnx.evaluation.metric": ("Measured", "Predicted"),
     "tse_onnx.finetuning.finetune": ("finetune",),
     "tse_onnx.finetuning.result": ("FinetuneResult",),
+    "tse_onnx.quantisation.correction": ("Corrected",),
+    "tse_onnx.quantisation.quantise": ("quantise",),
+    "tse_onnx.quantisation.result": ("QuantiseResult", "QuantisedLayer"),
     "tse_onnx.runtime.scores": ("Accuracy", "Score"),
     "tse_onnx.decision.buffering": ("BlockBuffering", "Buffering", "Totals"),
     "tse_onnx.errors": ("CheckFailed", "DataError", "ModelError", "TseError", "UsageError"),
@@ -131,16 +137,17 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Accuracy", "Array", "Block", "BlockBuffering", "BlockChange", "BlockCheck", "BlockCorrelation", "Buffer",
-    "Buffering", "Calibration", "Check", "CheckFailed", "Convention", "ConvertResult", "Correlations", "Cost", "Data",
-    "DataError", "Dataflow", "Decision", "Diff", "DistilResult", "Drift", "EqualiseResult", "Evaluation",
-    "FigureChange", "FinetuneResult", "FoldResult", "Frozen", "Held", "Inspection", "Judgement", "Layer", "LayerCost",
-    "Limit", "Machine", "Measured", "Menu", "ModelError", "ModelScores", "NodeRef", "Payoff", "Plan", "Predicted",
-    "Preprocess", "Previous", "Profile", "Proof", "QualityGates", "Recompute", "Refusal", "Report", "RestoreResult",
-    "Score", "Selection", "Sensitivity", "StageFlow", "StageScores", "Stop", "StreamScores", "Sums", "Target",
-    "TargetCheck", "TileCorrelation", "Tiling", "Totals", "TseError", "TuneResult", "UsageError", "Verdict",
-    "Verification", "Violation", "__version__", "buffering", "check", "convert", "correlate", "cost", "dataflow",
-    "diff", "distil", "equalise", "evaluate", "exact_plan", "find_blocks", "finetune", "first_gates", "fold", "inspect",
-    "plan_for", "profile", "restore", "sensitivity", "tune", "unfold", "verify",
+    "Buffering", "Calibration", "Check", "CheckFailed", "Convention", "ConvertResult", "Corrected", "Correlations",
+    "Cost", "Data", "DataError", "Dataflow", "Decision", "Diff", "DistilResult", "Drift", "EqualiseResult",
+    "Evaluation", "FigureChange", "FinetuneResult", "FoldResult", "Frozen", "Held", "Inspection", "Judgement", "Layer",
+    "LayerCost", "Limit", "Machine", "Measured", "Menu", "ModelError", "ModelScores", "NodeRef", "Payoff", "Plan",
+    "Predicted", "Preprocess", "Previous", "Profile", "Proof", "QualityGates", "QuantiseResult", "QuantisedLayer",
+    "Recompute", "Refusal", "Report", "RestoreResult", "Score", "Selection", "Sensitivity", "StageFlow", "StageScores",
+    "Stop", "StreamScores", "Sums", "Target", "TargetCheck", "TileCorrelation", "Tiling", "Totals", "TseError",
+    "TuneResult", "UsageError", "Verdict", "Verification", "Violation", "__version__", "buffering", "check", "convert",
+    "correlate", "cost", "dataflow", "diff", "distil", "equalise", "evaluate", "exact_plan", "find_blocks", "finetune",
+    "first_gates", "fold", "inspect", "plan_for", "profile", "quantise", "restore", "sensitivity", "tune", "unfold",
+    "verify",
 ]  # fmt: skip
 
 

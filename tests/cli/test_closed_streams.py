@@ -31,6 +31,7 @@ COMMANDS = {
     "inspect": (["net.onnx"], None),
     "plan": (["net.onnx"], None),
     "profile": (["net.onnx", "--csv", "out.csv"], "out.csv"),
+    "quantise": (["net.onnx", "out.onnx", *DATA, "--limit", "2"], "out.onnx"),
     "report": (["net.onnx", "--csv", "out.csv"], "out.csv"),
     "restore": (["net.onnx", "out.onnx"], "out.onnx"),
     "sensitivity": (["net.onnx", *DATA, "--no-cache", "--csv", "out.csv"], "out.csv"),

@@ -91,6 +91,7 @@ def test_every_reason_is_documented_and_no_other():
         "profile",
         "fold",
         "finetune",
+        "quantisation",
     ],
 )
 def test_every_field_of_the_schemas_is_documented(schema):
@@ -104,6 +105,7 @@ def test_every_field_of_the_schemas_is_documented(schema):
         "profile": "costs",
         "fold": "costs",
         "finetune": "finetune",
+        "quantisation": "quantisation",
     }
     pages = (own[schema],) if schema in own else ("report", "dataflow")
     text = "".join((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in pages)

@@ -38,6 +38,7 @@ def results(folder):
         tse_onnx.cost(model, "squeezelerator8"), tse_onnx.check(model, "tflite-edgetpu"),
         tse_onnx.verify(model, folder / "tiled.onnx"), tse_onnx.evaluate(model, folder / "tiled.onnx", data=data),
         tse_onnx.correlate(model, data=data, plan=tse_onnx.Plan()),
+        tse_onnx.quantise(model, data=data),
         tse_onnx.fold(model, nodes=["/4/body/body.3/Conv"]),
         tse_onnx.diff(converted.to_dict(), tse_onnx.convert(model, rows=3, verify=False).to_dict()),
     ]  # fmt: skip

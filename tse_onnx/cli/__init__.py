@@ -1,6 +1,6 @@
 """The command line: `tse-onnx check`, `convert`, `diff`, `distil`, `doctor`, `equalise`, `evaluate`, `explain`,
-`finetune`, `fold`, `inspect`, `plan`, `profile`, `report`, `restore`, `sensitivity`, `stream`, `targets`, `tune`,
-`verify`.
+`finetune`, `fold`, `inspect`, `plan`, `profile`, `quantise`, `report`, `restore`, `sensitivity`, `stream`, `targets`,
+`tune`, `verify`.
 
 Exit codes: 0 done, 1 a check failed, 2 bad usage or bad input, 70 a fault of the program itself, 74 the output was
 written but standard output could not be, 130 interrupted (143 by SIGTERM, and so on: 128 and the signal's number), 141

@@ -14,6 +14,7 @@ from tse_onnx.cli.options import preprocess_option
 if TYPE_CHECKING:
     from tse_onnx.data.choice import Data
 
+_LIMIT = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Take N samples, drawn at random.")
 _OPTIONS = (
     click.option(
         "--data",
@@ -42,7 +43,7 @@ _OPTIONS = (
         is_flag=True,
         help="Leave out images that cannot be read, and say so. They are errors otherwise.",
     ),
-    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Take N samples, drawn at random."),
+    _LIMIT,
     click.option(
         "--seed",
         type=click.IntRange(min=0),
@@ -71,3 +72,15 @@ data_options = group((*_OPTIONS, _BATCH), _data)
 
 training_data_options = group(_OPTIONS, _data)
 """The same for a command in which a batch is what is trained on at once."""
+
+calibration_options = group(
+    (
+        *(option for option in (*_OPTIONS, _BATCH) if option is not _LIMIT),
+        click.option(
+            "--limit", type=click.IntRange(min=1), default=50, show_default=True, metavar="N",
+            help="Calibrate on N samples, drawn at random; all others judge the result.",
+        ),
+    ),
+    _data,
+)  # fmt: skip
+"""The same for data of which a part is calibrated on."""

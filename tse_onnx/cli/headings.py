@@ -17,6 +17,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
         "plan": "choices block by block, to edit and give to --plan",
         "verify": "prove a converted model, also after other tools",
         "restore": "the way back, byte for byte",
+        "quantise": "eight bits, biases corrected, and what that loses",
         "fold": "strides exchanged for space-to-depth, and back",
         "equalise": "scales of channels exchanged, before eight bits",
     },
@@ -40,6 +41,7 @@ OPTIONS: Mapping[str, str] = {
     "What is asked for": "budget reduce max-loss tune:max-macs max-cycles exact loss figure by-stage correlation "
     "convention array time",
     "Which blocks": "node kinds include exclude first min-height max-macs retile input-shape dynamic",
+    "What is quantised": "calibration operators keep correct",
     "What becomes of them": "plan rows cols patch tile squeeze unfold factor step balanced divisors axis cascade "
     "freeze still powers-of-two",
     "How it is written": "target upsample means alls",

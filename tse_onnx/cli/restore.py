@@ -15,8 +15,8 @@ from tse_onnx.cli.output import OutputPath, is_stdout, pour, refuse_terminal, wo
 @model_argument
 @click.argument("output", type=OutputPath(allow_dash=True))
 def restore(model: Path, output: Path) -> None:
-    """Undo the conversions of MODEL, and the exchange of scales by equalise, and write the model that it was to OUTPUT,
-    byte for byte outside its metadata.
+    """Undo the conversions of MODEL, the exchange of scales by equalise and the biases that quantise corrected, and
+    write the model that it was to OUTPUT, byte for byte outside its metadata.
 
     The graph is compared with a digest of the original first. If another tool changed MODEL since, its blocks are put
     back by the names of their values, and checked; if that cannot be done, the exit code is 2 and nothing is written.
@@ -36,11 +36,10 @@ def restore(model: Path, output: Path) -> None:
     if to_stdout:
         pour(result.serialized())
     where = words(output)
-    count = len(result.blocks)
-    done = [f"{count} block" + ("" if count == 1 else "s")] * bool(count)
-    done += ["the scales of all layers"] * result.equalised
-    if done:
-        text = f"Restored {' and '.join(done)}; written to {where}."
+    parts = [_count(len(found), what) for found, what in ((result.blocks, "block"), (result.biases, "bias")) if found]
+    parts += ["the scales of all layers"] * result.equalised
+    if parts:
+        text = f"Restored {' and '.join(parts)}; written to {where}."
         if not result.exact:
             text += " Another tool has changed the model since it was converted: all but the blocks is as that left it."
     else:
@@ -48,3 +47,8 @@ def restore(model: Path, output: Path) -> None:
     from tse_onnx.passes.reasons import printable
 
     click.echo(printable(text), err=to_stdout)
+
+
+def _count(number: int, what: str) -> str:
+    ending = "" if number == 1 else "es" if what.endswith("s") else "s"
+    return f"{number} {what}{ending}"

@@ -1,4 +1,4 @@
-"""Undo conversions: the original model, from what its tiled blocks remember."""
+"""Undo conversions and moved biases: the model that was, from what this one remembers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tse_onnx.files.encode import encoded
 from tse_onnx.files.external import check_locations
 from tse_onnx.files.outputs import file_path
 from tse_onnx.files.source import ModelLike, Source, open_model
+from tse_onnx.passes.edit.biases import put_back
 from tse_onnx.passes.edit.memory import forget, remembered
 from tse_onnx.passes.edit.restore import Edited, restored
 from tse_onnx.passes.edit.restore_by_name import WAY_OUT, lost, orphan, refusal, undone
@@ -31,7 +32,8 @@ class RestoreResult:
     `model` is the original (the very bytes of the input where no block was tiled), `blocks` are the names of those that
     were tiled, and `path` the file written, if any. It is not `exact` where another tool has changed the graph since it
     was converted: then the blocks are as they were, and everything else is as that tool left it. `equalised` says that
-    its layers had exchanged scales, which they have back.
+    its layers had exchanged scales, which they have back; `biases` are the convolutions, by their outputs, whose biases
+    were corrected and are what they were.
     """
 
     model: ModelProto = field(repr=False)
@@ -39,6 +41,7 @@ class RestoreResult:
     path: Path | None
     exact: bool = True
     equalised: bool = False
+    biases: tuple[str, ...] = ()
     _bytes: bytes | None = field(default=None, repr=False)
 
     def serialized(self) -> bytes:
@@ -47,8 +50,8 @@ class RestoreResult:
 
 
 def restore(model: ModelLike, out: str | os.PathLike[str] | None = None) -> RestoreResult:
-    """Give every tiled block of `model` its global mean back, as it was before any conversion, and the layers that have
-    exchanged scales their numbers.
+    """Give every tiled block of `model` its global mean back, as it was before any conversion, the layers that have
+    exchanged scales their numbers, and corrected biases what they were.
 
     `model` is a path, an `onnx.ModelProto` or a `gs.Graph` and is never changed. The graph that comes out is compared
     with a digest of the original before anything is written to `out`, which may be the input's own path. Metadata,
@@ -64,11 +67,12 @@ def restore(model: ModelLike, out: str | os.PathLike[str] | None = None) -> Rest
     with phase(_log, "restoring"):
         first = unscaled(source.model) if has_scales(source.model) else None
         made, blocks, exact = _restored(source if first is None else replace(source, model=first))
+        made, biases = put_back(made)
         # What was tiled after its scales were exchanged has to have its weights back first.
         second = unscaled(made) if has_scales(made) else None
         made, equalised = second or made, first is not None or second is not None
         if has_scales(made):
-            if not blocks:
+            if not blocks and not biases:
                 raise ModelError(
                     "its layers have exchanged scales, and their numbers were changed since, as by a quantiser or by "
                     "training: the way back leads from the model as equalise has left it"
@@ -76,14 +80,14 @@ def restore(model: ModelLike, out: str | os.PathLike[str] | None = None) -> Rest
             exact = False
     for block in blocks:
         _log.debug("%s is restored", quoted(block))
-    unchanged = None if blocks or equalised else source.original()
+    unchanged = None if blocks or biases or equalised else source.original()
     if target is not None:
         from tse_onnx.files.staging import staging
 
         with phase(_log, f"writing {quoted(str(target))}"), staging(target) as stage:
             stage.write(made, source.folder, unchanged)
             stage.commit()
-    return RestoreResult(made, blocks, target, exact, equalised, unchanged)
+    return RestoreResult(made, blocks, target, exact, equalised, biases, unchanged)
 
 
 def _restored(source: Source) -> tuple[ModelProto, tuple[str, ...], bool]:

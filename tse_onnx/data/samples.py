@@ -84,6 +84,17 @@ class Samples:
             return self
         return self.subset(sorted(np.random.default_rng(seed).choice(self.count, limit, replace=False).tolist()))
 
+    def parted(self, limit: int, seed: int = 0) -> tuple[Samples, Samples]:
+        """Those of `drawn`, and all others. Where the model fixes the batch, both are whole batches."""
+        limit = min(limit, self.count)
+        chosen = np.random.default_rng(seed).choice(self.count, limit, replace=False).tolist()
+        if self.fixed:
+            chosen = chosen[: len(chosen) - len(chosen) % self.batch]
+        others = sorted(set(range(self.count)) - set(chosen))
+        if self.fixed:
+            others = others[: len(others) - len(others) % self.batch]
+        return self.subset(sorted(chosen)), self.subset(others)
+
     def by(self, batch: int) -> Samples:
         """The same samples, `batch` of them in one run. Raises `DataError` where the model fixes another number."""
         if self.fixed and batch != self.batch:

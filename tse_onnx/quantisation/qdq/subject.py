@@ -14,6 +14,7 @@ from tse_onnx.decision.inputs import InputShapes, bind
 from tse_onnx.errors import ModelError, UsageError
 from tse_onnx.files.external import check_locations, external_tensors, loaded
 from tse_onnx.files.source import Source
+from tse_onnx.passes.graph.index import int_attribute
 from tse_onnx.passes.graph.nested import graphs_of
 from tse_onnx.passes.graph.operators import is_default
 from tse_onnx.passes.graph.order import sort_nodes
@@ -159,4 +160,6 @@ def _why_not(scope: Scope, node: NodeProto) -> str:
         return "its weights are computed"
     if weight.data_type not in FLOATS:
         return "its weights are neither in single nor in half precision"
+    if node.op_type == "ConvTranspose" and int_attribute(node, "group", 1) > 1 and len(node.input) > 2:
+        return "its bias has no scale for each channel, as a transposed convolution in groups"
     return "it reads a constant" if node.input[0] in scope.index.initializers else ""

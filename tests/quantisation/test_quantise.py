@@ -1,0 +1,127 @@
+"""quantise as a command and as a function: what is written, what is said, and what is refused."""
+
+import json
+import os
+
+import numpy as np
+import onnx
+import pytest
+
+import models
+import tse_onnx
+from tests.command import refused, validated
+from tests.command import tse_onnx as run
+from tests.graphs import text_model
+from tests.quantisation.test_qdq import DATA, TWO, WEIGHTS
+from tests.running import session
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("digits")
+    models.save("digits_se", folder / "digits.onnx")
+    images, labels = models.digits()
+    np.savez(folder / "digits.npz", input=images[:120], labels=labels[:120])
+    return folder
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    onnx.save(text_model(TWO, WEIGHTS), "two.onnx")
+    np.save("data.npy", DATA)
+    return tmp_path
+
+
+WORDS = ("quantise", "digits.onnx", "eight.onnx", "--data", "digits.npz")
+
+
+def test_the_command_and_the_function_agree_and_judge_on_what_was_not_calibrated_on(folder):
+    printed = validated(run(*WORDS, "--correct", "bias", "--format", "json", cwd=folder).stdout, "quantisation")
+    data = tse_onnx.Data(folder / "digits.npz", limit=50)
+    result = tse_onnx.quantise(folder / "digits.onnx", data=data, correct="bias")
+    assert result.serialized() == (folder / "eight.onnx").read_bytes()
+    assert result.to_dict() | {"model": "digits.onnx"} == printed
+    assert printed["judged"] == {"samples": "70 of 120 samples from digits.npz", "held_out": True}
+    assert printed["calibration"] == {
+        "method": "percentile",
+        "samples": "50 of 120 samples from digits.npz",
+        "values": 22,
+    }
+    assert [one["quantised"] for one in printed["layers"]] == [True] * 22
+    found = session(str(folder / "eight.onnx"))
+    chosen = sorted(np.random.default_rng(0).choice(120, 50, replace=False))
+    images, labels = (array[:120] for array in models.digits())
+    rest = [number for number in range(120) if number not in chosen]
+    logits = found.run(None, {found.get_inputs()[0].name: images[rest]})[0]
+    assert printed["verdict"]["top1"] == pytest.approx((logits.argmax(1) == labels[rest]).mean())
+
+
+def test_what_is_shown(folder):
+    text = run(*WORDS, "--correct", "bias", "--keep", "/3/body/body.0/Conv", cwd=folder).stdout.decode()
+    assert "The quantised model was written to eight.onnx." in text
+    assert "Quantised 21 of 22 convolutions" in text
+    assert "In float: /3/body/body.0/Conv, asked for." in text
+    assert "Corrected 22 biases, and verified" in text
+    assert run(*WORDS, "-q", cwd=folder).stdout.decode().startswith("Accuracy: top-1")
+    result = tse_onnx.quantise(folder / "digits.onnx", data=tse_onnx.Data(folder / "digits.npz", limit=120))
+    assert not result.held_out
+    assert "which it was calibrated on" in repr(result)
+
+
+def test_standard_output_and_the_model_itself(folder, tmp_path):
+    poured = run("quantise", "digits.onnx", "-", *WORDS[3:], cwd=folder)
+    run(*WORDS, cwd=folder)
+    assert poured.stdout == (folder / "eight.onnx").read_bytes()
+    assert b"Quantised 22 of 22" in poured.stderr
+    path = tmp_path / "same.onnx"
+    path.write_bytes((folder / "digits.onnx").read_bytes())
+    run("quantise", "same.onnx", "same.onnx", "--data", str(folder / "digits.npz"), cwd=tmp_path)
+    assert path.read_bytes() == poured.stdout
+
+
+REFUSED = {
+    "one sample": (["two.onnx", "out.onnx", "--data", "data.npy", "--limit", "1"], "one sample says nothing of the range"),
+    "no data": (["two.onnx", "out.onnx", "--data", "none.npy"], "none.npy"),
+    "a layer": (["two.onnx", "out.onnx", "--data", "data.npy", "--keep", "yy"], "no convolution 'yy'; the nearest name is 'y'"),
+    "quantised": (["eight.onnx", "out.onnx", "--data", "data.npy"], "eight.onnx is quantised already, as QuantizeLinear"),
+    "opset": (["old.onnx", "out.onnx", "--data", "data.npy"], "old.onnx is in opset 12, which has no scale for each channel"),
+    "folder": (["two.onnx", "no/such/out.onnx", "--data", "data.npy"], "no/such"),
+    "nothing": (["relu.onnx", "out.onnx", "--data", "data.npy"], "relu.onnx has no convolution to quantise"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_bad_input_is_one_line_and_nothing_is_written(small, what):
+    tse_onnx.quantise("two.onnx", "eight.onnx", data="data.npy")
+    onnx.save(text_model(TWO, WEIGHTS, opset=12), "old.onnx")
+    onnx.save(text_model("y = Relu(x)"), "relu.onnx")
+    before = sorted(os.listdir(small))
+    words, said = REFUSED[what]
+    assert said in refused(run("quantise", *words, cwd=small))
+    assert sorted(os.listdir(small)) == before
+
+
+def test_options_that_make_no_sense(small):
+    with pytest.raises(tse_onnx.UsageError, match="what is corrected is bias, not 'mean'"):
+        tse_onnx.quantise("two.onnx", data="data.npy", correct="mean")
+    with pytest.raises(tse_onnx.UsageError, match="not on streams of frames"):
+        tse_onnx.quantise("two.onnx", data=tse_onnx.Data(".", frames=True))
+
+
+def test_a_fixed_batch_is_kept_whole(small):
+    onnx.save(text_model(TWO, WEIGHTS, inputs="float[4, 8, 16, 12] x", outputs="float[4, 8, 16, 12] y"), "four.onnx")
+    result = tse_onnx.quantise("four.onnx", data=tse_onnx.Data(DATA, limit=6))
+    assert result.ranges.samples == 4
+    assert result.scores[0].samples == 8
+
+
+def test_restore_says_what_it_put_back(small):
+    tse_onnx.quantise("two.onnx", "plain.onnx", data=tse_onnx.Data("data.npy", limit=8))
+    words = ("quantise", "two.onnx", "moved.onnx", "--data", "data.npy", "--limit", "8", "--correct", "bias")
+    run(*words, "--report", "report.json", cwd=small)
+    assert json.loads((small / "report.json").read_text())["scores"]["uncorrected"]
+    done = run("restore", "moved.onnx", "back.onnx", cwd=small)
+    assert done.stdout == b"Restored 2 biases; written to back.onnx.\n"
+    assert (small / "back.onnx").read_bytes() == (small / "plain.onnx").read_bytes()
+    assert run("restore", "back.onnx", "back.onnx", cwd=small).stdout.startswith(b"No block is tiled")
