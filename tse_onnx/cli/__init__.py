@@ -37,7 +37,7 @@ from tse_onnx.cli.diagnosis import (
     verbosity,
     version_option,
 )
-from tse_onnx.cli.display import WORDS
+from tse_onnx.cli.display import REST, WORDS
 from tse_onnx.cli.help import write_commands, write_options
 from tse_onnx.cli.streams import standard_streams
 from tse_onnx.errors import CheckFailed, TseError
@@ -132,6 +132,7 @@ class _Group(click.Group):
         try:
             context = super().make_context(info_name, args, *others, **named)
             context.meta[WORDS] = words
+            context.meta[REST] = len(getattr(context, "_protected_args", ())) + len(context.args)
             return context
         except _HELPFUL:
             raise

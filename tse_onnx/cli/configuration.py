@@ -4,12 +4,13 @@ upward from the working directory."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from tse_onnx.cli.diagnosis import Log
 from tse_onnx.cli.help import long_name
@@ -18,6 +19,7 @@ from tse_onnx.passes.reasons import quoted
 
 _OWN, _SHARED, _TOOL = "tse-onnx.toml", "pyproject.toml", "tse-onnx"
 _NAMED, _NONE = "tse_onnx.config", "tse_onnx.no_config"
+_FOUND, _UNUSED = "tse_onnx.found_config", "tse_onnx.unused_config"
 _WHAT = "configuration"
 
 REACHING_OUT = frozenset({
@@ -34,6 +36,55 @@ class _Found:
     table: Mapping[str, Any]
     named: bool
     """Whether the user has named it, and not the place where it lies."""
+
+
+@dataclass(frozen=True)
+class Configured:
+    """What a command takes from a file: its `options` by name as that has them, and the `words` that would say them on
+    the command line."""
+
+    file: str
+    options: Mapping[str, Any]
+    words: Sequence[str]
+
+    def json(self) -> dict[str, Any]:
+        """What a program is told of it."""
+        return {"file": self.file, "options": dict(self.options)}
+
+    def __str__(self) -> str:
+        return f"{self.file}: {'; '.join(_spelled(self.options))}"
+
+
+def configured(ctx: click.Context) -> Configured | None:
+    """What the command of a context takes from a file; None where that is nothing."""
+    found: _Found | None = ctx.meta.get(_FOUND)
+    if found is None:
+        return None
+    table = {**found.table, **found.table.get(ctx.command.name or "", {})}
+    taken = {
+        long_name(option): option
+        for option in ctx.command.params
+        if ctx.get_parameter_source(str(option.name)) == ParameterSource.DEFAULT_MAP
+        and option.name not in ctx.meta.get(_UNUSED, ())
+    }
+    if not taken:
+        return None
+    words = [word for name, option in taken.items() for word in _words(found, option, name, table[name])]
+    return Configured(found.title, {name: table[name] for name in taken}, words)
+
+
+def leave_out(ctx: click.Context, names: Collection[str]) -> None:
+    """What a file says of these options is of no use to this run."""
+    ctx.meta[_UNUSED] = {*ctx.meta.get(_UNUSED, ()), *names}
+
+
+def _words(found: _Found, option: click.Parameter, name: str, value: Any) -> list[str]:
+    assert isinstance(option, click.Option)
+    read = _value(found, option, name, value)
+    if isinstance(read, bool):
+        spelled = (option.opts if read else option.secondary_opts)[:1]
+        return list(spelled)
+    return [f"--{name}={word}" for word in (read if option.multiple else [read])]
 
 
 def configuration_options() -> list[click.Parameter]:
@@ -64,6 +115,7 @@ def configure(ctx: click.Context, group: click.Group) -> None:
     if found is None:
         return
     ctx.default_map = _defaults(found, group)
+    ctx.meta[_FOUND] = found
     ctx.ensure_object(Log).note(f"defaults of {found.title}: {'; '.join(_spelled(found.table)) or 'none'}")
 
 
@@ -90,7 +142,8 @@ def _read(path: Path, named: bool = True) -> _Found:
             table = table.get(key, {})
             if not isinstance(table, dict):
                 raise UsageError(f"{path}: {key} is no table")
-    return _Found(os.path.relpath(path) if not named else str(path), path.parent, table, named)
+    shown = path if named else Path(os.path.relpath(path))
+    return _Found(str(shown), shown.parent, table, named)
 
 
 def _defaults(found: _Found, group: click.Group) -> dict[str, dict[str, Any]]:

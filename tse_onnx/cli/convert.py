@@ -12,6 +12,7 @@ import click
 
 from tse_onnx.cli import completion
 from tse_onnx.cli.checks_options import checks_options
+from tse_onnx.cli.configuration import configured
 from tse_onnx.cli.display import HTML, Display, display_options, keep_apart, quiet_option
 from tse_onnx.cli.groups import group
 from tse_onnx.cli.help import Command
@@ -163,6 +164,7 @@ def convert(
         refuse_terminal()
     source = open_model(given_model(model))
     keep_apart(display, output, model)
+    taken = configured(ctx)
     with contextlib.ExitStack() as stack:
         share = stack.enter_context(display.sharing())
         logged = logging.getLogger("tse_onnx").isEnabledFor(logging.INFO)  # lines between which nothing should turn
@@ -176,6 +178,7 @@ def convert(
                 fitting=fitting(plan.target), checks=checks, retile=retile, input_shapes=input_shapes, dynamic=dynamic,
                 kinds=kinds, expect=expect, report=display.report, alls=alls,
                 machine=machine if counted else None, gates=gates,
+                configuration=None if taken is None else taken.json(),
             )  # fmt: skip
         except CheckFailed as failed:
             if failed.report is not None and display.asked:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,11 +48,36 @@ def _json_text(view: View) -> str:
     """In ASCII, so that no name in it can steer a terminal or break an encoding."""
     import json
 
-    return json.dumps(view.json(), indent=2, allow_nan=False)
+    return json.dumps(_with_configuration(view.json()), indent=2, allow_nan=False)
+
+
+def _with_configuration(found: dict[str, Any]) -> dict[str, Any]:
+    """The object, and behind its version where options came from that nobody typed."""
+    from tse_onnx.cli.configuration import configured
+
+    taken = configured(click.get_current_context())
+    if taken is None or "configuration" in found:
+        return found
+    head: dict[str, Any] = {key: found[key] for key in ("schema", "tse_onnx") if key in found}
+    return {**head, "configuration": taken.json(), **found}
+
+
+def _again(ctx: click.Context) -> list[str]:
+    """What to type behind the program's name for the same result, whatever file of defaults there is then."""
+    from tse_onnx.cli.configuration import configured
+
+    typed: Sequence[str] = ctx.find_root().meta.get(WORDS, ())
+    taken, rest = configured(ctx), ctx.find_root().meta.get(REST, 0)
+    if taken is None:
+        return list(typed)
+    command, *others = typed[len(typed) - rest :]
+    return ["--no-config", command, *taken.words, *others]
 
 
 WORDS = "tse_onnx.words"
 """Where the context keeps what was typed behind the program's name."""
+REST = "tse_onnx.rest"
+"""Where it keeps how many of these words are the command and what follows it."""
 _TEXT = "text"
 _JSON = "json"
 HTML = "Write a report to share: one HTML file with the verdict, tables and pictures, which needs no network."
@@ -117,11 +142,16 @@ class Display:
         with staging(self.html) as stage:
 
             def share(view: View, before: ModelProto | None, after: ModelProto | None) -> None:
+                from tse_onnx.cli.configuration import configured
                 from tse_onnx.report.html.document import document
                 from tse_onnx.report.html.told import Models
 
-                words = click.get_current_context().find_root().meta.get(WORDS, ())
-                stage.write_bytes(document(view, words, Models(before, after)).encode())
+                ctx = click.get_current_context()
+                taken = configured(ctx)
+                text = document(
+                    view, ctx.info_name or "", _again(ctx), Models(before, after), "" if taken is None else str(taken)
+                )
+                stage.write_bytes(text.encode())
                 stage.commit()
 
             yield share

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tse_onnx.cli.bounds import bound_options
+from tse_onnx.cli.configuration import leave_out
 from tse_onnx.cli.data_options import data_options
 from tse_onnx.cli.display import HTML, Display, display_options, quiet_option
 from tse_onnx.cli.groups import given
@@ -93,6 +94,8 @@ def evaluate(
     if converted and (tiling := given(ctx, (*OPTION_NAMES, "kinds"))):
         raise click.UsageError(f"{tiling[0]} says how to convert the original; there are converted models already")
 
+    if converted:
+        leave_out(ctx, (*OPTION_NAMES, "kinds"))
     if [str(path) for path in (original, *converted)].count("-") > 1:
         raise click.UsageError("one of the models comes from standard input; name files for the others")
     if settle and not frames:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tse_onnx.cli import values
+from tse_onnx.cli.configuration import leave_out
 from tse_onnx.cli.display import Display, display_options, quiet_option
 from tse_onnx.cli.groups import given
 from tse_onnx.cli.help import Command
@@ -103,6 +104,8 @@ def plan(
         raise click.UsageError("--exact keeps blocks or recomputes them; it has nothing to say in --alls")
     if data is None and given(ctx, ["preprocess"]):
         raise click.UsageError("--preprocess goes with --data")
+    if data is None:
+        leave_out(ctx, ["preprocess"])
     if exact:
         _refuse_tiles(ctx, plan)
     if reduce is not None:
@@ -176,3 +179,4 @@ def _refuse_tiles(ctx: click.Context, plan: Plan) -> None:
         tiles += given(ctx, ["squeeze"])
     if tiles:
         raise click.UsageError(f"--exact keeps blocks or recomputes them; it takes no {tiles[0]}")
+    leave_out(ctx, _TILES)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tse_onnx.cli import completion, values
+from tse_onnx.cli.configuration import leave_out
 from tse_onnx.cli.groups import given, group, names_of
 
 if TYPE_CHECKING:
@@ -151,6 +152,7 @@ def refuse_stores(ctx: click.Context) -> None:
     """Refuse the options of a machine where nothing is counted on it."""
     if asked := given(ctx, names_of(_STORES)):
         raise click.UsageError(f"{asked[0]} says what the whole network is counted on, which --dataflow asks for")
+    leave_out(ctx, names_of(_STORES))
 
 
 def _axes(plot_limit: int | None, plot_images: int | None) -> Mapping[str, Axes | None]:

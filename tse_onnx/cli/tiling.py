@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from tse_onnx.cli.configuration import leave_out
 from tse_onnx.cli.groups import given, group, names_of
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ def _chosen(
         rows = () if "rows" in configured else rows
         plan_path = None if ctx.get_parameter_source("plan_path") == ParameterSource.DEFAULT_MAP else plan_path
         tiling |= {name: _SHAPE[name] for name in configured if name != "rows"}
+        leave_out(ctx, [*configured, "plan_path"])
     plain, stages, named = None, [], []
     for value in rows:
         where, count = _rows(value)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tse_onnx.cli.checks_options import samples_options
+from tse_onnx.cli.configuration import leave_out
 from tse_onnx.cli.display import Display, display_options, quiet_option
 from tse_onnx.cli.groups import given
 from tse_onnx.cli.help import Command
@@ -68,6 +69,8 @@ def verify(
     if str(original) == str(converted) == "-":
         raise click.UsageError("one of the models comes from standard input; name a file for the other")
     said = given(ctx, (*OPTION_NAMES, "kinds"))
+    if not said:
+        leave_out(ctx, (*OPTION_NAMES, "kinds"))
     with progress_bar("comparing") as progress:
         proof = proved(
             given_model(original), given_model(converted), plan=plan if said else None, selection=selection,

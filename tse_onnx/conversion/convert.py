@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, Any, Union
 
 from onnx import ModelProto
 
@@ -313,6 +313,7 @@ def carry_out(
     fitting: Fitting | None = None,
     machine: Machine | None,
     gates: QualityGates = NO_GATES,
+    configuration: Mapping[str, Any] | None = None,
 ) -> ConvertResult:
     """A conversion whose options are gathered; `convert` says what they mean, and what is raised."""
     target, told, script = (None if path is None else file_path(path) for path in (out, report, alls))
@@ -334,7 +335,9 @@ def carry_out(
     styles: Mapping[str, Style] = {}
     if fitting is not None:
         made, styles = _fitted(made, fitting)
-    said = replace(_report(made), target=None if fitting is None else fitting.target, gates=gates)
+    said = replace(
+        _report(made), target=None if fitting is None else fitting.target, gates=gates, configuration=configuration
+    )
     line = None if script is None else _script(made)
     if expect is not None and (count := said.buffering.totals.converted) != expect:
         raise CheckFailed(f"{count} blocks would be converted; {expect} were expected")

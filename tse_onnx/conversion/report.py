@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tse_onnx.conversion.quality_gates import NO_GATES, Judgement, QualityGates, require
 from tse_onnx.conversion.verdict import Verdict, verdict_of
@@ -42,6 +42,8 @@ class Report(Shown):
     """Why there is no comparison, though it was asked for."""
     gates: QualityGates = NO_GATES
     """What the verdict has to come to."""
+    configuration: Mapping[str, Any] | None = None
+    """The file that options came from, and these options by name, where there are such."""
 
     @property
     def verdict(self) -> Verdict:

@@ -67,6 +67,7 @@ def report_json(report: Report, *, network: bool = False) -> Json:
     found: Json = {
         "schema": REPORT_SCHEMA,
         "tse_onnx": VERSION,
+        **({} if report.configuration is None else {"configuration": dict(report.configuration)}),
         "model": report.model,
         "opset": report.opset,
         "input_shapes": {name: list(dims) for name, dims in report.input_shapes.items()},

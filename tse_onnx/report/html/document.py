@@ -24,9 +24,11 @@ _TEMPLATES = "templates"
 NO_MODELS = Models()
 
 
-def document(view: View, words: Sequence[str], models: Models = NO_MODELS) -> str:
-    """The HTML of a view, which the command line `words` makes, about these `models`. The same result makes the same
-    bytes."""
+def document(
+    view: View, command: str, words: Sequence[str], models: Models = NO_MODELS, configuration: str = ""
+) -> str:
+    """The HTML of the view of a `command`, which the command line `words` makes, about these `models`; `configuration`
+    says which of its options came from a file. The same result makes the same bytes."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
@@ -39,8 +41,8 @@ def document(view: View, words: Sequence[str], models: Models = NO_MODELS) -> st
     ).from_string(_file("report.html.j2"))
     loose = [figure for figure in about.figures if not figure.to]
     return template.render(
-        title=f"{printable(about.model)}: tse-onnx {words[0] if words else ''}",
-        command=words[0] if words else "",
+        title=f"{printable(about.model)}: tse-onnx {command}",
+        command=command,
         model=printable(about.model),
         verdict=verdict,
         figures=[_marked(figure, Markup) for figure in loose],
@@ -48,6 +50,7 @@ def document(view: View, words: Sequence[str], models: Models = NO_MODELS) -> st
         items=[_item(item) for item in sheet.items if not (isinstance(item, Line) and item.text in verdict)],
         plan=about.plan,
         invocation=shlex.join(["tse-onnx", *map(printable, words)]),
+        configuration=printable(configuration),
         versions=_versions(),
         style=Markup(style),
         script=Markup(script),
