@@ -69,6 +69,12 @@ _OPTIONS = (
         "targets lists, or a .toml file. The plan says whom it is for.",
     ),
     click.option(
+        "--quantise", type=click.Choice(["convolutions", "all"]),
+        help="Measure in eight bits: the inputs and weights of convolutions, or all that onnxruntime quantises, with "
+        "ranges from the samples to choose by. A loss is then what a choice adds to the quantised network's, both told "
+        "from the float one.  [default: in the model's own types]",
+    ),
+    click.option(
         "--array", metavar="NAME|FILE",
         help="Count what each choice adds to the cycles on an array of processing elements: squeezelerator8, "
         "squeezelerator16, or a .toml file that says it.",

@@ -24,7 +24,8 @@ class Plan:
     the report. `max_macs` bounds what all recomputed blocks together compute more, in per cent of the network's
     multiply-accumulates. `target` is the compiler or device that it was made for, by name or file, for which a
     conversion writes it. `weights` are fingerprints of those that were trained with the plan's numbers, by
-    the names of their initializers. A plan is written as TOML by `dumps` and read by `loads` and `load`.
+    the names of their initializers. `quantised` says which operators were in eight bits when it was chosen, if any
+    were. A plan is written as TOML by `dumps` and read by `loads` and `load`.
     """
 
     default: Choice | None = field(default_factory=Tiling)
@@ -33,6 +34,7 @@ class Plan:
     max_macs: float | None = None
     target: str | None = None
     weights: Mapping[str, str] = field(default_factory=dict)
+    quantised: str | None = None
 
     def __post_init__(self) -> None:
         bound = self.max_macs

@@ -26,7 +26,7 @@ _GATES, _FIRST, _CALIBRATIONS, _CALIBRATED = "gates", "first", "calibrations", "
 _TABLES: Mapping[str, tuple[str, str]] = {
     "gate": (_GATES, ""), "first": (_FIRST, ""), "calibration": (_CALIBRATIONS, _CALIBRATED)
 }  # fmt: skip
-_MAX_MACS, _TARGET, _WEIGHTS = "max_macs", "target", "weights"
+_MAX_MACS, _TARGET, _WEIGHTS, _QUANTISED = "max_macs", "target", "weights", "quantised"
 _TYPES = {"squeeze": str, "held": str, "balanced": bool, "divisors": bool, "cascade": bool, _CALIBRATED: bool}
 
 _EXAMPLES = "\n".join(f"#   {line + '  ':<47} {meaning}" for kind in CHOICES for line, meaning in kind.examples)
@@ -49,6 +49,7 @@ class Written(NamedTuple):
     max_macs: float | None
     target: str | None
     weights: Mapping[str, str]
+    quantised: str | None = None
 
 
 class _Planned(Protocol):
@@ -64,6 +65,8 @@ class _Planned(Protocol):
     def target(self) -> str | None: ...
     @property
     def weights(self) -> Mapping[str, str]: ...
+    @property
+    def quantised(self) -> str | None: ...
 
 
 def plan_text(plan: _Planned, decisions: Iterable[Decision] = ()) -> str:
@@ -76,6 +79,8 @@ def plan_text(plan: _Planned, decisions: Iterable[Decision] = ()) -> str:
         lines.append(f"{_MAX_MACS} = {plan.max_macs:g}")
     if plan.target is not None:
         lines.append(f"{_TARGET} = {_string(plan.target)}")
+    if plan.quantised is not None:
+        lines.append(f"{_QUANTISED} = {_string(plan.quantised)}")
     lines += ["", "[blocks]"]
     left = dict(plan.choices)
     for decision in decisions:
@@ -158,7 +163,9 @@ def parse_plan(text: str, title: str = "the plan") -> Written:
     if schema != SCHEMA:
         said = "has no schema" if schema is None else f"has the schema {schema!r}"
         raise UsageError(f'{title} {said}; a plan begins with schema = "{SCHEMA}"')
-    need_keys(stated, ("default", _MAX_MACS, _TARGET, "blocks", _GATES, _FIRST, _CALIBRATIONS, _WEIGHTS), title)
+    need_keys(
+        stated, ("default", _MAX_MACS, _TARGET, _QUANTISED, "blocks", _GATES, _FIRST, _CALIBRATIONS, _WEIGHTS), title
+    )
     measured: Measured = {
         "gate": {
             name: _row(numbers, f"{title}: the gate of block {quoted(name)}", Frozen)
@@ -186,12 +193,15 @@ def parse_plan(text: str, title: str = "the plan") -> Written:
     target = stated.get(_TARGET)
     if target is not None and not (isinstance(target, str) and target):
         raise UsageError(f"{title}: {_TARGET} is {_kind(target)}, not a name or a file")
+    quantised = stated.get(_QUANTISED)
+    if quantised is not None and not (isinstance(quantised, str) and quantised):
+        raise UsageError(f"{title}: {_QUANTISED} is {_kind(quantised)}, not the operators that were quantised")
     weights: dict[str, str] = {}
     for name, mark in _table(stated, _WEIGHTS, title).items():
         if not isinstance(mark, str):
             raise UsageError(f"{title}: the fingerprint of the weights {quoted(name)} is {_kind(mark)}, not a string")
         weights[name] = mark
-    return Written(default, choices, notes, _limit(stated.get(_MAX_MACS), title), target, weights)
+    return Written(default, choices, notes, _limit(stated.get(_MAX_MACS), title), target, weights, quantised)
 
 
 def _limit(stated: object, title: str) -> float | None:

@@ -36,6 +36,7 @@ _KINDS = {
     TILE: "tile",
 }
 _ALONG = ("rows", "columns")
+_QUANTISED = {"convolutions": "the inputs and weights of convolutions", "all": "all that onnxruntime quantises"}
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ def _print_sensitivity(page: Page, found: Sensitivity) -> None:
     """What every block bears: a table for each kind of squeeze."""
     meaning = LOSSES.get(found.loss, "the user's function")
     say(page, f"Loss of one block at a time ({found.loss}: {meaning}), on {found.samples}.")
+    _print_quantised(page, found)
     for kind, title in _KINDS.items():
         columns = sorted({_column(one.choice) for entry in found.blocks for one in entry.candidates
                           if _kind(one.choice) == kind})  # fmt: skip
@@ -138,6 +140,14 @@ def _print_sensitivity(page: Page, found: Sensitivity) -> None:
     say(page, "")
     _print_outside(page, found)
     say(page, f"Buffers: {size(found.before)} before ({_counted(found)}).")
+
+
+def _print_quantised(page: Page, found: Sensitivity) -> None:
+    """That the network was in eight bits, and what a loss means then."""
+    if found.quantised is not None:
+        what, how = _QUANTISED[found.quantised.operators], found.quantised.calibration
+        adds = "A loss is what a choice adds to the quantised network's, both told from the float one."
+        say(page, f"In eight bits: {what}, by {how} ranges. {adds}")
 
 
 def _print_outside(page: Page, found: Sensitivity) -> None:
@@ -192,6 +202,7 @@ def _print_tuning(page: Page, found: TuneResult) -> None:
     if len(found.tried) > 1:
         losses = [f"{sensitivity.loss} {number(one.measured or 0.0)} by {_ALONG[axis]}" for axis, one in found.tried]
         say(page, f"Maps stream by {_ALONG[found.axis]}: {', '.join(losses)}.")
+    _print_quantised(page, sensitivity)
     say(page, f"Together they cost {measured}, where {predicted} was predicted ({sensitivity.samples}).")
     _print_outside(page, sensitivity)
     _print_curve(page, found)

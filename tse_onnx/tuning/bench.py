@@ -150,7 +150,7 @@ class Bench:
         return Sensitivity(
             network.source.title, self.batches.samples.text, self.loss_name, settings.figure, settings.hardware,
             before, network.macs, tuple(found), axis, target, len(self.batches.samples.starts), settings.settle,
-            settings.elements, None if self.cycles is None else self.cycles.before,
+            settings.elements, None if self.cycles is None else self.cycles.before, settings.scheme,
         )  # fmt: skip
 
     def verdict(self, combination: Combination, axis: int, scores: Sequence[Score], samples: str) -> Verdict:
@@ -184,7 +184,7 @@ def bench_of(network: Network, samples: Samples, settings: Settings) -> Iterator
     batches = Batches(samples, settings.settle)
     (first,) = batches.read([0])
     if isinstance(settings.loss, str):
-        name, loss = loss_named(settings.loss, network.original(first.feed), samples.labels)
+        name, loss = loss_named(settings.loss, network.reference(first.feed), samples.labels)
     else:
         name, loss = getattr(settings.loss, "__name__", "function"), settings.loss
     # Numbers of the user's own function are not kept: nothing tells when it changes.
@@ -197,6 +197,7 @@ def bench_of(network: Network, samples: Samples, settings: Settings) -> Iterator
         shapes={key: list(dims) for key, dims in network.analysis.bound.items()}, kinds=sorted(settings.kinds),
         versions=[program(), onnx.__version__, ORT_VERSION],
         **({"streams": samples.starts, "settle": settings.settle} if samples.starts else {}),
+        **({} if network.told_from is None else {"told_from": model_identity(network.told_from.source)}),
     )  # fmt: skip
     with (
         Store(folder, what) as store,

@@ -68,8 +68,9 @@ class Cluster:
             self._parts = _PARTS_PER_WORKER * count
             if workers and not threads:  # the workers share this machine
                 threads = max(1, (os.cpu_count() or 1) // workers)
-            data = network.source.model.SerializeToString()
-            digest = hashlib.sha256(data).hexdigest()
+            told_from = network.told_from
+            data = tuple(one.source.model.SerializeToString() for one in (network, told_from) if one is not None)
+            digest = hashlib.sha256(b"".join(data)).hexdigest()
             self._setting = (digest, dict(input_shapes or {}), kinds, threads)
             self._model = self.client.submit(_held, data, key=f"tse-onnx-model-{digest}")
         except BaseException:
@@ -180,13 +181,14 @@ def _quietly(client: Client) -> Iterator[Client]:
 # On a worker.
 
 
-def _held(data: bytes) -> bytes:
-    """The model: a task of its own, so that the scheduler can have it made anew where a worker is lost."""
+def _held(data: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """The model, and the one that losses are told from, if that is another: a task of its own, so that the scheduler
+    can have it made anew where a worker is lost."""
     return data
 
 
 def _work(
-    data: bytes,
+    data: tuple[bytes, ...],
     setting: tuple[str, InputShapes, frozenset[str], int],
     loss: Loss,
     batches: Sequence[Batch],
@@ -196,13 +198,13 @@ def _work(
     bound = tuple(sorted((name, tuple(dims)) for name, dims in shapes.items()))
     network = _network(_Model(data, digest), bound, kinds, threads)
     batches = [replace(batch, feed={name: aligned(array) for name, array in batch.feed.items()}) for batch in batches]
-    return list(carried_out(References(network), network, loss, batches, wanted))
+    return list(carried_out(References(network, loss), network, loss, batches, wanted))
 
 
 class _Model:
-    """A model's bytes, told from others by their digest."""
+    """A model's bytes, and those of the one that losses are told from; told from others by their digest."""
 
-    def __init__(self, data: bytes, digest: str) -> None:
+    def __init__(self, data: tuple[bytes, ...], digest: str) -> None:
         self.data, self._digest = data, digest
 
     def __hash__(self) -> int:
@@ -216,4 +218,8 @@ class _Model:
 def _network(
     model: _Model, bound: tuple[tuple[str, tuple[Any, ...]], ...], kinds: frozenset[str], threads: int
 ) -> Network:
-    return Network(Source(ModelProto.FromString(model.data)), dict(bound), kinds, threads)
+    found: Network | None = None
+    for data in reversed(model.data):
+        found = Network(Source(ModelProto.FromString(data)), dict(bound), kinds, threads, told_from=found)
+    assert found is not None
+    return found

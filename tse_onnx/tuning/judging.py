@@ -13,6 +13,9 @@ from tse_onnx.tuning.bench import Bench
 from tse_onnx.tuning.result import Judged, Point
 from tse_onnx.tuning.selections import Selections
 
+UNCHANGED, IN_FLOAT = "nothing but eight bits", "chosen, in float"
+"""What is judged beside the rest where the network is in eight bits."""
+
 
 def judged(
     bench: Bench, selections: Selections, chosen: Point, budget: int | None, samples: Samples
@@ -33,11 +36,16 @@ def judged(
         if selection is not None:
             compared.append((title, selections.point(selection)))
     network, batches = bench.network, Batches(samples, bench.settings.settle)
-    meters = [Meter(network.outputs) for _ in compared]
     opened = [network.together(point.combination) for _, point in compared]
+    if network.told_from is not None:
+        before = bench.figure(selections.axis).of(())
+        nothing = Point((), before, 0.0, 0.0, 0, None if bench.cycles is None else 0)
+        compared += [(UNCHANGED, nothing), (IN_FLOAT, chosen)]
+        opened += [network.together(()), network.told_from.together(chosen.combination)]
+    meters = [Meter(network.outputs) for _ in compared]
     for done, batch in enumerate(batches):
         bench.say("judging", done, len(batches.numbers))
-        reference = network.original(batch.feed)
+        reference = network.reference(batch.feed)
         start = network.start(batch.feed)
         for meter, stretch in zip(meters, opened, strict=True):
             if batch.begins:

@@ -16,7 +16,7 @@ class Here:
 
     def __init__(self, network: Network, loss: Loss, batches: Batches, memory: int) -> None:
         self._network, self._loss, self._batches, self._memory = network, loss, batches, memory
-        self._references = References(network)
+        self._references = References(network, loss)
 
     def measure(self, wanted: Mapping[Combination, frozenset[int]]) -> Iterator[Measured]:
         """Measure every combination on its batches."""

@@ -61,7 +61,8 @@ class Network:
     """A model with its blocks, and the cuts before each of them.
 
     What stands before a block is the same whatever becomes of the block. The cut before it are the values that are
-    computed there and read later: everything behind runs on these alone.
+    computed there and read later: everything behind runs on these alone. Losses are `told_from` what another network
+    makes, as the one that this was quantised from.
     """
 
     def __init__(
@@ -70,7 +71,9 @@ class Network:
         input_shapes: InputShapes | None = None,
         kinds: Collection[str] = DEFAULT_KINDS,
         threads: int = 0,
+        told_from: Network | None = None,
     ) -> None:
+        self.told_from = told_from
         source = replace(source, model=widened(source.model))
         self.analysis: Analysis = analyse(source, input_shapes, kinds)
         need_sizes(self.analysis)
@@ -124,6 +127,10 @@ class Network:
     def original(self, feed: Feed) -> Values:
         """What the original makes of a batch."""
         return self._original.run(self._fed(feed), self.outputs)
+
+    def reference(self, feed: Feed) -> Values:
+        """What losses are told from, for a batch: what the original makes of it, unless that is another network."""
+        return (self.told_from or self).original(feed)
 
     def observed(self, feed: Feed, axis: int = 0) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
         """The gates [samples, channels] and the means of each row along a spatial `axis` [samples, channels, height] of

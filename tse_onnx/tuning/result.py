@@ -19,6 +19,7 @@ from tse_onnx.tuning.statistics import Gate
 if TYPE_CHECKING:
     from tse_onnx.costs.array import Array
     from tse_onnx.passes.targets.target import Target
+    from tse_onnx.quantisation.qdq.scheme import Scheme
     from tse_onnx.tuning.within import Outside
 
 
@@ -64,6 +65,8 @@ class Sensitivity(Shown):
     multiply-accumulates, `axis` the spatial axis that maps stream along. With a `target` only what is within its limits
     was offered. Where the samples are frames, `streams` is how many streams they are of, and `settled` whether the
     first frame of each was run until its gates were its own. With an `array`, its `cycles` are those of the network.
+    With a `quantised` scheme the network was in eight bits: a loss is what a choice adds to the quantised network's,
+    both told from the float one.
     """
 
     model: str
@@ -80,6 +83,7 @@ class Sensitivity(Shown):
     settled: bool = False
     array: Array | None = None
     cycles: int | None = None
+    quantised: Scheme | None = None
 
 
 @dataclass(frozen=True)

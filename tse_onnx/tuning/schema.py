@@ -76,6 +76,12 @@ def _sensitivity(found: Sensitivity) -> Json:
         said["target_note"] = found.target.note
     if found.array is not None:
         said |= {"array": found.array.name, "cycles": found.cycles}
+    if found.quantised is not None:
+        said["quantised"] = {
+            "operators": found.quantised.operators,
+            "calibration": found.quantised.calibration,
+            "percentile": found.quantised.percentile,
+        }
     if found.streams:
         said |= {"streams": found.streams, "settled": found.settled}
     return {

@@ -48,7 +48,8 @@ def sensitivity(model: ModelLike, data: DataLike | Data, **options: Unpack[Optio
     chosen = data if isinstance(data, Data) else Data(data)
     settings = settings.on(chosen.frames)
     network, samples = _opened(model, chosen, settings)
-    with bench_of(network, _whole_batches(samples), settings) as bench:
+    samples = _whole_batches(samples)
+    with bench_of(_as_asked(network, samples, settings), samples, settings) as bench:
         return bench.sensitivity(*AXES[settings.axis])
 
 
@@ -94,6 +95,7 @@ def tune(
     settings = settings.on(given_data.frames)
     network, samples = _opened(model, given_data, settings)
     to_choose, to_judge = halves(samples, held_out, given_data.seed)
+    network = _as_asked(network, to_choose, settings)
     with bench_of(network, to_choose, settings) as bench:
         limits = Limits(
             None if max_macs is None else int(network.macs * max_macs / 100),
@@ -113,7 +115,8 @@ def tune(
         found, selections, chosen, allowed = best.found, best.selections, best.point, best.allowed
         curve = front([*selections.curve(points), chosen])
         verdicts = tuple(judged(bench, selections, chosen, allowed, to_judge))
-        verdict = bench.verdict(chosen.combination, found.axis, verdicts[0].scores, to_judge.text)
+        told = to_judge.text + ", in eight bits" * (settings.scheme is not None)
+        verdict = bench.verdict(chosen.combination, found.axis, verdicts[0].scores, told)
     return TuneResult(
         _plan(chosen, found, max_macs, settings), chosen, found, curve, verdicts, to_judge.text, verdict, allowed,
         max_loss, max_macs, selections.least, tuple((one.found.axis, one.point) for one in tried),
@@ -151,6 +154,15 @@ def _opened(model: ModelLike, data: Data, settings: Settings) -> tuple[Network, 
         why = "its blocks are tiled already: restore it first" if tiled else "tse-onnx inspect says why"
         raise ModelError(f"{network.source.title} has no squeeze-and-excite block to choose for; {why}")
     return network, data.samples(input_types(network.analysis))
+
+
+def _as_asked(network: Network, samples: Samples, settings: Settings) -> Network:
+    """The network, brought to eight bits on the samples to choose by where that is asked for."""
+    if settings.scheme is None:
+        return network
+    from tse_onnx.tuning.eight_bits import in_eight_bits
+
+    return in_eight_bits(network, samples, settings, settings.scheme)
 
 
 def _whole_batches(samples: Samples) -> Samples:
@@ -204,7 +216,10 @@ def _plan(chosen: Point, found: Sensitivity, max_macs: float | None, settings: S
             notes[entry.block.name] = f"{entry.why} ({found.samples})"
         elif choice is None:
             notes[entry.block.name] = _kept(entry)
-    return Plan(None, choices, notes, max_macs, None if settings.target is None else spelled(settings.target))
+    target = None if settings.target is None else spelled(settings.target)
+    return Plan(
+        None, choices, notes, max_macs, target, quantised=None if settings.scheme is None else settings.scheme.operators
+    )
 
 
 def _kept(entry: BlockSensitivity) -> str:

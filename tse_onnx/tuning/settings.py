@@ -16,6 +16,7 @@ from tse_onnx.installation.extras import need
 from tse_onnx.passes.search.match import DEFAULT_KINDS
 from tse_onnx.passes.settings import setting
 from tse_onnx.passes.targets.target import Target
+from tse_onnx.quantisation.qdq.scheme import Scheme
 from tse_onnx.streaming.network.machine import Machine
 from tse_onnx.streaming.network.machines import MachineLike, machine_of
 from tse_onnx.targets.target_file import TargetLike, target_of
@@ -50,6 +51,8 @@ class Options(TypedDict, total=False):
     * `settle`: with frames, whether the first one of each stream is run until its gates are its own;
     * `menu`: which tilings are offered; `freeze`: which gates are offered as constants: `constant` those that move by
       no more than the fraction `still` of their size, `any`, or `never`;
+    * `quantise`: the operators that are brought to eight bits, `convolutions` or `all`, or a `Scheme`, with ranges from
+      the samples to choose by: losses are then those of the quantised network;
     * `array`: an array of processing elements, by name, as a TOML file or as an `Array`: what each choice adds to the
       network's cycles on it is counted;
     * `target`: a compiler or device, by name, as a TOML file or as a `Target`: what it takes in no form is not offered;
@@ -71,6 +74,7 @@ class Options(TypedDict, total=False):
     menu: Menu
     freeze: str
     still: float
+    quantise: str | Scheme | None
     array: ArrayLike | None
     target: TargetLike | None
     threads: int
@@ -84,7 +88,7 @@ class Options(TypedDict, total=False):
 @dataclass(frozen=True)
 class Settings:
     """The same with its defaults, checked; `hardware` is what `machine` means, `within` what `target` does, `elements`
-    what `array` does. Raises `UsageError`."""
+    what `array` does, `scheme` what `quantise` does. Raises `UsageError`."""
 
     input_shapes: InputShapes | None = None
     kinds: Collection[str] = DEFAULT_KINDS
@@ -96,6 +100,7 @@ class Settings:
     menu: Menu = field(default_factory=Menu)
     freeze: str = CONSTANT
     still: float = 0.01
+    quantise: str | Scheme | None = None
     array: ArrayLike | None = None
     target: TargetLike | None = None
     threads: int = 0
@@ -107,6 +112,7 @@ class Settings:
     hardware: Machine = field(init=False)
     within: Target | None = field(init=False)
     elements: Array | None = field(init=False)
+    scheme: Scheme | None = field(init=False)
 
     def __post_init__(self) -> None:
         if self.axis not in AXES:
@@ -120,6 +126,8 @@ class Settings:
         object.__setattr__(self, "hardware", machine_of(self.machine))
         object.__setattr__(self, "within", None if self.target is None else target_of(self.target))
         object.__setattr__(self, "elements", None if self.array is None else array_of(self.array))
+        asked = self.quantise
+        object.__setattr__(self, "scheme", Scheme(operators=asked) if isinstance(asked, str) else asked)
         for name, least in (("workers", 1), ("memory", 1), ("threads", 0)):
             value = getattr(self, name)
             if value is not None and value < least:

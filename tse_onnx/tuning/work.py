@@ -66,23 +66,45 @@ def aligned(array: np.ndarray) -> np.ndarray:
     return placed
 
 
+@dataclass(frozen=True)
+class Reference:
+    """What losses on a batch are told from, and what the network makes of it while nothing is changed, which loses
+    something by itself where it is told from another."""
+
+    outputs: Values
+    unchanged: Values
+    losses: Sequence[float] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes that it holds."""
+        return _size(self.outputs) + (0 if self.unchanged is self.outputs else _size(self.unchanged))
+
+
 class References:
     """What the original makes of the batches, kept while there is room: many combinations are compared with it."""
 
-    def __init__(self, network: Network) -> None:
-        self._network = network
-        self._kept: OrderedDict[int, Values] = OrderedDict()
+    def __init__(self, network: Network, loss: Loss) -> None:
+        self._network, self._loss = network, loss
+        self._kept: OrderedDict[int, Reference] = OrderedDict()
         self._held = 0
 
-    def of(self, batch: Batch) -> Values:
-        """The original's outputs."""
+    def of(self, batch: Batch) -> Reference:
+        """What is compared with."""
         found = self._kept.get(batch.number)
         if found is None:
-            found = self._kept[batch.number] = self._network.original(batch.feed)
-            self._held += _size(found)
+            found = self._kept[batch.number] = self._made(batch)
+            self._held += found.size
             while self._held > _KEPT_BYTES and len(self._kept) > 1:
-                self._held -= _size(self._kept.popitem(last=False)[1])
+                self._held -= self._kept.popitem(last=False)[1].size
         return found
+
+    def _made(self, batch: Batch) -> Reference:
+        outputs = self._network.reference(batch.feed)
+        if self._network.told_from is None:
+            return Reference(outputs, outputs)
+        own = self._network.original(batch.feed)
+        return Reference(outputs, own, losses_of(self._loss, outputs, own, batch.labels, batch.samples))
 
 
 def _size(values: Values) -> int:
@@ -152,8 +174,16 @@ def _alone(
 
 def _measured(references: References, loss: Loss, combination: Combination, batch: Batch, outputs: Values) -> Measured:
     reference = references.of(batch)
-    changed = {**reference, **outputs}
-    return Measured(combination, batch.number, losses_of(loss, reference, changed, batch.labels, batch.samples))
+    changed = {**reference.unchanged, **outputs}
+    losses = losses_of(loss, reference.outputs, changed, batch.labels, batch.samples)
+    if reference.losses:
+        losses = [_added(found, own) for found, own in zip(losses, reference.losses, strict=True)]
+    return Measured(combination, batch.number, losses)
+
+
+def _added(loss: float, own: float) -> float:
+    """What a change adds to a loss that is there without it."""
+    return 0.0 if loss == own else loss - own
 
 
 def behind_a_cut(network: Network, combination: Combination) -> bool:
