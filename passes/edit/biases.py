@@ -113,13 +113,15 @@ def remember(before: ModelProto, after: ModelProto, layers: Iterable[str]) -> No
     for tensor in after.graph.initializer:
         if tensor.name in old and tensor != old[tensor.name]:
             kept.initializer.append(old[tensor.name])
-    nodes = {name for node in before.graph.node for name in node.output}
+    reads = {name: len(node.input) for node in before.graph.node for name in node.output}
     story = {
         "format": _FORMAT,
         "layers": list(layers),
         "initializers": [tensor.name for tensor in after.graph.initializer if tensor.name not in old],
-        "nodes": [node.output[0] for node in after.graph.node if node.output[0] not in nodes],
-        "given": [node.output[0] for node in after.graph.node if node.output[0] in nodes and _longer(node, before)],
+        "nodes": [node.output[0] for node in after.graph.node if node.output[0] not in reads],
+        "given": [
+            node.output[0] for node in after.graph.node if len(node.input) > reads.get(node.output[0], len(node.input))
+        ],
     }
     kept.doc_string = json.dumps(story, separators=(",", ":"))
     after.metadata_props.add(key=BIASES, value=packed(kept.SerializeToString(deterministic=True)))
@@ -206,8 +208,3 @@ def _weight(index: GraphIndex, name: str) -> TensorProto | None:
     if position is not None and index.nodes[position].op_type == "DequantizeLinear":
         name = index.nodes[position].input[0]
     return index.initializers.get(name)
-
-
-def _longer(node: NodeProto, before: ModelProto) -> bool:
-    """Whether a node reads more than it did."""
-    return next(len(old.input) for old in before.graph.node if old.output[0] == node.output[0]) < len(node.input)
