@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Union
+from typing import TYPE_CHECKING, Protocol
 
 from tse_onnx.passes.reasons import printable
 
@@ -17,14 +17,31 @@ if TYPE_CHECKING:
     import rich.table
     from rich.console import Console, ConsoleOptions, RenderResult
 
-    from tse_onnx.report.markdown import Markdown
-
-    Page = Union[Console, "Plain", Markdown, "Collects"]
 
 # Columns of a plain table stand this far apart.
 _GAP = "  "
 _UNBOUNDED = 1_000_000
 _MARKS = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("?", "yellow")}
+
+
+class Page(Protocol):
+    """What takes lines and tables: rich's console, and whatever else a report is printed on."""
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether somebody looks at it, in so many columns."""
+
+    def print(
+        self,
+        what: object,
+        /,
+        *,
+        style: str = "",
+        markup: bool = False,
+        highlight: bool = False,
+        soft_wrap: bool = False,
+    ) -> None:
+        """Take a line or a table; how a terminal would show it counts there alone."""
 
 
 @dataclass(frozen=True)
@@ -84,15 +101,6 @@ class Table:
             space = " " * (width - _width(cell))
             padded.append(space + cell if number in self.right else cell + space)
         return _GAP.join(padded).rstrip()
-
-
-class Collects(Protocol):
-    """A page of another kind: it takes lines and tables, and is no terminal."""
-
-    is_terminal: bool
-
-    def print(self, what: object, style: str = "", **_: object) -> None:
-        """Take a line or a table."""
 
 
 class Plain:

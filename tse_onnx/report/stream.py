@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from tse_onnx.passes.reasons import printable, quoted
 from tse_onnx.passes.settings import setting
+from tse_onnx.report.kinds import KIND_NAMES
 from tse_onnx.report.number import number, percent
 from tse_onnx.report.page import Table, judge, say
 from tse_onnx.report.size import size
 from tse_onnx.report.view import View
 from tse_onnx.streaming.depths.held import Sums
-from tse_onnx.streaming.depths.result import BOUND, GATE, KINDS, LINE, SKIP, STREAM, Buffer, Dataflow, Spill
+from tse_onnx.streaming.depths.result import BOUND, KINDS, Buffer, Dataflow, Spill
 from tse_onnx.streaming.network.machine import PIXEL, SHARED
 from tse_onnx.streaming.network.machines import words_of
 from tse_onnx.streaming.network.needs.axis import TOKENS
@@ -28,13 +29,6 @@ if TYPE_CHECKING:
     from tse_onnx.streaming.compare import Comparison
     from tse_onnx.streaming.execute.certificate import Certificate
     from tse_onnx.streaming.stream import Session
-
-KIND_NAMES = {
-    GATE: "held for a gate",
-    SKIP: "skip connections",
-    LINE: "line buffers",
-    STREAM: "rows on their way",
-}
 
 
 @dataclass(frozen=True)

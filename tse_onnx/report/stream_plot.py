@@ -13,10 +13,10 @@ from onnx import TensorProto
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.graph.types import bits_of
 from tse_onnx.passes.reasons import printable
+from tse_onnx.report.kinds import KIND_NAMES
 from tse_onnx.report.labels import Heights, spot, spread
 from tse_onnx.report.picture import blank
 from tse_onnx.report.size import size
-from tse_onnx.report.stream import KIND_NAMES
 from tse_onnx.streaming.depths.occupancy import Occupancy, settled
 from tse_onnx.streaming.depths.result import GATE, LINE, SKIP, STREAM, Dataflow
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from tse_onnx.report.html.axes import binary_steps, upright
 from tse_onnx.report.html.figure import Figure, label, svg
+from tse_onnx.report.kinds import KIND_NAMES
 from tse_onnx.report.size import size
-from tse_onnx.report.stream import KIND_NAMES
 from tse_onnx.streaming.depths.occupancy import Occupancy
 from tse_onnx.streaming.depths.result import GATE, LINE, SKIP, STREAM
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from tse_onnx.passes.reasons import quoted
-
-if TYPE_CHECKING:
-    from tse_onnx.streaming.execute.run import Actor, Store
+from tse_onnx.streaming.execute.state import Actor, Store
 
 
 def waits(actors: Sequence[Actor], stores: Sequence[Store]) -> tuple[str, ...]:

@@ -13,10 +13,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from tse_onnx.data.feed import Feed
 from tse_onnx.passes.graph.types import bits_of
 from tse_onnx.streaming.execute.kernels.cutting import cut, joined, stackable
 from tse_onnx.streaming.execute.kernels.kernel import Stacking
-from tse_onnx.streaming.execute.run import Feed, Layout, Step, Store
+from tse_onnx.streaming.execute.layout import Layout, Step
+from tse_onnx.streaming.execute.state import Store
 from tse_onnx.streaming.network.network import Tensor
 
 Alone = Callable[[int], np.ndarray]

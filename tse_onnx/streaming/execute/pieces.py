@@ -13,7 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from tse_onnx.streaming.execute.halt import waits, withheld
-from tse_onnx.streaming.execute.run import Key, Layout, Place, Run, Step, Store
+from tse_onnx.streaming.execute.layout import Key, Layout, Place, Step
+from tse_onnx.streaming.execute.run import Run
+from tse_onnx.streaming.execute.state import Store
 
 _NEVER = 1 << 60
 

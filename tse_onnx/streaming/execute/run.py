@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tse_onnx.streaming.execute.halt import waits, withheld
-from tse_onnx.streaming.execute.kernels.kernel import Absorber, Kernel
+from tse_onnx.streaming.execute.layout import Key, Layout
+from tse_onnx.streaming.execute.state import Actor, Room, Store
 
 if TYPE_CHECKING:
     from tse_onnx.streaming.execute.numbers import Numbers
 
-Key = tuple[str, int | None]
-"""A store: the tensor, and the node that it is for where every reading node has one of its own."""
-Feed = Mapping[str, np.ndarray]
 Progress = Callable[[int, int], None]
 _UNBOUNDED = 1 << 60
 
@@ -38,88 +36,6 @@ class Streamed:
     peak_bytes: int
     outputs: Mapping[str, np.ndarray]
     fired: int
-
-
-@dataclass(frozen=True, eq=False)
-class Place:
-    """Where the rows of a tensor are stored, of so many `bytes` each: by number of a reading stage the `last` firing
-    that takes each row, −1 for none, and how many of the `readers` have a row `awaited`. `key` says in which room,
-    which the rows of a copy share with those of its original; `makers` are the stages that fill it."""
-
-    tensor: str
-    key: Key
-    makers: tuple[int, ...]
-    readers: tuple[int, ...]
-    awaited: Sequence[int]
-    last: Mapping[int, Sequence[int]]
-    bytes: int
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """A stage, and its places by number: for each row of its output what it `takes`, and what it `drops` afterwards;
-    where it absorbs, the row that each row of its input `serves`, and how many are `wanted` for each. Of a stage
-    that is used twice the `copy` has to be done first, and what comes `again` follows."""
-
-    label: str
-    output: str
-    height: int
-    priority: tuple[int, int]
-    kernel: Kernel | None
-    absorber: Absorber | None
-    reads: Mapping[str, int]
-    writes: tuple[int, ...]
-    takes: Sequence[Sequence[tuple[int, Sequence[int]]]]
-    drops: Sequence[Sequence[tuple[int, int]]]
-    serves: Sequence[int | None]
-    wanted: Sequence[int]
-    copy: int | None = None
-    again: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Layout:
-    """What is run: stages and places, which speak of each other by number, and the rows of each tensor that the world
-    gives."""
-
-    steps: Sequence[Step]
-    places: Sequence[Place]
-    heights: Mapping[str, int]
-
-
-@dataclass(slots=True)
-class Room:
-    """What places with one key have together during a run, in rows."""
-
-    capacity: int
-    held: int = 0
-    peak: int = 0
-
-
-@dataclass(slots=True)
-class Store:
-    """A place during a run: the rows that are there, and how many stages wait for each."""
-
-    place: Place
-    room: Room
-    rows: set[int] = field(default_factory=set)
-    waiting: dict[int, int] = field(default_factory=dict)
-    came: int = 0
-
-    @property
-    def full(self) -> bool:
-        """Whether no further row fits."""
-        return self.room.held >= self.room.capacity
-
-
-@dataclass(slots=True)
-class Actor:
-    """A stage during a run: the rows that it has `made` and, where it absorbs, `taken`, and those still `wanted`."""
-
-    step: Step
-    wanted: list[int]
-    made: int = 0
-    taken: int = 0
 
 
 class Run:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from tse_onnx.data.feed import Feed
 from tse_onnx.streaming.execute.kernels.kernel import Absorber, Kernel
+from tse_onnx.streaming.execute.layout import Key, Layout, Place, Step
 from tse_onnx.streaming.execute.numbers import ROOM, Numbers, Seen, row_bytes
-from tse_onnx.streaming.execute.run import Feed, Key, Layout, Place, Progress, Run, Step, Streamed
+from tse_onnx.streaming.execute.run import Progress, Run, Streamed
 from tse_onnx.streaming.network.network import Network
 from tse_onnx.streaming.network.replay import Sharing
 
