@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import forms, large, latency, lowerings, profiled, sensitivity, startup, unverified, verified
+from benchmarks import forms, large, latency, lowerings, noise, profiled, sensitivity, startup, unverified, verified
 from benchmarks.measure import HEADER, Ratio, line
 
 BENCHMARKS: dict[str, Callable[[Path, int], list[Ratio]]] = {
@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, Callable[[Path, int], list[Ratio]]] = {
     "forms": forms.run,
     "large": large.run,
     "sensitivity": sensitivity.run,
+    "noise": noise.run,
     "profiled": profiled.run,
 }
 

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from tse_onnx.evaluation.verify import Proof, verify
     from tse_onnx.finetuning.finetune import finetune
     from tse_onnx.finetuning.result import FinetuneResult
+    from tse_onnx.layerwise.noise import noise
+    from tse_onnx.layerwise.result import BlockNoise, Joint, LayerNoise, Level, Noise
     from tse_onnx.passes.blocks.block import Block, NodeRef
     from tse_onnx.passes.blocks.frozen import Frozen
     from tse_onnx.passes.blocks.previous import Previous
@@ -101,6 +103,8 @@ _HOMES = {
     "tse_onnx.evaluation.metric": ("Measured", "Predicted"),
     "tse_onnx.finetuning.finetune": ("finetune",),
     "tse_onnx.finetuning.result": ("FinetuneResult",),
+    "tse_onnx.layerwise.noise": ("noise",),
+    "tse_onnx.layerwise.result": ("BlockNoise", "Joint", "LayerNoise", "Level", "Noise"),
     "tse_onnx.quantisation.correction": ("Corrected",),
     "tse_onnx.quantisation.quantise": ("quantise",),
     "tse_onnx.quantisation.result": ("QuantiseResult", "QuantisedLayer"),
@@ -136,18 +140,18 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Accuracy", "Array", "Block", "BlockBuffering", "BlockChange", "BlockCheck", "BlockCorrelation", "Buffer",
-    "Buffering", "Calibration", "Check", "CheckFailed", "Convention", "ConvertResult", "Corrected", "Correlations",
-    "Cost", "Data", "DataError", "Dataflow", "Decision", "Diff", "DistilResult", "Drift", "EqualiseResult",
-    "Evaluation", "FigureChange", "FinetuneResult", "FoldResult", "Frozen", "Held", "Inspection", "Judgement", "Layer",
-    "LayerCost", "Limit", "Machine", "Measured", "Menu", "ModelError", "ModelScores", "NodeRef", "Payoff", "Plan",
-    "Predicted", "Preprocess", "Previous", "Profile", "Proof", "QualityGates", "QuantiseResult", "QuantisedLayer",
-    "Recompute", "Refusal", "Report", "RestoreResult", "Score", "Selection", "Sensitivity", "StageFlow", "StageScores",
-    "Stop", "StreamScores", "Sums", "Target", "TargetCheck", "TileCorrelation", "Tiling", "Totals", "TseError",
-    "TuneResult", "UsageError", "Verdict", "Verification", "Violation", "__version__", "buffering", "check", "convert",
-    "correlate", "cost", "dataflow", "diff", "distil", "equalise", "evaluate", "exact_plan", "find_blocks", "finetune",
-    "first_gates", "fold", "inspect", "plan_for", "profile", "quantise", "restore", "sensitivity", "tune", "unfold",
-    "verify",
+    "Accuracy", "Array", "Block", "BlockBuffering", "BlockChange", "BlockCheck", "BlockCorrelation", "BlockNoise",
+    "Buffer", "Buffering", "Calibration", "Check", "CheckFailed", "Convention", "ConvertResult", "Corrected",
+    "Correlations", "Cost", "Data", "DataError", "Dataflow", "Decision", "Diff", "DistilResult", "Drift",
+    "EqualiseResult", "Evaluation", "FigureChange", "FinetuneResult", "FoldResult", "Frozen", "Held", "Inspection",
+    "Joint", "Judgement", "Layer", "LayerCost", "LayerNoise", "Level", "Limit", "Machine", "Measured", "Menu",
+    "ModelError", "ModelScores", "NodeRef", "Noise", "Payoff", "Plan", "Predicted", "Preprocess", "Previous", "Profile",
+    "Proof", "QualityGates", "QuantiseResult", "QuantisedLayer", "Recompute", "Refusal", "Report", "RestoreResult",
+    "Score", "Selection", "Sensitivity", "StageFlow", "StageScores", "Stop", "StreamScores", "Sums", "Target",
+    "TargetCheck", "TileCorrelation", "Tiling", "Totals", "TseError", "TuneResult", "UsageError", "Verdict",
+    "Verification", "Violation", "__version__", "buffering", "check", "convert", "correlate", "cost", "dataflow",
+    "diff", "distil", "equalise", "evaluate", "exact_plan", "find_blocks", "finetune", "first_gates", "fold", "inspect",
+    "noise", "plan_for", "profile", "quantise", "restore", "sensitivity", "tune", "unfold", "verify",
 ]  # fmt: skip
 
 

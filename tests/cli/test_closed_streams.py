@@ -29,6 +29,7 @@ COMMANDS = {
     "explain": (["net.onnx", "block0_squeeze"], None),
     "fold": (["net.onnx", "out.onnx"], "out.onnx"),
     "inspect": (["net.onnx"], None),
+    "noise": (["net.onnx", *DATA, "--csv", "out.csv"], "out.csv"),
     "plan": (["net.onnx"], None),
     "profile": (["net.onnx", "--csv", "out.csv"], "out.csv"),
     "quantise": (["net.onnx", "out.onnx", *DATA, "--limit", "2"], "out.onnx"),

@@ -45,6 +45,7 @@ COMMANDS = [
         ("evaluate", "net.onnx", "--rows", 3, "--data", "net.npy", "--correlation"),
         marks=pytest.mark.slow,
     ),
+    pytest.param(("noise", "net.onnx", "--data", "net.npy", "--rows", 3), marks=pytest.mark.slow),
     pytest.param(("sensitivity", "net.onnx", "--data", "net.npy", "--rows", 3, *KEPT), marks=pytest.mark.slow),
     pytest.param(
         ("tune", "net.onnx", "--data", "net.npy", "--reduce", "20%", "--rows", 3, "--squeeze", "tile", *KEPT),

@@ -68,6 +68,7 @@ _DATA = ("--data", "data.npy", "--limit", "4")
 _ON_DATA = (
     ("evaluate", "m.onnx", "--rows", "3", *_DATA),
     ("evaluate", "m.onnx", "--plan", "plan.toml", "--kinds", "all", *_DATA),
+    ("noise", "m.onnx", "--rows", "3", *_DATA),
     ("sensitivity", "m.onnx", "--rows", "3,7", "--no-cache", *_DATA),
     ("sensitivity", "m.onnx", "--rows", "4", "--freeze", "any", "--no-cache", *_DATA),
     ("tune", "m.onnx", "--rows", "2,7", "--reduce", "50%", "--trials", "2", "--points", "2", "--no-cache", *_DATA),

@@ -92,6 +92,7 @@ def test_every_reason_is_documented_and_no_other():
         "fold",
         "finetune",
         "quantisation",
+        "noise",
     ],
 )
 def test_every_field_of_the_schemas_is_documented(schema):
@@ -106,6 +107,7 @@ def test_every_field_of_the_schemas_is_documented(schema):
         "fold": "costs",
         "finetune": "finetune",
         "quantisation": "quantisation",
+        "noise": "noise",
     }
     pages = (own[schema],) if schema in own else ("report", "dataflow")
     text = "".join((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in pages)

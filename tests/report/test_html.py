@@ -78,6 +78,7 @@ COMMANDS = {
     "profile": ("profile", "digits.onnx", "--array", "squeezelerator8"),
     "stream": ("stream", "digits.onnx", "--no-run"),
     "evaluate": ("evaluate", "digits.onnx", "--rows", "7", "--data", "digits.npy"),
+    "noise": ("noise", "digits.onnx", "--rows", "7", "--data", "digits.npy", "--limit", "8"),
     "tune": (
         "tune", "digits.onnx", "--data", "digits.npy", "--reduce", "30%", "--rows", "4,8", "--trials", "2", "--points",
         "3", "--no-cache",
@@ -100,6 +101,8 @@ def _numbers(found):
     if "buffer_before" in found.get("totals", {}):
         blocks = [block["buffer_after"] for block in found["blocks"] if block["status"] == "converted"]
         return [found["totals"]["buffer_before"], found["totals"]["buffer_after"], *blocks]
+    if "sum_to_joint" in found:
+        return [found["joint"]["scores"][0]["samples"]]
     if "dataflow" in found:
         return [found["dataflow"]["totals"]["min"]["elements"]]
     if "chosen" in found:

@@ -38,7 +38,7 @@ def results(folder):
         tse_onnx.cost(model, "squeezelerator8"), tse_onnx.check(model, "tflite-edgetpu"),
         tse_onnx.verify(model, folder / "tiled.onnx"), tse_onnx.evaluate(model, folder / "tiled.onnx", data=data),
         tse_onnx.correlate(model, data=data, plan=tse_onnx.Plan()),
-        tse_onnx.quantise(model, data=data),
+        tse_onnx.quantise(model, data=data), tse_onnx.noise(model, data=data, rows=7),
         tse_onnx.fold(model, nodes=["/4/body/body.3/Conv"]),
         tse_onnx.diff(converted.to_dict(), tse_onnx.convert(model, rows=3, verify=False).to_dict()),
     ]  # fmt: skip
@@ -119,6 +119,7 @@ def test_rows_are_those_of_the_object(results, monkeypatch):
     assert {row["block"] for row in rows["Correlations"]} == {one.block for one in results["Correlations"].blocks}
     assert [row["model"] for row in rows["Evaluation"]] == [results["Evaluation"].models[0].model]
     assert [row["name"] for row in rows["FoldResult"]] == ["/4/body/body.3/Conv"]
+    assert [row["node"] for row in rows["Noise"]] == list(results["Noise"].ranking)
     assert rows["TargetCheck"] == []
 
 

@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
     "Measure and choose": {
         "evaluate": "what a conversion costs, on your own data",
         "sensitivity": "what each block bears, on your own data",
+        "noise": "what each layer loses in eight bits, alone",
         "tune": "a plan for a memory budget",
         "distil": "a plan's numbers, trained against the original",
         "finetune": "the weights, trained for the tiles that they get",

@@ -13,6 +13,7 @@ from tse_onnx.cli.help import Command
 from tse_onnx.cli.options import given_model, input_shape_option, model_argument, threads_option
 from tse_onnx.cli.output import OutputPath, is_stdout, pour, refuse_terminal, words
 from tse_onnx.cli.progress import stages_bar
+from tse_onnx.cli.scheme_options import calibration_option, operators_option
 
 if TYPE_CHECKING:
     from tse_onnx.data.choice import Data
@@ -23,16 +24,8 @@ if TYPE_CHECKING:
 @model_argument
 @click.argument("output", type=OutputPath(allow_dash=True))
 @calibration_options
-@click.option(
-    "--calibration", type=click.Choice(["percentile", "minmax", "entropy"]), default="percentile", show_default=True,
-    help="How the range of a value is taken from data: what 99.99 % of its numbers lie in, all that was seen, or what "
-    "loses the least information.",
-)  # fmt: skip
-@click.option(
-    "--operators", type=click.Choice(["convolutions", "all"]), default="convolutions", show_default=True,
-    help="What is quantised: convolutions, by their inputs and weights, or every operator that onnxruntime knows, with "
-    "its outputs.",
-)  # fmt: skip
+@calibration_option
+@operators_option
 @click.option(
     "--keep", multiple=True, metavar="NODE",
     help="Leave this layer in float, by the name of its node or of its output. May be repeated.",

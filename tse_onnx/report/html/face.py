@@ -19,6 +19,7 @@ from tse_onnx.evaluation.correlation import Correlations
 from tse_onnx.evaluation.result import Evaluation
 from tse_onnx.evaluation.verify import Proof
 from tse_onnx.finetuning.result import FinetuneResult
+from tse_onnx.layerwise.result import Noise
 from tse_onnx.quantisation.result import QuantiseResult
 from tse_onnx.report.convert import InspectView, ReportView, VerificationView, outcome
 from tse_onnx.report.diff import DiffView
@@ -28,6 +29,7 @@ from tse_onnx.report.finetune import FinetuneView
 from tse_onnx.report.fold import FoldView
 from tse_onnx.report.html.fragment import fragment
 from tse_onnx.report.html.sheet import Line, Sheet
+from tse_onnx.report.noise import NoiseView
 from tse_onnx.report.profile import CostView, ProfileView
 from tse_onnx.report.quantise import QuantiseView
 from tse_onnx.report.stream import DataflowView
@@ -168,6 +170,11 @@ def _(result: FinetuneResult) -> View:
 def _(result: QuantiseResult) -> View:
     where = "memory" if result.path is None else str(result.path)
     return QuantiseView(result, f"The quantised model was written to {where}.")
+
+
+@view_of.register
+def _(result: Noise) -> View:
+    return NoiseView(result)
 
 
 @view_of.register

@@ -17,6 +17,7 @@ from tse_onnx.report.html.figure import Figure
 from tse_onnx.report.html.front import front_figure
 from tse_onnx.report.html.neighbourhood import Graph, graph_figure
 from tse_onnx.report.html.occupancy import occupancy_figure
+from tse_onnx.report.noise import NoiseView
 from tse_onnx.report.profile import ProfileView
 from tse_onnx.report.stream import StreamView
 from tse_onnx.report.tune import TuneView
@@ -72,6 +73,11 @@ def _(view: EvaluateView, models: Models) -> Told:
 @told.register
 def _(view: ProfileView, models: Models) -> Told:
     return Told(view.found.profile.model)
+
+
+@told.register
+def _(view: NoiseView, models: Models) -> Told:
+    return Told(view.found.model)
 
 
 @told.register

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from onnx import ModelProto
 
-from tse_onnx.noise.energy import Energy
+from tse_onnx.layerwise.energy import Energy
 from tse_onnx.passes.edit.splice import Edit
 from tse_onnx.runtime.cuts import Cuts, Stretch, Values
 
@@ -57,18 +57,20 @@ class Measuring:
         measured."""
         values = list(starts)
         for change in self._changes:
-            names = self._cuts.before(change.at)
-            forward = self._cuts.opened(values[0], [name for name in names if name not in values[0]])
+            names, watched = self._cuts.before(change.at), [name for name, _ in change.watched]
+            wanted = [name for name in dict.fromkeys((*names, *watched)) if name not in values[0]]
+            forward, natural = self._cuts.opened(values[0], wanted), list[Values]()
             for number, held in enumerate(values):
-                made = forward.run(held)
-                values[number] = {name: made[name] if name in made else held[name] for name in names}
-            self._measure(change, values, references)
+                known = {**held, **forward.run(held)}
+                values[number] = {name: known[name] for name in names}
+                natural.append({name: known[name] for name in watched})
+            self._measure(change, values, natural, references)
             yield change
 
-    def _measure(self, change: Change, values: Sequence[Values], references: Sequence[Values]) -> None:
-        watched = [name for name, _ in change.watched]
-        own = self._cuts.opened(values[0], [name for name in watched if name not in values[0]])
-        natural = [own.run(held) for held in values]
+    def _measure(
+        self, change: Change, values: Sequence[Values], natural: Sequence[Values], references: Sequence[Values]
+    ) -> None:
+        """Measure a change behind the `values` at the cut before it; `natural` is what it is judged by on the spot."""
         reached = self._cuts.reached(position for edit in change.ways.values() for position in edit.nodes)
         bearing = [name for name in self._outputs if name in reached]
         behind: Stretch | None = None
@@ -78,7 +80,7 @@ class Measuring:
             for held, was, reference in zip(values, natural, references, strict=True):
                 made = part.run(held)
                 for name, changed in change.watched:
-                    loss.local.add(was[name] if name in was else held[name], made[changed])
+                    loss.local.add(was[name], made[changed])
                 known = {**held, **made}
                 if behind is None:
                     rest = [name for name in bearing if name not in made]

@@ -9,7 +9,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from tse_onnx.errors import ModelError
-from tse_onnx.noise.quantisers import OUTPUT, Edge, Layer, Numbers, Rounding
+from tse_onnx.layerwise.quantisers import OUTPUT, Edge, Layer, Numbers, Rounding
 from tse_onnx.passes.edit.splice import Edit
 from tse_onnx.passes.graph.index import GraphIndex
 

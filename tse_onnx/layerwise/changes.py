@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from tse_onnx.noise.measure import Change
-from tse_onnx.noise.quantisers import OUTPUT, Layer, Rounding
-from tse_onnx.noise.rounding import Rounder, merged
+from tse_onnx.layerwise.measure import Change
+from tse_onnx.layerwise.quantisers import OUTPUT, Layer, Rounding
+from tse_onnx.layerwise.rounding import Rounder, merged
 from tse_onnx.passes.blocks.block import Convertible
 from tse_onnx.passes.edit.splice import Edit
 from tse_onnx.runtime.cuts import Cuts

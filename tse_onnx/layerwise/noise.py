@@ -18,9 +18,9 @@ from tse_onnx.errors import ModelError, UsageError
 from tse_onnx.evaluation.evaluate import marks_of, wanted
 from tse_onnx.files.external import check_locations
 from tse_onnx.files.source import ModelLike, Source, open_model
-from tse_onnx.noise.bench import Bench, Progress
-from tse_onnx.noise.quantisers import is_quantised, quantised_layers
-from tse_onnx.noise.result import Noise
+from tse_onnx.layerwise.bench import Bench, Progress
+from tse_onnx.layerwise.quantisers import is_quantised, quantised_layers
+from tse_onnx.layerwise.result import Noise
 from tse_onnx.passes.blocks.block import KINDS, Tiled
 from tse_onnx.passes.blocks.choice import Choice
 from tse_onnx.passes.search.match import DEFAULT_KINDS
@@ -100,6 +100,10 @@ def _plan_of(other: Source, source: Source, how: Plan | None) -> Plan | None:
     tiled = any(isinstance(block, Tiled) for block in analyse(other, None, KINDS).blocks)
     if not tiled and is_quantised(other.model):
         return how
+    if not tiled:
+        raise ModelError(
+            f"{other.title} has neither quantisers nor converted blocks: there is no noise in it to measure"
+        )
     if how is not None:
         raise UsageError(
             f"{other.title} says how its blocks were tiled; a tiling is for a model that was not converted"

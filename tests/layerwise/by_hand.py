@@ -61,10 +61,13 @@ def rounded(model, quantised, name, *, weights=True, activations=True):
 def noise(model, changed, feeds, extra=()):
     """Noise to signal of each output, and of `extra` values, over all of the feeds."""
     was, now = (_outputs(one, feeds, extra) for one in (model, changed))
-    return {
-        name: float(np.square(now[name].astype(np.float64) - array).sum() / np.square(array.astype(np.float64)).sum())
-        for name, array in was.items()
-    }
+    return {name: _ratio(array.astype(np.float64), now[name].astype(np.float64)) for name, array in was.items()}
+
+
+def _ratio(was, now):
+    """No noise is none, whatever the signal."""
+    noise = float(np.square(now - was).sum())
+    return noise / float(np.square(was).sum()) if noise else 0.0
 
 
 def _outputs(model, feeds, extra):

@@ -2,11 +2,11 @@
 
 import onnx
 
-from tests.noise.by_hand import noise
+from tests.layerwise.by_hand import noise
 from tse_onnx.decision.analysis import analyse
 from tse_onnx.files.source import open_model
-from tse_onnx.noise.quantisers import quantised_layers
-from tse_onnx.noise.rounding import Rounder
+from tse_onnx.layerwise.quantisers import quantised_layers
+from tse_onnx.layerwise.rounding import Rounder
 from tse_onnx.passes.edit.splice import splice
 from tse_onnx.passes.graph.nested import taken_names
 from tse_onnx.passes.graph.order import in_order

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
@@ -16,11 +17,11 @@ from tse_onnx.decision.inputs import fed_inputs
 from tse_onnx.decision.preparation import Preparation
 from tse_onnx.errors import ModelError, UsageError
 from tse_onnx.files.source import Source
-from tse_onnx.noise.changes import ACTIVATIONS, BOTH, QUANTISED, TILES, WEIGHTS, block_changes, layer_changes
-from tse_onnx.noise.measure import Change, Key, Loss, Measuring
-from tse_onnx.noise.quantisers import Layer
-from tse_onnx.noise.result import BlockNoise, Joint, LayerNoise, Level, Noise, energy_of
-from tse_onnx.noise.rounding import Rounder, header_of, merged
+from tse_onnx.layerwise.changes import ACTIVATIONS, BOTH, QUANTISED, TILES, WEIGHTS, block_changes, layer_changes
+from tse_onnx.layerwise.measure import Change, Key, Loss, Measuring
+from tse_onnx.layerwise.quantisers import Layer
+from tse_onnx.layerwise.result import BlockNoise, Joint, LayerNoise, Level, Noise, energy_of
+from tse_onnx.layerwise.rounding import Rounder, header_of, merged
 from tse_onnx.passes.blocks.block import convertible
 from tse_onnx.passes.blocks.previous import Carried
 from tse_onnx.passes.edit.splice import Edit
@@ -144,13 +145,13 @@ class Bench:
         the sizes of values are not known."""
         types, largest = self._analysis.main.types, 1
         for change in self.changes:
-            held = 0
-            for name in (*self.cuts.before(change.at), *change.made):
-                dims = (types[name].sizes or (None, None))[1:]
-                if None in dims:
-                    return 1
-                held += 4 * int(np.prod([dim or 1 for dim in dims], dtype=np.int64))
-            largest = max(largest, held)
+            names = (*self.cuts.before(change.at), *change.made)
+            known = [name for name in names if not name.startswith(self.rounder.prefix)]
+            sizes = [_bytes(types[name].sizes) for name in known]
+            if -1 in sizes:
+                return 1
+            copies = len(names) - len(known)  # values that others read rounded: each is as large as one of the others
+            largest = max(largest, sum(sizes) + copies * max(sizes, default=0))
         return max(1, memory // (2 * largest * batch))
 
     def _layer_noise(self, losses: Mapping[Key, Loss]) -> tuple[LayerNoise, ...]:
@@ -180,6 +181,13 @@ def _floats(values: Values, title: str) -> list[str]:
     if not found:
         raise ModelError(f"{title} has no output of real numbers: noise is measured in these")
     return found
+
+
+def _bytes(sizes: Sequence[int | None] | None) -> int:
+    """What one sample of a value takes in single precision; −1 where that is not known."""
+    if sizes is None or None in sizes[1:]:
+        return -1
+    return 4 * math.prod(size or 1 for size in sizes[1:])
 
 
 def _rows(start: Values) -> int:
