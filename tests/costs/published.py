@@ -64,4 +64,20 @@ TABLE_3 = {
     "squeezenext_2.0_23v4": (708, 3.17, 2.55),
     "squeezenext_2.0_23v5": (708, 3.17, 2.55),
 }
+# The energy on both arrays, in a unit that the paper does not name.
+ENERGY = {
+    "alexnet": (1.6e10, 1.5e10),
+    "squeezenet_1.0": (6.7e9, 4.5e9),
+    "squeezenet_1.1": (3.3e9, 2.4e9),
+    "tiny_darknet": (3.8e9, 2.5e9),
+    "squeezenext_1.0_23": (3.2e9, 2.5e9),
+    "squeezenext_1.0_23v2": (2.8e9, 2.4e9),
+    "squeezenext_1.0_23v3": (2.7e9, 2.3e9),
+    "squeezenext_1.0_23v4": (2.6e9, 2.2e9),
+    "squeezenext_1.0_23v5": (2.6e9, 2.0e9),
+    "mobilenet": (9.1e9, 5.8e9),
+    "squeezenext_2.0_23": (8.1e9, 5.9e9),
+    "squeezenext_2.0_23v4": (7.5e9, 5.4e9),
+    "squeezenext_2.0_23v5": (7.4e9, 5.4e9),
+}
 IN_NO_FIT = "squeezenext_2.0_23v4"

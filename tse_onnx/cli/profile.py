@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     help="Count the cycles on an array of processing elements: squeezelerator8, squeezelerator16, or a .toml file that "
     "says it.",
 )  # fmt: skip
+@click.option(
+    "--energy", metavar="NAME",
+    help="Count the energy of these accesses by a published table: horowitz2014 or eyeriss2016, in place of what the "
+    "array's file says (needs --array).",
+)  # fmt: skip
 @click.option("--time", "timed", is_flag=True, help="Measure each layer in onnxruntime, on one thread.")
 @click.option(
     "--runs", type=click.IntRange(min=1), default=11, show_default=True, metavar="N",
@@ -47,6 +52,7 @@ def profile(
     input_shapes: InputShapes,
     convention: str,
     array: str | None,
+    energy: str | None,
     timed: bool,
     runs: int,
     every: bool,
@@ -67,6 +73,8 @@ def profile(
     """
     if display.plot is not None and array is None:
         raise click.UsageError("--plot draws cycles: it goes with --array")
+    if energy is not None and array is None:
+        raise click.UsageError("--energy counts the accesses of an array: it goes with --array")
     from tse_onnx.costs.cycles import Costed, cost_on
     from tse_onnx.costs.profile import profile as profiled
     from tse_onnx.report.profile import ProfileView
@@ -76,6 +84,8 @@ def profile(
         from tse_onnx.costs.arrays import array_of
 
         known = array_of(array)
+        if energy is not None:
+            known = known.with_energy(energy)
 
     def costed(path: Path) -> Costed:
         found = profiled(given_model(path), convention=convention, input_shapes=input_shapes, runs=runs if timed else 0)

@@ -7,8 +7,9 @@ of 2 percent; docs/costs.md has them side by side."""
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from tse_onnx.costs.energy import Energy, published
 from tse_onnx.errors import UsageError
 
 WS, OS = "ws", "os"
@@ -26,6 +27,7 @@ class Array:
     * `load`: cycles for a row of an input channel into the array, `drain`: for a tile of an output channel out of it,
       both of output stationary alone.
     * `setup`: cycles before a layer begins.
+    * `energy`: what accesses cost; None where that is not known.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Array:
     load: float = 0.25
     drain: float = 0.25
     setup: int = 3000
+    energy: Energy | None = None
 
     def __post_init__(self) -> None:
         for name, most in (("size", 1 << 16), ("buffer", 1 << 50), ("bits", 1024)):
@@ -54,6 +57,11 @@ class Array:
         for name in ("load", "drain"):
             if not (_is_number(value := getattr(self, name)) and value >= 0):
                 raise UsageError(f"{name} is a number of cycles, not {value!r}"[:120])
+
+    def with_energy(self, name: str) -> Array:
+        """The same array with energies that are published: `horowitz2014` or `eyeriss2016`. Raises `UsageError` where
+        these have none for its bits or its buffer."""
+        return replace(self, energy=published(name, self.bits, self.buffer))
 
     @property
     def elements(self) -> int:

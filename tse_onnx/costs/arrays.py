@@ -4,6 +4,7 @@ name = "board"
 size = 32
 buffer = 524288
 dataflows = ["ws"]
+energy = "eyeriss2016"
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Union
 
 from tse_onnx.costs.array import Array
+from tse_onnx.costs.energy import Energy
 from tse_onnx.errors import UsageError
 from tse_onnx.files.toml import named_or_read, need_keys, parse_toml
 
@@ -26,6 +28,7 @@ ARRAYS: Mapping[str, Array] = {
 """The two arrays of the SqueezeNext paper: 16-bit multipliers, two fifths of the weights zero."""
 
 _FIELDS = {field.name: field.default is dataclasses.MISSING for field in dataclasses.fields(Array)}
+_ENERGIES = tuple(field.name for field in dataclasses.fields(Energy) if field.default is dataclasses.MISSING)
 
 
 def array_of(value: ArrayLike) -> Array:
@@ -46,6 +49,22 @@ def parse_array(text: str, title: str = "the array") -> Array:
     try:
         if isinstance(values.get("dataflows"), list):
             values["dataflows"] = tuple(values["dataflows"])
-        return Array(**values)
+        energy = values.pop("energy", None)
+        if isinstance(energy, str):
+            return Array(**values).with_energy(energy)
+        return Array(**values, energy=None if energy is None else _parse_energy(energy))
     except UsageError as error:
         raise UsageError(f"{title}: {error}") from None
+
+
+def _parse_energy(table: object) -> Energy:
+    if not isinstance(table, dict):
+        raise UsageError("energy is a table, or the name of one that is published")
+    need_keys(table, _ENERGIES, "energy")
+    for name in _ENERGIES:
+        if name not in table:
+            raise UsageError(f"energy: {name} is missing")
+    try:
+        return Energy(**table)
+    except UsageError as error:
+        raise UsageError(f"energy: {error}") from None

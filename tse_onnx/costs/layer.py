@@ -19,6 +19,7 @@ class Layer:
     * `activation_bytes`: the output of one of them; `pass_bytes`: what one leaves in a forward and a backward pass, the
       output and its gradient;
     * `rows_held`: the rows of its output that wait for readers, in a pipeline that streams rows;
+    * `dilations` of a window, empty where there is none;
     * `summed`: how many products are added up for an element of the output, 0 where nothing is multiplied;
     * `seconds`: the time of one of them, where it was measured.
     """
@@ -39,6 +40,7 @@ class Layer:
     rows_held: int | None = None
     summed: int = 0
     seconds: float | None = None
+    dilations: tuple[int, ...] = ()
 
     @property
     def repeat(self) -> int:

@@ -121,6 +121,7 @@ def _layer(
         rows_held=rows.get(stage.output),
         summed=(macs_of(network, stage) or 0) // made.elements,
         seconds=seconds.get(stage.output),
+        dilations=(ints_attribute(node, "dilations") or (1,) * len(kernel)) if kernel else (),
     )
 
 

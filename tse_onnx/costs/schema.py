@@ -15,7 +15,7 @@ PROFILE_SCHEMA = "tse-onnx/profile/1"
 
 Json = dict[str, Any]
 
-_NESTED = ("nodes", "cycles_by_dataflow")  # what has no place in a line
+_NESTED = ("nodes", "cycles_by_dataflow", "accesses")  # what has no place in a line
 
 
 def profile_json(found: Costed, converted: Costed | None) -> Json:
@@ -37,7 +37,7 @@ def cost_json(found: Cost) -> Json:
         "tse_onnx": VERSION,
         "array": asdict(found.array) | {"dataflows": list(found.array.dataflows)},
         "layers": [_layer(each.layer, found) for each in found.layers.values()],
-        "totals": {"cycles": found.cycles, "utilisation": found.utilisation},
+        "totals": {"cycles": found.cycles, "utilisation": found.utilisation, "energy": found.energy},
     }
 
 
@@ -60,7 +60,7 @@ def _network(costed: Costed) -> Json:
     found, cost = costed.profile, costed.cost
     totals: Json = asdict(found.totals)
     if cost is not None:
-        totals |= {"cycles": cost.cycles, "utilisation": cost.utilisation}
+        totals |= {"cycles": cost.cycles, "utilisation": cost.utilisation, "energy": cost.energy}
     return {
         "model": found.model,
         "layers": [_layer(layer, cost) for layer in found.layers],
@@ -96,5 +96,7 @@ def _layer(layer: Layer, cost: Cost | None) -> Json:
             "utilisation": None if on is None else on.utilisation,
             "memory_bound": None if on is None else on.memory_bound,
             "cycles_by_dataflow": None if on is None else dict(on.by_dataflow),
+            "accesses": None if on is None else asdict(on.accesses),
+            "energy": None if on is None else on.energy,
         }
     return found

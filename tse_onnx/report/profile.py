@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tse_onnx.costs.array import DATAFLOWS, OS
+from tse_onnx.costs.energy import PICOJOULE
 from tse_onnx.errors import UsageError
 from tse_onnx.passes.reasons import printable
 from tse_onnx.report.page import Table, say
@@ -16,6 +17,7 @@ from tse_onnx.report.view import View
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from tse_onnx.costs.array import Array
     from tse_onnx.costs.cycles import Cost, Costed
     from tse_onnx.costs.layer import Layer
     from tse_onnx.report.page import Page
@@ -111,6 +113,7 @@ def _print_layers(page: Page, found: Costed, every: bool) -> None:
     heads = ["layer", "operator", "input", "output", "kernel", "stride", "pads", "×", "parameters", "MACs"]
     heads += ["output size", "rows held"]
     heads += ["cycles", "dataflow", "utilisation"] if found.cost is not None else []
+    heads += ["energy"] if _has_energy(found) else []
     heads += ["time"] if timed else []
     rows: list[tuple[Sequence[str], str]] = [(_row(layer, found.cost, timed), "") for layer in shown]
     if len(shown) < len(layers):
@@ -138,6 +141,8 @@ def _row(layer: Layer, cost: Cost | None, timed: bool) -> list[str]:
         cells += (
             ["", "", ""] if on is None else [f"{on.cycles:,}", on.dataflow + bound, f"{100 * on.utilisation:.0f} %"]
         )
+        if cost.array.energy is not None:
+            cells.append("" if on is None else _energy(on.energy, cost.array))
     if timed:
         cells.append("" if layer.seconds is None else _milliseconds(layer.seconds * layer.repeat))
     return cells
@@ -149,6 +154,7 @@ def _print_changed(page: Page, before: Costed, after: Costed) -> None:
     names = [name for name in {**was, **now} if was.get(name) != now.get(name)]
     heads = ["layer", "operator", "MACs before", "after", "rows held before", "after"]
     heads += ["cycles before", "after"] if before.cost is not None else []
+    heads += ["energy before", "after"] if _has_energy(before) else []
     rows: list[tuple[Sequence[str], str]] = []
     for name in names:
         one, other = was.get(name), now.get(name)
@@ -173,6 +179,9 @@ def _by_node(found: Costed) -> dict[str, tuple[str, ...]]:
         ]
         if found.cost is not None:
             cells.append("" if on is None else f"{on.cycles // layer.repeat:,}")
+            if _has_energy(found):
+                one = None if on is None or on.energy is None else on.energy / layer.repeat
+                cells.append(_energy(one, found.cost.array))
         rows |= {name: tuple(cells) for name in layer.nodes}
     return {name: rows[name] for name in found.profile.order}
 
@@ -197,6 +206,8 @@ def _totals(found: Costed) -> Iterator[tuple[str, str]]:
     if found.cost is not None:
         yield f"cycles on {printable(found.cost.array.name)}", f"{found.cost.cycles:,}"
         yield "utilisation", f"{100 * found.cost.utilisation:.0f} %"
+        if found.cost.energy is not None:
+            yield "energy of MACs, buffers and memory", _energy(found.cost.energy, found.cost.array)
     if totals.seconds is not None:
         yield "time, fused", _milliseconds(totals.seconds)
 
@@ -210,6 +221,9 @@ def _print_doubts(page: Page, found: Costed, converted: Costed | None) -> None:
         if found.cost.array.sparsity and OS in found.cost.array.dataflows:
             zeros = f"{100 * found.cost.array.sparsity:.3g} % of weights that are zero"
             say(page, f"Output stationary skips the {zeros}, so that it can come to more than all elements.")
+        if found.cost.array.energy is not None:
+            say(page, f"Energies after {printable(found.cost.array.energy.source)}.")
+            say(page, "Not in them: registers, wires and control of the array, and layers that multiply nothing.")
     _print_uncounted(page, found, converted)
 
 
@@ -224,6 +238,19 @@ def _dims(dims: Sequence[int], same: bool = False) -> str:
     if same and len(set(dims)) == 1:
         return str(dims[0])
     return " × ".join(map(str, dims))
+
+
+def _has_energy(found: Costed) -> bool:
+    return found.cost is not None and found.cost.array.energy is not None
+
+
+def _energy(value: float | None, array: Array) -> str:
+    """In microjoules, or in those of a million multiply-accumulates."""
+    if value is None or array.energy is None:
+        return ""
+    million = value / 1e6
+    digits = f"{million:.3g}" if million < 1000 else f"{million:,.0f}"
+    return f"{digits} {'µJ' if array.energy.unit == PICOJOULE else 'M MACs'}"
 
 
 def _milliseconds(seconds: float) -> str:
