@@ -263,3 +263,22 @@ def test_an_input_of_strings_or_of_no_tensor(folder):
         refused(command("convert", "m.onnx", "out.onnx", cwd=folder))
         assert command("convert", "m.onnx", "out.onnx", "--no-verify", cwd=folder).returncode == 0
         os.remove(folder / "out.onnx")
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (("profile", "m.onnx", "--csv", "m.onnx"), "--csv would overwrite MODEL"),
+    (("profile", "m.onnx", "t.onnx", "--csv", "./t.onnx"), "--csv would overwrite CONVERTED"),
+    (("report", "m.onnx", "--html", "link.onnx"), "--html would overwrite MODEL"),
+    (("convert", "m.onnx", "out.onnx", "--report", "out.onnx"), "--report would overwrite OUTPUT"),
+    (("convert", "m.onnx", "out.onnx", "--report", "r", "--html", "r"), "--html would overwrite --report"),
+    (("sensitivity", "m.onnx", "--data", "d.npy", "--csv", "m.onnx"), "--csv would overwrite MODEL"),
+])  # fmt: skip
+def test_a_result_takes_the_place_of_no_model(folder, words, said):
+    for name in ("m.onnx", "t.onnx"):
+        (folder / name).write_bytes(DATA)
+    os.symlink("m.onnx", folder / "link.onnx")
+    np.save(folder / "d.npy", np.zeros((2, 8, 28, 14), np.float32))
+    before = sorted(os.listdir(folder))
+    assert said in refused(command(*words, cwd=folder))
+    assert sorted(os.listdir(folder)) == before
+    assert (folder / "m.onnx").read_bytes() == (folder / "t.onnx").read_bytes() == DATA

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 import models
 import tse_onnx
@@ -29,6 +30,14 @@ def folder(tmp_path_factory):
     np.save(folder / "other.npy", np.zeros((4, 3, 8, 8), np.float32))
     onnx.save(text_model("y = Relu(x)"), folder / "none.onnx")
     np.save(folder / "none.npy", np.ones((4, 8, 16, 12), np.float32))
+    old = models.load("digits_se")
+    old.opset_import[0].version = 12
+    onnx.save(old, folder / "old.onnx")
+    other = models.load("digits_se")
+    for tensor in other.graph.initializer:
+        if len(tensor.dims) == 4:
+            tensor.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(tensor), tensor.name))
+    tse_onnx.quantise(other, folder / "other.onnx", data=data)
     return folder
 
 
@@ -90,6 +99,24 @@ def test_quantisers_and_tiles_are_those_of_another_model(folder, name):
         }
 
 
+def test_a_map_made_twice_loses_nothing(folder):
+    """recompute changes no number: what is left is eight bits, as without a tiling."""
+    plain = json.loads(run(*WORDS, "--format", "json", cwd=folder).stdout)
+    twice = json.loads(run(*WORDS, "--squeeze", "recompute", "--format", "json", cwd=folder).stdout)
+    assert twice["tiles"] is twice["both"] is None
+    assert [twice["joint"], twice["layers"]] == [plain["joint"], plain["layers"]]
+    assert [(one["tiles"], one["quantised"]) for one in twice["blocks"]] == [
+        (None, one["quantised"]) for one in plain["blocks"]
+    ]
+    assert {one["tiling"] for one in twice["blocks"]} > {None, "a map that is made twice, from 'input'"}
+
+
+def test_what_meets_in_one_node_is_said(folder):
+    text = run(*WORDS, "--operators", "all", "--rows", "7", "-q", cwd=folder).stdout.decode()
+    assert "Tiles alone: agreement" in text
+    assert "Both meet in one node: quantise the tiled model" in text
+
+
 @pytest.mark.parametrize(("words", "said"), [
     (("bad.onnx", "--data", "digits.npz"), "not an ONNX model"),
     (("digits.onnx",), "Missing option '--data'"),
@@ -102,6 +129,11 @@ def test_quantisers_and_tiles_are_those_of_another_model(folder, name):
     (("digits.onnx", "digits.onnx", "--data", "digits.npz"), "neither quantisers nor converted blocks"),
     (("digits.onnx", "none.onnx", "--data", "digits.npz"), "none.onnx"),
     (("-", "-", "--data", "digits.npz"), "standard input"),
+    (("old.onnx", "--data", "digits.npz"), "opset 12, which has no scale for each channel: take it to 13"),
+    (("digits.onnx", "other.onnx", "--data", "digits.npz"), "other.onnx was not made of digits.onnx"),
+    (("digits.onnx", "--data", "digits.npz", "--html", "digits.onnx"), "--html would overwrite MODEL"),
+    (("digits.onnx", "eight.onnx", "--data", "digits.npz", "--report", "./eight.onnx"), "--report would overwrite CONVERTED"),
+    (("digits.onnx", "--data", "digits.npz", "--plot", "n.png", "--report", "n.png"), "--plot would overwrite --report"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_one_line(folder, words, said):
     before = sorted(folder.iterdir())

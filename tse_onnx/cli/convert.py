@@ -13,7 +13,7 @@ import click
 from tse_onnx.cli import completion
 from tse_onnx.cli.checks_options import checks_options
 from tse_onnx.cli.configuration import configured
-from tse_onnx.cli.display import HTML, Display, display_options, keep_apart, quiet_option
+from tse_onnx.cli.display import HTML, Display, display_options, quiet_option
 from tse_onnx.cli.groups import group
 from tse_onnx.cli.help import Command
 from tse_onnx.cli.options import alls_option, given_model, input_shape_option, kinds_option, model_argument, say_note
@@ -163,7 +163,6 @@ def convert(
     if to_stdout:
         refuse_terminal()
     source = open_model(given_model(model))
-    keep_apart(display, output, model)
     taken = configured(ctx)
     with contextlib.ExitStack() as stack:
         share = stack.enter_context(display.sharing())

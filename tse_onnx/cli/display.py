@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tse_onnx.cli.groups import Option, group
-from tse_onnx.cli.output import OutputPath
+from tse_onnx.cli.output import OutputPath, is_stdout
 from tse_onnx.passes.reasons import printable
 
 if TYPE_CHECKING:
@@ -157,14 +157,6 @@ class Display:
             yield share
 
 
-def keep_apart(display: Display, output: Path, model: Path) -> None:
-    """Raise `click.UsageError` where the document would take the place of another file."""
-    if display.html is not None:
-        for what, path in (("OUTPUT", output), ("MODEL", model), ("--report", display.report)):
-            if path is not None and path.absolute() == display.html.absolute():
-                raise click.UsageError(f"--html would overwrite {what}: name another file")
-
-
 quiet_option = click.option("-q", "--quiet", "display_quiet", is_flag=True, help="Print the verdict only.")
 """For commands whose result has a verdict."""
 
@@ -191,4 +183,26 @@ def display_options(*also: Option, **files: str) -> Option:
 
 
 def _display(**values: Any) -> Mapping[str, Display]:
-    return {"display": Display(**{name.removeprefix("display_"): value for name, value in values.items()})}
+    display = Display(**{name.removeprefix("display_"): value for name, value in values.items()})
+    _keep_apart(click.get_current_context(), display)
+    return {"display": display}
+
+
+def _keep_apart(ctx: click.Context, display: Display) -> None:
+    """Raise `click.UsageError` where a file that a result is written into would take the place of a model, read or
+    written, or of another one of them."""
+    taken: list[tuple[str, Path]] = []
+    for parameter in ctx.command.params:
+        if isinstance(parameter, click.Argument):
+            value = ctx.params.get(str(parameter.name))
+            named = value if isinstance(value, tuple) else (value,)
+            taken += [
+                (str(parameter.name).upper(), path) for path in named if isinstance(path, Path) and not is_stdout(path)
+            ]
+    for name in ("report", "csv", "plot", "html"):
+        path: Path | None = getattr(display, name)
+        if path is not None:
+            for what, other in taken:
+                if path.resolve() == other.resolve():
+                    raise click.UsageError(f"--{name} would overwrite {what}: name another file")
+            taken.append((f"--{name}", path))

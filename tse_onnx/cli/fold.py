@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tse_onnx.cli.display import HTML, Display, display_options, keep_apart
+from tse_onnx.cli.display import HTML, Display, display_options
 from tse_onnx.cli.help import Command
 from tse_onnx.cli.options import given_model, input_shape_option, model_argument
 from tse_onnx.cli.output import OutputPath, is_stdout, pour, refuse_terminal, words
@@ -64,7 +64,6 @@ def fold(
     to_stdout = is_stdout(output)
     if to_stdout:
         refuse_terminal()
-    keep_apart(display, output, model)
     run = library.unfold if back else library.fold
     with display.sharing() as share:
         result = run(

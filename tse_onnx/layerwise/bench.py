@@ -24,6 +24,7 @@ from tse_onnx.layerwise.result import BlockNoise, Joint, LayerNoise, Level, Nois
 from tse_onnx.layerwise.rounding import Rounder, header_of, merged
 from tse_onnx.passes.blocks.block import convertible
 from tse_onnx.passes.blocks.previous import Carried
+from tse_onnx.passes.blocks.recompute import Recomputed
 from tse_onnx.passes.edit.splice import Edit
 from tse_onnx.passes.graph.nested import taken_names
 from tse_onnx.passes.lowering import Style, lower
@@ -60,6 +61,8 @@ class Bench:
                     )
                 block = decision.block
                 self._tilings[block.name] = str(decision.choice)
+                if isinstance(decision.written, Recomputed):
+                    continue  # its map is made twice in the same way, in eight bits as in float: nothing is lost
                 self._tiles[block.name] = lower(block, decision.written, analysis.main, taken, Style(folding=False))
 
     @cached_property

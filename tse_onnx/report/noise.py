@@ -71,8 +71,10 @@ class NoiseView(View):
 def _verdict(found: Noise) -> Iterator[str]:
     whole = found.both or found.joint
     yield f"{'Tiled and quantised' if found.both else 'Quantised'}: {_told(whole)} ({printable(found.data)})."
-    if found.both is not None and found.tiles is not None:
+    if found.tiles is not None and found.both is not None:
         yield f"Tiles alone: {_told(found.tiles)}. Eight bits alone: {_told(found.joint)}."
+    elif found.tiles is not None:
+        yield f"Tiles alone: {_told(found.tiles)}. Both meet in one node: quantise the tiled model to see their loss."
     worst = found.layers[0]
     line = f"Worst layer: {printable(worst.node)}, SQNR {decibels(worst.quantised.sqnr_db)} where it alone is quantised"
     if (share := found.share(worst.quantised)) is not None and (total := found.sum_to_joint) is not None:
