@@ -1,6 +1,7 @@
 """noise as a command: what scripts rely on, what people read, and what is refused."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -86,6 +87,16 @@ def test_files_are_written(folder):
     document = (folder / "n.html").read_text()
     assert "Worst layer" in document
     assert lines[1].split(",")[0] in document
+
+
+def test_a_picture_is_not_pressed_together_by_what_rounding_in_float_loses(folder):
+    data = tse_onnx.Data(folder / "digits.npz", limit=20)
+    found = tse_onnx.noise(folder / "digits.onnx", data=data)
+    tiny = replace(found.layers[-1], activations=replace(found.layers[-1].quantised, outputs=(1e-16,)))
+    (axis,) = replace(found, layers=(*found.layers[:-1], tiny)).plot().axes
+    assert axis.get_xlim()[0] == 1e-8
+    weights, activations = axis.collections
+    assert (len(weights.get_offsets()), len(activations.get_offsets())) == (22, 21)
 
 
 @pytest.mark.parametrize("name", ["eight", "tiled", "both"])
