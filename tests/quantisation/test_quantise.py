@@ -125,3 +125,108 @@ def test_restore_says_what_it_put_back(small):
     assert done.stdout == b"Restored 2 biases; written to back.onnx.\n"
     assert (small / "back.onnx").read_bytes() == (small / "plain.onnx").read_bytes()
     assert run("restore", "back.onnx", "back.onnx", cwd=small).stdout.startswith(b"No block is tiled")
+
+
+def layers_in_float(result):
+    return [layer.name for layer in result.layers if not layer.quantised]
+
+
+def test_the_layers_that_lose_most_stay_in_float(folder):
+    data = tse_onnx.Data(folder / "digits.npz", limit=50)
+    worst = tse_onnx.noise(folder / "digits.onnx", data=data)
+    printed = validated(run(*WORDS, "--keep", "3", "--format", "json", cwd=folder).stdout, "quantisation")
+    kept = {one["node"]: one for one in printed["layers"] if not one["quantised"]}
+    assert set(kept) == set(worst.ranking[:3])
+    assert kept[worst.ranking[0]]["reason"] == "number 1 of those that lose most"
+    shares = {layer.node: worst.share(layer.quantised) for layer in worst.layers}
+    assert {one["node"]: one["share"] for one in printed["layers"]} == pytest.approx(shares, rel=1e-3)
+    result = tse_onnx.quantise(folder / "digits.onnx", data=data, keep=3)
+    assert result.serialized() == (folder / "eight.onnx").read_bytes()
+    by_name = tse_onnx.quantise(folder / "digits.onnx", data=data, keep=worst.ranking[:3])
+    assert by_name.serialized() == result.serialized()
+    plain = tse_onnx.quantise(folder / "digits.onnx", data=data)
+    assert result.scores[0].sqnr_db > plain.scores[0].sqnr_db + 1
+    text = run(*WORDS, "--keep", "1", "--keep", "/7/Conv", cwd=folder).stdout.decode()
+    assert (
+        f"In float: {worst.ranking[0]}, number 1 of those that lose most, {100 * shares[worst.ranking[0]]:.1f} %"
+        in text
+    )
+    assert "In float: /7/Conv, asked for, " in text
+
+
+def test_as_few_as_keep_the_loss_within_a_bound(folder):
+    """The loss with one layer fewer is over the bound, by a model that is told which layers to keep."""
+    data = tse_onnx.Data(folder / "digits.npz", limit=50)
+    images = models.digits()[0][sorted(np.random.default_rng(0).choice(120, 50, replace=False))]
+    result = tse_onnx.quantise(folder / "digits.onnx", data=data, keep_loss=0.0005)
+    ranking = tse_onnx.noise(folder / "digits.onnx", data=data).ranking
+    count = len(layers_in_float(result))
+    assert 0 < count < 21
+    assert set(layers_in_float(result)) == set(ranking[:count])
+    losses = []
+    for many in (count - 1, count):
+        made = tse_onnx.quantise(folder / "digits.onnx", data=data, keep=ranking[:many])
+        made.model.SerializeToString()
+        losses.append(divergence(folder, made.model, images))
+    assert losses[1] <= 0.0005 < losses[0]
+    assert not layers_in_float(tse_onnx.quantise(folder / "digits.onnx", data=data, keep_loss=10.0))
+
+
+def divergence(folder, model, images):
+    """KL of the softmax, by numpy."""
+
+    def spread(opened):
+        logits = opened.run(None, {opened.get_inputs()[0].name: images})[0].astype(np.float64)
+        logits -= logits.max(axis=1, keepdims=True)
+        return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+
+    was, now = spread(session(str(folder / "digits.onnx"))), spread(session(model))
+    return (np.exp(was) * (was - now)).sum(axis=1).mean()
+
+
+def test_digits_are_a_name_where_there_is_a_layer_of_that_name(small):
+    model = text_model(TWO, WEIGHTS)
+    for node in model.graph.node:
+        node.name = {"h": "2", "y": "7"}.get(node.output[0], node.name)
+    onnx.save(model, "digits.onnx")
+    assert layers_in_float(tse_onnx.quantise("digits.onnx", data="data.npy", keep="2")) == ["2"]
+    assert layers_in_float(tse_onnx.quantise("digits.onnx", data="data.npy", keep="1")) != []
+    assert layers_in_float(tse_onnx.quantise("digits.onnx", data="data.npy", keep=1)) != []
+
+
+KEEPING = {
+    "all": (["--keep", "2"], "two.onnx has 2 layers to quantise: 2 of them cannot stay in float", 2),
+    "both": (["--keep", "1", "--keep-loss", "1"], "--keep-loss exclude each other", 2),
+    "two numbers": (["--keep", "1", "--keep", "2"], "1 and 2 are both said", 2),
+    "below zero": (["--keep-loss", "-1"], "--keep-loss", 2),
+    "out of reach": (["--keep-loss", "0"], "more than the bound of 0", 1),
+}
+
+
+@pytest.mark.parametrize("what", KEEPING)
+def test_what_cannot_be_kept_is_one_line_and_nothing_is_written(small, what):
+    words, said, code = KEEPING[what]
+    before = sorted(os.listdir(small))
+    assert said in refused(run("quantise", "two.onnx", "out.onnx", "--data", "data.npy", *words, cwd=small), code)
+    assert sorted(os.listdir(small)) == before
+
+
+@pytest.mark.parametrize("order", ["tiles first", "eight bits first"])
+def test_tiles_and_eight_bits_in_either_order(folder, tmp_path, order):
+    """Neither order quantises anything that the other does not, and both lose what the two lose alone, or less."""
+    data, net = tse_onnx.Data(folder / "digits.npz", limit=50), folder / "digits.onnx"
+    plain = tse_onnx.quantise(net, tmp_path / "eight.onnx", data=data)
+    tiled = tse_onnx.convert(net, tmp_path / "tiled.onnx", rows=7)
+    if order == "tiles first":
+        both = tse_onnx.quantise(tmp_path / "tiled.onnx", data=data).model
+    else:
+        both = tse_onnx.convert(tmp_path / "eight.onnx", rows=7).model
+    counts = [sum(node.op_type == "QuantizeLinear" for node in made.graph.node) for made in (plain.model, both)]
+    assert counts[0] == counts[1]
+    onnx.save(both, tmp_path / "both.onnx")
+    everything = tse_onnx.Data(folder / "digits.npz")
+    scores = [
+        tse_onnx.evaluate(net, made, data=everything).models[0].scores[0] for made in (tiled.model, plain.model, both)
+    ]
+    noises = [10 ** (-score.sqnr_db / 10) for score in scores]
+    assert noises[2] <= 1.25 * (noises[0] + noises[1])

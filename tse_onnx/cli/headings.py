@@ -42,7 +42,7 @@ OPTIONS: Mapping[str, str] = {
     "What is asked for": "budget reduce max-loss tune:max-macs max-cycles exact loss figure by-stage correlation "
     "convention array time quantise",
     "Which blocks": "node kinds include exclude first min-height max-macs retile input-shape dynamic",
-    "What is quantised": "calibration operators keep correct",
+    "What is quantised": "calibration operators keep keep-loss correct",
     "What becomes of them": "plan rows cols patch tile squeeze unfold factor step balanced divisors axis cascade "
     "freeze still powers-of-two",
     "How it is written": "target upsample means alls",

@@ -27,8 +27,14 @@ if TYPE_CHECKING:
 @calibration_option
 @operators_option
 @click.option(
-    "--keep", multiple=True, metavar="NODE",
-    help="Leave this layer in float, by the name of its node or of its output. May be repeated.",
+    "--keep", multiple=True, metavar="N|NODE",
+    help="Leave the N layers in float that lose most where they alone are quantised, or this layer, by the name of its "
+    "node or of its output. May be repeated.",
+)  # fmt: skip
+@click.option(
+    "--keep-loss", type=click.FloatRange(min=0), metavar="X",
+    help="Leave as few of those that lose most in float as keep the divergence from the float network (or the noise, "
+    "where outputs are no classes) within X, on the samples of the ranges.",
 )  # fmt: skip
 @click.option(
     "--correct", type=click.Choice(["bias"]),
@@ -44,6 +50,7 @@ def quantise(
     calibration: str,
     operators: str,
     keep: tuple[str, ...],
+    keep_loss: float | None,
     correct: str | None,
     input_shapes: InputShapes,
     threads: int,
@@ -58,7 +65,9 @@ def quantise(
     \b
     Examples:
       tse-onnx quantise model.onnx eight.onnx --data images/ --correct bias
+      tse-onnx quantise model.onnx eight.onnx --data images/ --keep 2
       tse-onnx quantise model.onnx eight.onnx --data images/ --keep /stem/Conv
+      tse-onnx quantise model.onnx eight.onnx --data images/ --keep-loss 0.01
     """
     from tse_onnx.quantisation.quantise import quantise as run
     from tse_onnx.report.quantise import QuantiseView
@@ -74,6 +83,7 @@ def quantise(
             calibration=calibration,
             operators=operators,
             keep=keep,
+            keep_loss=keep_loss,
             correct=correct,
             input_shapes=input_shapes,
             threads=threads,

@@ -95,6 +95,16 @@ def noise(
     return Bench(source, analysis, layers, made, threads).noise(samples, quantised_by, memory, told)
 
 
+def noise_in(
+    source: Source, there: Source, samples: Samples, input_shapes: InputShapes, threads: int, told: Progress
+) -> Noise:
+    """What each layer of a float model loses by the quantisers of `there`, a quantised model made of it, on samples
+    that are at hand. Raises `ModelError`."""
+    analysis = analyse(source, input_shapes, DEFAULT_KINDS)
+    layers = quantised_layers(source, analysis.main.index, there)
+    return Bench(source, analysis, layers, None, threads).noise(samples, there.title, _MEMORY, told)
+
+
 def _plan_of(other: Source, source: Source, how: Plan | None) -> Plan | None:
     """The plan that a converted model was converted by; what was asked for where it is a quantised one alone."""
     tiled = any(isinstance(block, Tiled) for block in analyse(other, None, KINDS).blocks)

@@ -16,14 +16,16 @@ from tse_onnx.shown import Shown
 
 @dataclass(frozen=True)
 class QuantisedLayer:
-    """A layer by its name: `quantised`, or in float for the `reason`; and what became of its bias, where biases were
-    corrected."""
+    """A layer by its name: `quantised`, or in float for the `reason`; what became of its bias, where biases were
+    corrected; and its `share`, where layers were measured: its noise alone as a part of that of all of them together.
+    """
 
     name: str
     operator: str
     quantised: bool
     reason: str = ""
     correction: Corrected | None = None
+    share: float | None = None
 
 
 @dataclass(frozen=True, repr=False)

@@ -45,6 +45,7 @@ def _layer(layer: QuantisedLayer) -> Json:
         "operator": layer.operator,
         "quantised": layer.quantised,
         "reason": layer.reason or None,
+        "share": layer.share,
         "bias": None
         if moved is None
         else {

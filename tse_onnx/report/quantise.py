@@ -52,7 +52,8 @@ class QuantiseView(View):
         say(page, f"Quantised {_layers(found, len(done))}, by the ranges of {ranges}.")
         for layer in found.layers:
             if not layer.quantised:
-                say(page, f"In float: {printable(layer.name)}, {layer.reason}.")
+                share = "" if layer.share is None else f", {percent(layer.share)} of the noise of all"
+                say(page, f"In float: {printable(layer.name)}, {layer.reason}{share}.")
         _print_scores(page, found)
         _print_biases(page, found)
 

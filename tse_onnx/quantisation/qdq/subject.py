@@ -74,6 +74,10 @@ class Subject:
         """The node of a layer."""
         return self.model.graph.node[self.layers[name]]
 
+    def has(self, name: str) -> bool:
+        """Whether there is a layer of this name, or one whose output has it."""
+        return name in self.layers or any(name in self.node(layer).output for layer in self.layers)
+
     def named(self, names: Collection[str]) -> frozenset[str]:
         """Layers by name or by output. Raises `UsageError` where there is none, with the nearest name."""
         by_output = {output: name for name in self.layers for output in self.node(name).output}
