@@ -147,11 +147,8 @@ def test_the_layers_that_lose_most_stay_in_float(folder):
     plain = tse_onnx.quantise(folder / "digits.onnx", data=data)
     assert result.scores[0].sqnr_db > plain.scores[0].sqnr_db + 1
     text = run(*WORDS, "--keep", "1", "--keep", "/7/Conv", cwd=folder).stdout.decode()
-    assert (
-        f"In float: {worst.ranking[0]}, number 1 of those that lose most, {100 * shares[worst.ranking[0]]:.1f} %"
-        in text
-    )
-    assert "In float: /7/Conv, asked for, " in text
+    assert f"In float: {worst.ranking[0]}, number 1 of those that lose most, " in text
+    assert "In float: /7/Conv, asked for." in text
 
 
 def test_as_few_as_keep_the_loss_within_a_bound(folder):
@@ -226,7 +223,7 @@ def test_tiles_and_eight_bits_in_either_order(folder, tmp_path, order):
     onnx.save(both, tmp_path / "both.onnx")
     everything = tse_onnx.Data(folder / "digits.npz")
     scores = [
-        tse_onnx.evaluate(net, made, data=everything).models[0].scores[0] for made in (tiled.model, plain.model, both)
+        tse_onnx.evaluate(net, made, data=everything).models[0].outputs[0] for made in (tiled.model, plain.model, both)
     ]
     noises = [10 ** (-score.sqnr_db / 10) for score in scores]
     assert noises[2] <= 1.25 * (noises[0] + noises[1])
