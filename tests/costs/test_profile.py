@@ -150,6 +150,13 @@ def test_open_sizes_ask_for_input_shape(tmp_path):
         ("size = 16", "buffer is missing"),
         ("size = 16\nbuffer = 1024\ndataflows = ['rs']", "dataflows is a list of ws and os"),
         ("size = 16\nbuffer = 1024\nbytes_per_cycle = 0", "bytes_per_cycle is a number above 0"),
+        ("size = 16\nbuffer = 1024\nsparsity = 1" + "0" * 400, "sparsity is a share"),
+        ("size = 16\nbuffer = 1024\nload = 1e300", "load is a number of cycles"),
+        ("size = 16\nbuffer = 1024\nname = 3", "name is a text"),
+        ("size = 16\nbuffer = 1024\ndataflows = [['ws']]", "dataflows is a list of ws and os"),
+        ("size = 16\nbuffer = 1024\ndataflows = ['ws', 'ws']", "each once"),
+        ("size = 16\nbuffer = 1024\ndataflows = 'ws'", "dataflows is a list of ws and os"),
+        ("size = 16\nbuffer = 1024\nbytes_per_cycle = 1e-300", "bytes_per_cycle is a number above 0"),
         ("size = [", "is not TOML"),
     ],
 )
@@ -231,3 +238,23 @@ def test_the_picture_is_drawn(tmp_path):
     lines = (tmp_path / "l.csv").read_text().splitlines()
     assert lines[0].startswith("name,operator,input,output,kernel")
     assert len(lines) == 1 + len(profile(tmp_path / "digits.onnx").layers)
+
+
+def test_the_legend_of_the_picture_leaves_its_titles_alone(tmp_path):
+    pytest.importorskip("matplotlib")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
+
+    from tse_onnx.costs.cycles import Costed, cost_on
+    from tse_onnx.report.profile import ProfileView
+
+    models.save("digits_se", tmp_path / "digits.onnx")
+    found = profile(tmp_path / "digits.onnx")
+    costed = Costed(found, cost_on(found, array_of("squeezelerator16")))
+    figure = ProfileView(costed, costed).figure()
+    FigureCanvasAgg(figure).draw()
+    panels = [axis for axis in figure.axes if axis.get_legend() is not None]
+    assert len(panels) == 2
+    for axis in panels:
+        title = next(text for text in axis.findobj(Text) if "85,877 cycles" in text.get_text())
+        assert not title.get_window_extent().overlaps(axis.get_legend().get_window_extent())

@@ -6,7 +6,6 @@ of 2 percent; docs/costs.md has them side by side."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 from tse_onnx.costs.energy import Energy, published
@@ -43,20 +42,29 @@ class Array:
     energy: Energy | None = None
 
     def __post_init__(self) -> None:
+        if not (isinstance(self.name, str) and self.name.strip()):
+            raise UsageError(f"name is a text, not {self.name!r}"[:120])
         for name, most in (("size", 1 << 16), ("buffer", 1 << 50), ("bits", 1024)):
             if not (type(value := getattr(self, name)) is int and 1 <= value <= most):
                 raise UsageError(f"{name} is a whole number from 1 to {most}, not {value!r}"[:120])
         if not (type(self.setup) is int and 0 <= self.setup <= 1 << 50):
             raise UsageError(f"setup is a whole number of cycles, not {self.setup!r}"[:120])
-        if not (self.dataflows and set(self.dataflows) <= set(DATAFLOWS)):
-            raise UsageError(f"dataflows is a list of {' and '.join(DATAFLOWS)}, not {self.dataflows!r}"[:120])
-        if not (_is_number(self.bytes_per_cycle) and self.bytes_per_cycle > 0):
-            raise UsageError(f"bytes_per_cycle is a number above 0, not {self.bytes_per_cycle!r}"[:120])
+        flows = self.dataflows if isinstance(self.dataflows, (tuple, list)) else ()
+        if not (
+            flows and all(flow in DATAFLOWS for flow in map(str, flows)) and len(set(map(str, flows))) == len(flows)
+        ):
+            raise UsageError(
+                f"dataflows is a list of {' and '.join(DATAFLOWS)}, each once, not {self.dataflows!r}"[:120]
+            )
+        if not (_is_number(self.bytes_per_cycle) and self.bytes_per_cycle >= 1e-9):
+            raise UsageError(
+                f"bytes_per_cycle is a number above 0, from 1e-9 to 1e15, not {self.bytes_per_cycle!r}"[:120]
+            )
         if not (_is_number(self.sparsity) and 0 <= self.sparsity < 1):
             raise UsageError(f"sparsity is a share of weights from 0 to below 1, not {self.sparsity!r}"[:120])
         for name in ("load", "drain"):
             if not (_is_number(value := getattr(self, name)) and value >= 0):
-                raise UsageError(f"{name} is a number of cycles, not {value!r}"[:120])
+                raise UsageError(f"{name} is a number of cycles from 0 to 1e15, not {value!r}"[:120])
 
     def with_energy(self, name: str) -> Array:
         """The same array with energies that are published: `horowitz2014` or `eyeriss2016`. Raises `UsageError` where
@@ -70,4 +78,5 @@ class Array:
 
 
 def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+    """Whether it is one with which cycles stay finite; no integer is too long to be asked."""
+    return type(value) in (int, float) and abs(value) <= 1e15  # type: ignore[arg-type]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -42,8 +41,8 @@ class Energy:
     def __post_init__(self) -> None:
         for name in ("mac", "buffer", "dram"):
             value = getattr(self, name)
-            if not (type(value) in (int, float) and math.isfinite(value) and 0 <= value <= 1e12):
-                raise UsageError(f"{name} is a number of {self.unit} from 0, not {value!r}"[:120])
+            if not (type(value) in (int, float) and 0 <= value <= 1e12):
+                raise UsageError(f"{name} is a number of {self.unit} from 0 to 1e12, not {value!r}"[:120])
         for name in ("buffer_bits", "dram_bits"):
             if not (type(value := getattr(self, name)) is int and 1 <= value <= 1 << 16):
                 raise UsageError(f"{name} is a whole number from 1 to {1 << 16}, not {value!r}"[:120])

@@ -43,15 +43,17 @@ def draw(found: Sequence[Costed]) -> Figure:
             if any(bars):
                 axis.bar(range(len(bars)), bars, width=0.85, color=colour, label=DATAFLOWS[dataflow])
         bound = [at for at, on in enumerate(layers) if on.memory_bound]
-        axis.plot(bound, [cycles[at] for at in bound], "v", color="#7d2218", markersize=4, label="waits for memory")
+        if bound:
+            axis.plot(bound, [cycles[at] for at in bound], "v", color="#7d2218", markersize=4, label="waits for memory")
         beside = axis.twinx()
         beside.plot(range(len(layers)), [on.utilisation for on in layers], ".:", color=_INK, label="utilisation")
         beside.set_ylim(0, max(1.0, *(on.utilisation for on in layers)) * 1.05)
         beside.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
         beside.set_ylabel("MACs / (cycles × elements)")
+        # The legend lies between the title and the panel.
         axis.set_title(
             f"{printable(each.profile.model)} on {printable(cost.array.name)}: {cost.cycles:,} cycles, utilisation "
-            f"{100 * cost.utilisation:.0f} %", loc="left", fontsize=10,
+            f"{100 * cost.utilisation:.0f} %", loc="left", fontsize=10, pad=20,
         )  # fmt: skip
         axis.set_ylabel("cycles")
         axis.yaxis.set_major_formatter(lambda count, _: f"{count:,.0f}")
