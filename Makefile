@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo check coverage test test-long test-tools test-torch test-adapters test-browser conformance site lint types bench clean
+.PHONY: demo check coverage test test-long test-tools test-torch test-adapters test-browser test-others conformance site lint types bench clean
 
 demo: $(VENV)/installed
 	mkdir -p build/demo
@@ -30,27 +30,41 @@ test-long: $(VENV)/developed
 conformance: $(VENV)/developed
 	$(BIN)/python -m tests.conformance
 
+TOOLS_TESTS = tests/conversion/test_other_tools.py tests/conversion/test_folded.py tests/conversion/test_quant_pre_process.py
+TORCH = torch==2.13.0 onnxscript safetensors huggingface_hub
+TORCH_ONLY = timm==1.0.31 torchvision==0.29.1
+TORCH_TESTS = tests/distillation tests/finetuning tests/torch
+ADAPTERS_TESTS = tests/adapters
+BROWSER_TESTS = tests/report/test_browser.py
+
+# The four below and the site in one: what they need is installed once, and their tests share all cores.
+test-others: $(VENV)/developed
+	$(BIN)/pip install --quiet $(TORCH) --editable '.[tools,distil,finetune,torch,olive,onnx-ir,browser,docs]'
+	$(BIN)/pip install --quiet --no-deps $(TORCH_ONLY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python -m pytest -n auto $(TOOLS_TESTS) $(TORCH_TESTS) $(ADAPTERS_TESTS) $(BROWSER_TESTS) tests/house/test_site.py
+
 # What other people's tools leave of a converted model, and the way back from there.
 test-tools: $(VENV)/developed
 	$(BIN)/pip install --quiet --editable '.[tools]'
-	$(BIN)/python -m pytest tests/conversion/test_other_tools.py tests/conversion/test_folded.py tests/conversion/test_quant_pre_process.py
+	$(BIN)/python -m pytest -n auto $(TOOLS_TESTS)
 
 # Distillation, fine-tuning and training with tiles, whose tests are skipped where there is no torch; timm and torchvision take any
 # build of it.
 test-torch: $(VENV)/developed
-	$(BIN)/pip install --quiet torch==2.13.0 onnxscript safetensors huggingface_hub --editable '.[distil,finetune,torch]'
-	$(BIN)/pip install --quiet --no-deps timm==1.0.31 torchvision==0.29.1
-	$(BIN)/python -m pytest -n auto tests/distillation tests/finetuning tests/torch
+	$(BIN)/pip install --quiet $(TORCH) --editable '.[distil,finetune,torch]'
+	$(BIN)/pip install --quiet --no-deps $(TORCH_ONLY)
+	$(BIN)/python -m pytest -n auto $(TORCH_TESTS)
 
 # The conversion as a pass of Olive and of onnx-ir.
 test-adapters: $(VENV)/developed
 	$(BIN)/pip install --quiet --editable '.[olive,onnx-ir]' onnxscript
-	$(BIN)/python -m pytest tests/adapters
+	$(BIN)/python -m pytest $(ADAPTERS_TESTS)
 
 # Reports in a real browser without a screen; Debian has it as chromium and chromium-driver.
 test-browser: $(VENV)/developed
 	$(BIN)/pip install --quiet --editable '.[browser]'
-	$(BIN)/python -m pytest tests/report/test_browser.py
+	$(BIN)/python -m pytest $(BROWSER_TESTS)
 
 # The documentation as a site, in build/site; a link that leads nowhere fails.
 site: $(VENV)/developed

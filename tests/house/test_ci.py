@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -177,3 +178,23 @@ def test_the_page_shows_the_action_and_the_hooks_as_they_are():
         command = main.commands[HOOKS[hook["id"]]["entry"].split()[-1]]
         known = {name for option in command.params for name in option.opts}
         assert {word for word in hook["args"] if word.startswith("--")} <= known
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
+def test_the_check_runs_what_each_of_its_parts_does():
+    """What one of the targets for other people's software tests and installs, their sum does, which the check runs."""
+    said = re.findall(r"^make ([\w-]+)$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    assert said == ["test", "conformance", "test-others"]
+    parts = ("test-tools", "test-torch", "test-adapters", "test-browser", "site")
+    every, *others = [
+        subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        for target in ("test-others", *parts)
+    ]
+
+    def words(recipe):
+        extras = {name for found in re.findall(r"\.\[([\w,-]+)\]", recipe) for name in found.split(",")}
+        return set(re.findall(r"tests/[\w/.]+|\w+==[\d.]+|mkdocs build --strict", recipe)) | extras
+
+    for part, recipe in zip(parts, others, strict=True):
+        assert any(word.startswith("tests/") for word in words(recipe)), part
+        assert words(recipe) <= words(every), part
