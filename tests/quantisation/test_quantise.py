@@ -87,6 +87,7 @@ REFUSED = {
     "quantised": (["eight.onnx", "out.onnx", "--data", "data.npy"], "eight.onnx is quantised already, as QuantizeLinear"),
     "opset": (["old.onnx", "out.onnx", "--data", "data.npy"], "old.onnx is in opset 12, which has no scale for each channel"),
     "folder": (["two.onnx", "no/such/out.onnx", "--data", "data.npy"], "no/such"),
+    "half": (["half.onnx", "out.onnx", "--data", "half.npy"], "it is in half precision, which has quantisers from opset 19 on"),
     "nothing": (["relu.onnx", "out.onnx", "--data", "data.npy"], "relu.onnx has no convolution to quantise"),
 }  # fmt: skip
 
@@ -96,6 +97,9 @@ def test_bad_input_is_one_line_and_nothing_is_written(small, what):
     tse_onnx.quantise("two.onnx", "eight.onnx", data="data.npy")
     onnx.save(text_model(TWO, WEIGHTS, opset=12), "old.onnx")
     onnx.save(text_model("y = Relu(x)"), "relu.onnx")
+    half = {"inputs": "float16[N, 8, 16, 12] x", "outputs": "float16[N, 8, 16, 12] y"}
+    onnx.save(text_model(TWO, {name: array.astype(np.float16) for name, array in WEIGHTS.items()}, **half), "half.onnx")
+    np.save("half.npy", DATA.astype(np.float16))
     before = sorted(os.listdir(small))
     words, said = REFUSED[what]
     assert said in refused(run("quantise", *words, cwd=small))

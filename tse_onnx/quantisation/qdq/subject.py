@@ -28,6 +28,7 @@ FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16})
 CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 
 _PER_CHANNEL = 13  # the opset from which QuantizeLinear and DequantizeLinear have an axis
+_HALF = 19  # that from which they take half precision
 _QUANTISED = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"})
 
 
@@ -59,7 +60,7 @@ class Subject:
         names, layers, left = names_of(model.graph.node), dict[str, int](), dict[str, str]()
         for position, node in enumerate(scope.index.nodes):
             if is_default(node.domain) and node.op_type in wanted and node.output:
-                reason = _why_not(scope, node)
+                reason = _why_not(scope, node, source.opset)
                 if reason:
                     left[names[node.output[0]]] = reason
                 else:
@@ -155,8 +156,10 @@ def _lift(model: ModelProto, wanted: Collection[str]) -> None:
                 del graph.node[position]
 
 
-def _why_not(scope: Scope, node: NodeProto) -> str:
+def _why_not(scope: Scope, node: NodeProto, opset: int) -> str:
     """Why a node cannot be quantised; nothing where it can."""
+    if opset < _HALF and any(name and scope.types[name].dtype == TensorProto.FLOAT16 for name in node.input):
+        return f"it is in half precision, which has quantisers from opset {_HALF} on: take it there, or take float32"
     if node.op_type not in CONVOLUTIONS:
         return ""
     weight = scope.index.initializers.get(node.input[1])
