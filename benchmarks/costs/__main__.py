@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     missing = [name for name in ("onnx_tool", "scalesim") if importlib.util.find_spec(name) is None]
     if missing:
-        print(f"Skipped: {', '.join(missing)} is not here; in an environment of its own, pip install '.[costs]'.")
+        print(f"Skipped: {', '.join(missing)} is not here; in one of its own, pip install --editable '.[costs]'.")
         return 0
     from benchmarks.costs.counted import counted
     from benchmarks.costs.simulated import SIZE, simulated
