@@ -231,3 +231,25 @@ def test_tiles_and_eight_bits_in_either_order(folder, tmp_path, order):
     ]
     noises = [10 ** (-score.sqnr_db / 10) for score in scores]
     assert noises[2] <= 1.25 * (noises[0] + noises[1])
+
+
+def test_the_layers_in_float_are_those_that_lose_most_in_runs_of_the_whole_network(folder):
+    """One layer quantised at a time, and the noise of its logits by numpy, on the samples that are calibrated on."""
+    data = tse_onnx.Data(folder / "digits.npz", limit=50)
+    images = models.digits()[0][sorted(np.random.default_rng(0).choice(120, 50, replace=False))]
+
+    def logits(model):
+        opened = session(model)
+        return opened.run(None, {opened.get_inputs()[0].name: images})[0].astype(np.float64)
+
+    original = logits(str(folder / "digits.onnx"))
+    result = tse_onnx.quantise(folder / "digits.onnx", data=data, keep=2)
+    names = [layer.name for layer in result.layers]
+    alone = {}
+    for name in names:
+        made = tse_onnx.quantise(folder / "digits.onnx", data=data, keep=[other for other in names if other != name])
+        alone[name] = np.square(logits(made.model) - original).sum()
+    first, second = sorted(names, key=lambda name: -alone[name])[:2]
+    assert set(layers_in_float(result)) == {first, second}
+    shares = {layer.name: layer.share for layer in result.layers}
+    assert shares[first] / shares[second] == pytest.approx(alone[first] / alone[second], rel=1e-3)
