@@ -82,7 +82,7 @@ def skips(count: int, every: int = 8, height: int = 14) -> ModelProto:
 
 
 def _modelled(model: ModelProto) -> None:
-    tse_onnx.dataflow(model)
+    tse_onnx.stream(model)
 
 
 def seconds(work: Callable[[], object], runs: int = 3) -> float:
@@ -98,14 +98,14 @@ def seconds(work: Callable[[], object], runs: int = 3) -> float:
 def linear() -> None:
     """Time for ten times the nodes, and for ten times the rows."""
     small, large = blocks(91, 14), blocks(910, 14)
-    few, many = seconds(lambda: tse_onnx.dataflow(small)), seconds(lambda: tse_onnx.dataflow(large), 1)
+    few, many = seconds(lambda: tse_onnx.stream(small)), seconds(lambda: tse_onnx.stream(large), 1)
     nodes = f"{len(small.graph.node):6} to {len(large.graph.node):6} nodes of 14 rows"
     print(f"{nodes}: time per node × {many / few / 10:5.2f}   ({many:.2f} s)")
     tall = skips(16, height=32768)
     few, many = (seconds(partial(_modelled, each)) for each in (skips(16, height=4096), tall))
     print(f"{4096:6} to {32768:6} rows of 16 nodes: time per row × {many / few / 8:5.2f}   ({many:.2f} s)")
     low, tall = blocks(5, 410), blocks(5, 4096)
-    few, many = seconds(lambda: tse_onnx.dataflow(low)), seconds(lambda: tse_onnx.dataflow(tall))
+    few, many = seconds(lambda: tse_onnx.stream(low)), seconds(lambda: tse_onnx.stream(tall))
     print(f"{410:6} to {4096:6} rows of 55 nodes: time per row × {many / few / 9.99:5.2f}   ({many:.2f} s)")
 
 

@@ -18,7 +18,7 @@ print(totals.before, totals.after, totals.macs_added)  # prints 69120 20992 1492
 # Whether it pays depends on the machine: one that goes over its layers again needs no second piece of hardware.
 for name in ("ideal", "cascade"):
     machine = tse_onnx.Machine() if name == "ideal" else name
-    print(name, [tse_onnx.dataflow(one, machine=machine).totals["min"].bytes for one in (model, result.model)])
+    print(name, [tse_onnx.stream(one, machine=machine).totals["min"].bytes for one in (model, result.model)])
 # prints ideal [507876, 332052]
 # prints cascade [429888, 175984]
 

@@ -24,4 +24,4 @@ for block, choice in tuned.plan.choices.items():
 
 # What was promised is what the converted network holds.
 result = tse_onnx.convert("digits.onnx", "tiled.onnx", plan=tuned.plan)
-print(tse_onnx.dataflow(result.model).totals["min"].bytes == tuned.chosen.bytes)  # prints True
+print(tse_onnx.stream(result.model).totals["min"].bytes == tuned.chosen.bytes)  # prints True

@@ -6,7 +6,7 @@
     print(result.report.buffering.totals.reduction)
 
 `find_blocks` says which blocks a model has, `buffering` what they hold back, `convert` rewrites and verifies them;
-`restore` is the way back. `dataflow` says what every tensor of a network holds while its input streams in row by
+`restore` is the way back. `stream` says what every tensor of a network holds while its input streams in row by
 row. Everything that is raised on purpose is a `TseError`.
 """
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tse_onnx.data.preprocess import Preprocess
     from tse_onnx.decision.buffering import BlockBuffering, Buffering, Totals
     from tse_onnx.decision.decision import Decision
+    from tse_onnx.decision.explanation import Story, explain
     from tse_onnx.decision.plan import Plan
     from tse_onnx.decision.selection import Selection
     from tse_onnx.difference.diff import BlockChange, Diff, FigureChange, diff
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from tse_onnx.evaluation.verify import Proof, verify
     from tse_onnx.finetuning.finetune import finetune
     from tse_onnx.finetuning.result import FinetuneResult
+    from tse_onnx.installation.doctor import CheckUp, doctor
     from tse_onnx.layerwise.noise import noise
     from tse_onnx.layerwise.result import BlockNoise, Joint, LayerNoise, Level, Noise
     from tse_onnx.passes.blocks.block import Block, NodeRef
@@ -65,9 +67,9 @@ if TYPE_CHECKING:
     from tse_onnx.quantisation.quantise import quantise
     from tse_onnx.quantisation.result import QuantisedLayer, QuantiseResult
     from tse_onnx.runtime.scores import Accuracy, Score
-    from tse_onnx.streaming.depths.dataflow import dataflow
     from tse_onnx.streaming.depths.held import Held, Sums
     from tse_onnx.streaming.depths.result import Buffer, Dataflow, Payoff, StageFlow
+    from tse_onnx.streaming.depths.streamed import stream
     from tse_onnx.streaming.network.machine import Machine
     from tse_onnx.targets.check import TargetCheck, check
     from tse_onnx.tuning.choices import Menu
@@ -120,6 +122,8 @@ _HOMES = {
     "tse_onnx.passes.targets.violations": ("Violation",),
     "tse_onnx.passes.blocks.tiling": ("Calibration", "Tiling"),
     "tse_onnx.decision.decision": ("Decision",),
+    "tse_onnx.decision.explanation": ("Story", "explain"),
+    "tse_onnx.installation.doctor": ("CheckUp", "doctor"),
     "tse_onnx.decision.plan": ("Plan",),
     "tse_onnx.conversion.quality_gates": ("Judgement", "QualityGates"),
     "tse_onnx.conversion.report": ("Report",),
@@ -127,7 +131,7 @@ _HOMES = {
     "tse_onnx.conversion.verdict": ("Verdict",),
     "tse_onnx.decision.selection": ("Selection",),
     "tse_onnx.streaming.network.machine": ("Machine",),
-    "tse_onnx.streaming.depths.dataflow": ("dataflow",),
+    "tse_onnx.streaming.depths.streamed": ("stream",),
     "tse_onnx.streaming.depths.held": ("Held", "Sums"),
     "tse_onnx.streaming.depths.result": ("Buffer", "Dataflow", "Payoff", "StageFlow"),
     "tse_onnx.streaming.depths.stops": ("Stop",),
@@ -137,21 +141,24 @@ _HOMES = {
     "tse_onnx.tuning.search": ("sensitivity", "tune"),
     "tse_onnx.verification.result": ("BlockCheck", "Check", "Drift", "Verification"),
 }
+# What had another name than its command, until it is taken away in a version that may break.
+_RENAMED = {"dataflow": "stream"}
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Accuracy", "Array", "Block", "BlockBuffering", "BlockChange", "BlockCheck", "BlockCorrelation", "BlockNoise",
-    "Buffer", "Buffering", "Calibration", "Check", "CheckFailed", "Convention", "ConvertResult", "Corrected",
+    "Buffer", "Buffering", "Calibration", "Check", "CheckFailed", "CheckUp", "Convention", "ConvertResult", "Corrected",
     "Correlations", "Cost", "Data", "DataError", "Dataflow", "Decision", "Diff", "DistilResult", "Drift",
     "EqualiseResult", "Evaluation", "FigureChange", "FinetuneResult", "FoldResult", "Frozen", "Held", "Inspection",
     "Joint", "Judgement", "Layer", "LayerCost", "LayerNoise", "Level", "Limit", "Machine", "Measured", "Menu",
     "ModelError", "ModelScores", "NodeRef", "Noise", "Payoff", "Plan", "Predicted", "Preprocess", "Previous", "Profile",
     "Proof", "QualityGates", "QuantiseResult", "QuantisedLayer", "Recompute", "Refusal", "Report", "RestoreResult",
-    "Score", "Selection", "Sensitivity", "StageFlow", "StageScores", "Stop", "StreamScores", "Sums", "Target",
+    "Score", "Selection", "Sensitivity", "StageFlow", "StageScores", "Stop", "Story", "StreamScores", "Sums", "Target",
     "TargetCheck", "TileCorrelation", "Tiling", "Totals", "TseError", "TuneResult", "UsageError", "Verdict",
-    "Verification", "Violation", "__version__", "buffering", "check", "convert", "correlate", "cost", "dataflow",
-    "diff", "distil", "equalise", "evaluate", "exact_plan", "find_blocks", "finetune", "first_gates", "fold", "inspect",
-    "noise", "plan_for", "profile", "quantise", "restore", "sensitivity", "tune", "unfold", "verify",
+    "Verification", "Violation", "__version__", "buffering", "check", "convert", "correlate", "cost", "diff", "distil",
+    "doctor", "equalise", "evaluate", "exact_plan", "explain", "find_blocks", "finetune", "first_gates", "fold",
+    "inspect", "noise", "plan_for", "profile", "quantise", "restore", "sensitivity", "stream", "tune", "unfold",
+    "verify",
 ]  # fmt: skip
 
 
@@ -165,6 +172,12 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        import warnings
+
+        new = _RENAMED[name]
+        warnings.warn(f"tse_onnx.{name} is called tse_onnx.{new} now", DeprecationWarning, stacklevel=2)
+        return getattr(importlib.import_module(_HOME[new]), new)
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)

@@ -229,7 +229,7 @@ assert made.verification.passed
 assert tse_onnx.restore("out.onnx", "back.onnx").blocks
 tse_onnx.evaluate("net.onnx", "out.onnx", data="data.npy")
 assert tse_onnx.tune("net.onnx", "data.npy", reduce=0.3, cache=False).plan
-assert tse_onnx.dataflow("net.onnx")
+assert tse_onnx.stream("net.onnx")
 from tse_onnx.cli import main
 for words, expected in ((["convert", "net.onnx", "cli.onnx"], 2), (["--help"], 2)):
     try:

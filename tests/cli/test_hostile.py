@@ -700,7 +700,7 @@ def test_two_places_for_one_weight_are_refused(weights):
 @pytest.mark.parametrize("name", ["functions that double 60 times", "a cycle behind the block", "opset -1"])
 def test_the_library_refuses_what_the_commands_refuse(name):
     model = ModelProto.FromString(HOSTILE[name][0]())
-    for call in (tse_onnx.find_blocks, tse_onnx.buffering, tse_onnx.convert, tse_onnx.dataflow, tse_onnx.restore):
+    for call in (tse_onnx.find_blocks, tse_onnx.buffering, tse_onnx.convert, tse_onnx.stream, tse_onnx.restore):
         if call is tse_onnx.restore and "cycle" in name:
             continue  # which follows no values
         with pytest.raises(tse_onnx.ModelError):

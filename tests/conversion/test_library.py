@@ -125,7 +125,7 @@ def test_a_machine_is_a_name_or_a_file_or_itself(tmp_path):
     assert found[0] == found[1]
     assert found[0].machine == own
     finn = tse_onnx.convert(model, rows=7, machine="finn", verify=False).report.verdict
-    assert finn.network.before == tse_onnx.dataflow(model, machine="finn").totals["min"].bytes
+    assert finn.network.before == tse_onnx.stream(model, machine="finn").totals["min"].bytes
     with pytest.raises(tse_onnx.UsageError, match="did you mean finn"):
         tse_onnx.convert(model, out, machine="fin")
     assert not out.exists()

@@ -70,7 +70,7 @@ def test_parameters_are_the_numbers_in_the_initializers_that_are_no_single_ones(
 
 def test_what_the_network_holds_is_what_the_dataflow_model_says():
     model = models.load("mobilenetv3_large_torchscript_18")
-    found, flow = profile(model), tse_onnx.dataflow(model)
+    found, flow = profile(model), tse_onnx.stream(model)
     assert found.totals.held_bytes == flow.totals["min"].bytes
     held = {buffer.tensor: buffer.min.rows for buffer in flow.buffers}
     outputs = {node.name: node.output[0] for node in model.graph.node}

@@ -88,7 +88,7 @@ WRONG = {
     "shape of other sizes": lambda: tse_onnx.convert(DIGITS, input_shapes={"input": (1, 1, 64, 64)}),
     "shape of no size": lambda: tse_onnx.convert(DIGITS, input_shapes={"input": (1, 1, -4, 32)}),
     "no size": lambda: tse_onnx.convert(_dynamic()),
-    "no size of a network": lambda: tse_onnx.dataflow(_dynamic()),
+    "no size of a network": lambda: tse_onnx.stream(_dynamic()),
     "no size of layers": lambda: tse_onnx.profile(_dynamic()),
     "kinds": lambda: tse_onnx.convert(DIGITS, kinds={"nope"}),
     "upsample": lambda: tse_onnx.convert(DIGITS, upsample="nope"),

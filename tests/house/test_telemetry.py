@@ -132,7 +132,7 @@ REFUSED = '<ir_version: 8, opset_import: ["other": 1]> g (float[1] x) => (float[
 began = time.monotonic()
 tse_onnx.convert("net.onnx", "out.onnx", certify=True)
 tse_onnx.evaluate("net.onnx", "out.onnx", data="data.npy")
-tse_onnx.dataflow("net.onnx")
+tse_onnx.stream("net.onnx")
 from tse_onnx.runtime.session import Session
 try:
     Session(onnx.parser.parse_model(REFUSED))

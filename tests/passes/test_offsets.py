@@ -122,7 +122,7 @@ def test_a_converted_block_with_an_offset_streams():
     original = model(BLOCKS["a split"], "1, 8, 16, 12")
     result = tse_onnx.convert(original, rows=4)
     assert tse_onnx.inspect(result.model).stops == ()
-    held = {buffer.tensor: buffer.asap.rows for buffer in tse_onnx.dataflow(result.model).buffers}
+    held = {buffer.tensor: buffer.asap.rows for buffer in tse_onnx.stream(result.model).buffers}
     assert max(held.values()) == 4
     certified(result.model)
 

@@ -410,8 +410,8 @@ def test_no_barrier_is_left(tmp_path):
     path, out = tmp_path / "model.onnx", tmp_path / "out.onnx"
     path.write_bytes(network(16, 8).SerializeToString())
     assert command("convert", path, out, "--squeeze", "previous", "--no-verify").returncode == 0
-    flow = tse_onnx.dataflow(out)
-    before = tse_onnx.dataflow(path)
+    flow = tse_onnx.stream(out)
+    before = tse_onnx.stream(path)
     assert flow.held_elements < before.held_elements if hasattr(flow, "held_elements") else True
     said = json.loads(command("stream", out, "--format", "json").stdout)
     assert "block0_squeeze.gate_out" in json.dumps(said)

@@ -234,7 +234,7 @@ def test_what_is_not_exact_is_refused_with_the_order_that_works(asked, model):
 
 def test_a_converted_model_in_whole_numbers_streams():
     result = tse_onnx.convert(whole(), rows=4)
-    bound = tse_onnx.dataflow(result.model, input_shapes={"input": (1, CHANNELS, 15, 4)})
+    bound = tse_onnx.stream(result.model, input_shapes={"input": (1, CHANNELS, 15, 4)})
     assert bound.totals["gate"].elements == 4 * CHANNELS * 4
     certified(fixed(result.model))
 

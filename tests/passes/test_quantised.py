@@ -69,7 +69,7 @@ def test_the_gates_of_the_frame_before_go_through_their_quantiser(quantised):
     assert [drift.max_abs for drift in result.verification.drift] == [0.0]
     # They wait in single precision, in the blocks' figures as in the network's.
     totals = result.report.buffering.totals
-    assert totals.after_bytes == 4 * totals.after == tse_onnx.dataflow(result.model).totals["gate"].bytes
+    assert totals.after_bytes == 4 * totals.after == tse_onnx.stream(result.model).totals["gate"].bytes
     made = {name: node for node in result.model.graph.node for name in node.output}
     for end in result.model.graph.input[1:]:
         (quantise,) = (node for node in result.model.graph.node if end.name in node.input)

@@ -34,7 +34,7 @@ def results(folder):
     tuned = tse_onnx.tune(model, data, reduce=0.5, menu=menu, trials=1, points=0, cache=False)
     made = [
         converted, converted.report, converted.verification, tuned, tuned.sensitivity,
-        tse_onnx.inspect(model), tse_onnx.dataflow(model), tse_onnx.profile(model),
+        tse_onnx.inspect(model), tse_onnx.stream(model), tse_onnx.profile(model),
         tse_onnx.cost(model, "squeezelerator8"), tse_onnx.check(model, "tflite-edgetpu"),
         tse_onnx.verify(model, folder / "tiled.onnx"), tse_onnx.evaluate(model, folder / "tiled.onnx", data=data),
         tse_onnx.correlate(model, data=data, plan=tse_onnx.Plan()),

@@ -24,7 +24,7 @@ WEIGHTS = {"w": (4, 4, 3, 3), "v": (4, 4, 3, 3), "scale": (4,), "shift": (4,), "
 
 
 def held(body, machine=None, weights=WEIGHTS, **options):
-    found = tse_onnx.dataflow(stream_model(body, (1, 4, 12, 6), weights, **options), machine=machine)
+    found = tse_onnx.stream(stream_model(body, (1, 4, 12, 6), weights, **options), machine=machine)
     return {buffer.tensor: buffer.min.rows for buffer in found.buffers}, found.totals
 
 
@@ -65,11 +65,11 @@ def test_what_others_read_is_stored(body, kept):
 def test_a_gate_still_waits_for_its_map():
     body = f"a = {CONV3}(x, w)\nh = Relu(a)\n{SE.format('h')}\ny = {CONV3}(s, v)"
     weights = WEIGHTS | SE_WEIGHTS
-    found = tse_onnx.dataflow(stream_model(body, (1, 4, 12, 6), weights), machine=FUSED)
+    found = tse_onnx.stream(stream_model(body, (1, 4, 12, 6), weights), machine=FUSED)
     assert found.of("h").min.rows == 12
     assert found.of("h").kind == "gate"
     assert "a" not in {buffer.tensor for buffer in found.buffers}
-    assert found.weights == tse_onnx.dataflow(stream_model(body, (1, 4, 12, 6), weights)).weights
+    assert found.weights == tse_onnx.stream(stream_model(body, (1, 4, 12, 6), weights)).weights
 
 
 @pytest.mark.parametrize("storage", ["shared", "per-reader"])
@@ -79,8 +79,8 @@ def test_stages_that_are_one_hold_less_and_are_minimal(name, storage):
     found = streamed(model, Machine(storage=storage, fusion=True))
     if name == "digits_se":
         assert_tight(found)
-    apart = tse_onnx.dataflow(model, machine=Machine(storage=storage)).totals
-    together = tse_onnx.dataflow(model, machine=Machine(storage=storage, fusion=True)).totals
+    apart = tse_onnx.stream(model, machine=Machine(storage=storage)).totals
+    together = tse_onnx.stream(model, machine=Machine(storage=storage, fusion=True)).totals
     assert together["gate"] == apart["gate"]
     assert together["bound"] == together["min"]
     assert together["min"].elements < 0.9 * apart["min"].elements
@@ -88,10 +88,9 @@ def test_stages_that_are_one_hold_less_and_are_minimal(name, storage):
 
 def test_maps_that_are_made_twice_are_fused_alike():
     model = tse_onnx.convert(models.load("digits_se"), tiling=Recompute(), verify=False).model
-    cascade = tse_onnx.dataflow(model, machine="cascade")
+    cascade = tse_onnx.stream(model, machine="cascade")
     assert (
-        cascade.totals["min"].elements
-        < tse_onnx.dataflow(model, machine=Machine(replay="shared")).totals["min"].elements
+        cascade.totals["min"].elements < tse_onnx.stream(model, machine=Machine(replay="shared")).totals["min"].elements
     )
     assert len(cascade.payoffs) == 2
     for payoff in cascade.payoffs:
@@ -108,7 +107,7 @@ def test_maps_that_are_made_twice_are_fused_alike():
 def test_joins_are_stages_of_their_own_where_the_machine_says_so(body, apart):
     model = stream_model(body, (1, 4, 12, 6), WEIGHTS | {"half": np.float32([0.5]), "one": np.float32([1.0])})
     fused, separate = (
-        {buffer.tensor for buffer in tse_onnx.dataflow(model, machine=machine).buffers}
+        {buffer.tensor for buffer in tse_onnx.stream(model, machine=machine).buffers}
         for machine in (FUSED, Machine(fusion=True, joins="separate"))
     )
     kept = {name for node in model.graph.node if node.op_type == "Add" for name in node.input} if apart else set()
@@ -159,7 +158,7 @@ def test_a_stage_has_one_store_for_what_its_nodes_read():
     )
     machine = Machine(storage="per-reader", fusion=True)
     held = {
-        (buffer.tensor, buffer.reader): buffer.min.rows for buffer in tse_onnx.dataflow(model, machine=machine).buffers
+        (buffer.tensor, buffer.reader): buffer.min.rows for buffer in tse_onnx.stream(model, machine=machine).buffers
     }
     assert held == {("x", "Conv 'a'"): 3, ("x", "Conv 'z'"): 3, ("y", None): 1, ("z", None): 1}
     assert certified(model, machine).passed

@@ -11,7 +11,7 @@ import pytest
 import models
 import tse_onnx
 from tests.streams import CONV3, Streamed, assert_tight, stream_model, streamed
-from tse_onnx import Machine, dataflow
+from tse_onnx import Machine, stream
 from tse_onnx.streaming.depths.building import pipeline_of
 from tse_onnx.streaming.depths.floors import floors
 from tse_onnx.streaming.depths.flow import FlowGraph
@@ -174,7 +174,7 @@ def test_the_bound_of_a_report(storage):
     weights = {"narrow": (2, 3, 1, 1), "wide": (16, 2, 1, 1), "kernel": (16, 16, 3, 3), "narrow_again": (2, 16, 1, 1)}
     model = stream_model(RECOMPUTED, (1, 3, 12, 4), weights)
     for machine in (Machine(storage=storage), Machine(storage=storage, power_of_two=True, bits=5)):
-        totals = dataflow(model, machine=machine).totals
+        totals = stream(model, machine=machine).totals
         assert totals["bound"].elements <= totals["min"].elements
         assert totals["bound"].bytes <= totals["min"].bytes
         assert totals["bound"].elements >= 9 * 8

@@ -36,7 +36,7 @@ def test_a_machine_by_its_name(digits, name):
     found = figures(digits, "--machine", name)
     assert found["machine"] == dataclasses.asdict(MACHINES[name])
     assert found["totals"]["bound"]["elements"] <= found["totals"]["min"]["elements"]
-    assert found["totals"]["min"]["elements"] == tse_onnx.dataflow(digits, machine=name).totals["min"].elements
+    assert found["totals"]["min"]["elements"] == tse_onnx.stream(digits, machine=name).totals["min"].elements
 
 
 def test_nothing_said_is_the_ideal_machine(digits):
@@ -109,7 +109,7 @@ def test_a_latency_of_a_node_that_a_conversion_makes_or_takes_away(digits):
         done = run("report", digits, "--rows", "3", "--latency", f"{name}=3", "--format", "json")
         assert done.returncode == 0, done.stderr
     with pytest.raises(UsageError, match="no stage of the network is called"):
-        tse_onnx.dataflow(digits, machine=Machine(latencies={made: 3.0}))
+        tse_onnx.stream(digits, machine=Machine(latencies={made: 3.0}))
 
 
 @pytest.mark.parametrize(("name", "said"), [
@@ -139,7 +139,7 @@ def test_a_resize_that_reads_rows_makes_its_join_wait_a_row_more():
 
     def waits(resize):
         machine = Machine("pixel", "per-reader", resize=resize)
-        (held,) = [each for each in tse_onnx.dataflow(model, machine=machine).buffers if "Concat" in str(each.reader)
+        (held,) = [each for each in tse_onnx.stream(model, machine=machine).buffers if "Concat" in str(each.reader)
                    and each.tensor == "e"]  # fmt: skip
         return held.min.depth
 

@@ -45,7 +45,7 @@ def digits(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def dataflow(digits):
-    return tse_onnx.dataflow(digits)
+    return tse_onnx.stream(digits)
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def nets():
 
 @pytest.mark.parametrize("machine", ["ideal", "cascade", tse_onnx.Machine(grain="pixel")])
 def test_a_quantised_tensor_has_the_rows_of_the_float_one_and_a_byte_for_each_element(nets, machine):
-    before, after = (tse_onnx.dataflow(nets[name], machine=machine) for name in ("float", "all"))
+    before, after = (tse_onnx.stream(nets[name], machine=machine) for name in ("float", "all"))
     rows = {buffer.tensor: buffer.min.rows for buffer in before.buffers}
     found = {buffer.tensor.removesuffix(MADE): buffer for buffer in after.buffers}
     missing = [name for name in rows if name not in found]
@@ -47,7 +47,7 @@ def test_a_quantised_tensor_has_the_rows_of_the_float_one_and_a_byte_for_each_el
 
 
 def test_no_quantiser_is_a_stage(nets):
-    found = tse_onnx.dataflow(nets["all"])
+    found = tse_onnx.stream(nets["all"])
     assert not any("QuantizeLinear" in buffer.maker for buffer in found.buffers if MADE not in buffer.tensor)
     assert not any(buffer.tensor.endswith("_QuantizeLinear_Output") for buffer in found.buffers)
 

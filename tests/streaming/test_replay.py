@@ -47,7 +47,7 @@ def recomputed(model):
 
 
 def least(model, **machine):
-    return tse_onnx.dataflow(model, machine=Machine(**machine))
+    return tse_onnx.stream(model, machine=Machine(**machine))
 
 
 def feed_of(network):

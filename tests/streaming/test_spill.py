@@ -52,7 +52,7 @@ def model_of(name):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_no_other_choice_of_tensors_takes_less_bandwidth(name):
     model, windows = model_of(name), NETWORKS[name][2]
-    found = tse_onnx.dataflow(model)
+    found = tse_onnx.stream(model)
     rows = {buffer.tensor: buffer.height for buffer in found.buffers}
     width = {buffer.tensor: buffer.row_elements * 4 for buffer in found.buffers}
     held = {buffer.tensor: buffer.min.bytes for buffer in found.buffers}
@@ -66,7 +66,7 @@ def test_no_other_choice_of_tensors_takes_less_bandwidth(name):
             for some in itertools.combinations(windows, count)
             if sum(left[each] if each in some else size for each, size in held.items()) <= memory
         ]
-        spill = tse_onnx.dataflow(model, machine=Machine(memory=memory)).spill
+        spill = tse_onnx.stream(model, machine=Machine(memory=memory)).spill
         some = {each.tensor for each in spill.tensors}
         assert spill.needed == needed
         assert spill.held == sum(left[each] if each in some else size for each, size in held.items())
@@ -111,14 +111,14 @@ def test_a_value_that_is_gone_over_twice_comes_back_twice():
     body = f"z = Conv(x, narrow)\nk = Conv(z, wide)\nm = {CONV3}(k, kernel){SE.format('m')}y = Relu(s)"
     weights = SE_WEIGHTS | {"narrow": (1, 4, 1, 1), "wide": (4, 1, 1, 1), "kernel": (4, 4, 3, 3)}
     model = tse_onnx.convert(stream_model(body, (1, 4, 16, 6), weights), tiling=Recompute(), verify=False).model
-    (each,) = tse_onnx.dataflow(model, machine=Machine(replay="shared", memory=0)).spill.tensors
+    (each,) = tse_onnx.stream(model, machine=Machine(replay="shared", memory=0)).spill.tensors
     assert (each.tensor, each.written, each.read) == ("z", 16 * 6 * 4, 2 * 16 * 6 * 4)
     assert each.kept.rows == 2
 
 
 def test_parts_of_a_tensor_that_one_node_takes_are_read_once():
     body = f"h = Relu(x)\na, b = Split<axis = 1>(h)\nc = Concat<axis = 1>(b, a){SE.format('h')}y = Add(c, s)"
-    spill = tse_onnx.dataflow(stream_model(body, (1, 4, 16, 6), SE_WEIGHTS), machine=Machine(memory=0)).spill
+    spill = tse_onnx.stream(stream_model(body, (1, 4, 16, 6), SE_WEIGHTS), machine=Machine(memory=0)).spill
     (each,) = [each for each in spill.tensors if each.tensor == "h"]
     assert each.kept.rows == 1 + 3
     assert each.read == 3 * each.written == 3 * 16 * 6 * 4 * 4

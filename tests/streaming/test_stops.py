@@ -43,7 +43,7 @@ def case(name: str):
 def test_what_stops_a_stream_is_listed_with_what_waits(name):
     found = tse_onnx.inspect(case(name))
     assert [(stop.operator, stop.node, stop.tensor) for stop in found.stops] == CASES[name][1]
-    held = {buffer.tensor: buffer for buffer in tse_onnx.dataflow(case(name)).buffers}
+    held = {buffer.tensor: buffer for buffer in tse_onnx.stream(case(name)).buffers}
     for stop in found.stops:
         assert (stop.rows, stop.elements) == (16, 8 * 16 * 12)
         # The simulation, which knows nothing of stops, has to hold as much.

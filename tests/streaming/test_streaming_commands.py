@@ -186,9 +186,9 @@ def test_a_model_whose_blocks_are_cut_along_columns_streams_so(tmp_path):
     assert found["dataflow"]["totals"]["min"] == upright["totals"]["min"]
     assert found["dataflow"]["height"] == upright["height"] == 15
     with pytest.raises(tse_onnx.UsageError, match="by rows, or 1, by columns, not 2"):
-        tse_onnx.dataflow(tiled, axis=2)
-    least = tse_onnx.dataflow(tiled, axis=1).totals["min"].elements
-    assert least < tse_onnx.dataflow(tiled).totals["min"].elements
+        tse_onnx.stream(tiled, axis=2)
+    least = tse_onnx.stream(tiled, axis=1).totals["min"].elements
+    assert least < tse_onnx.stream(tiled).totals["min"].elements
 
     text = run("stream", tiled)
     assert text.count("Proved: ") == 4

@@ -38,7 +38,7 @@ def test_two_convolutions_hold_their_windows_and_fill_in_three_rows():
     found = streamed(model)
     assert found.minimum() == found.peaks() == {"x": 3, "a": 3, "y": 1}
     assert_tight(found)
-    assert tse_onnx.dataflow(model).fill == {"y": 3}
+    assert tse_onnx.stream(model).fill == {"y": 3}
 
 
 def test_a_residual_around_two_convolutions():
@@ -46,7 +46,7 @@ def test_a_residual_around_two_convolutions():
     found = streamed(model)
     assert found.minimum() == {"x": 3, "a": 3, "b": 1, "y": 1}
     assert_tight(found)
-    figures = tse_onnx.dataflow(model)
+    figures = tse_onnx.stream(model)
     assert [figures.of(name).no_stall.rows for name in "xab"] == [5, 3, 1]
 
 
@@ -167,7 +167,7 @@ def test_reductions_absorb_their_rows():
 
 def test_a_fifo_per_reader_counts_each_of_them():
     model = mbconv(3, 14, project=True)
-    shared, private = tse_onnx.dataflow(model), tse_onnx.dataflow(model, machine=Machine(storage="per-reader"))
+    shared, private = tse_onnx.stream(model), tse_onnx.stream(model, machine=Machine(storage="per-reader"))
     assert [buffer.min.rows for buffer in private.buffers if buffer.tensor == "h"] == [1, 14]
     assert [buffer.min.rows for buffer in private.buffers if buffer.tensor == "dw"] == [1, 14]
     assert shared.totals["min"].elements < private.totals["min"].elements
@@ -177,7 +177,7 @@ def test_a_fifo_per_reader_counts_each_of_them():
 def test_a_pixel_raster_holds_no_more_than_rows(rows):
     model = mbconv(3, 14, project=True)
     model = model if rows is None else tiled(model, rows)
-    found, by_row = tse_onnx.dataflow(model, machine=Machine(grain="pixel")), tse_onnx.dataflow(model)
+    found, by_row = tse_onnx.stream(model, machine=Machine(grain="pixel")), tse_onnx.stream(model)
     assert found.fill == by_row.fill
     assert [stage.fill for stage in found.stages] == [stage.fill for stage in by_row.stages]
     assert found.of("e1").min.depth == 2 * 8 + 3
@@ -192,15 +192,15 @@ def test_a_patch_of_pixels_holds_its_last_row_only_in_part():
     body = "h = Relu(x)" + body.replace("Mul(h, g)", "Mul(h, u)").replace("s = M", 'u = Resize<mode = "nearest", '
         'coordinate_transformation_mode = "asymmetric", nearest_mode = "floor">(g, , scales)\n s = M') + "y = Relu(s)"  # fmt: skip
     model = stream_model(body, (1, 4, 12, 8), SE_WEIGHTS | {"scales": np.array([1, 1, 3, 4], np.float32)})
-    found = tse_onnx.dataflow(model, machine=Machine(grain="pixel")).of("h")
+    found = tse_onnx.stream(model, machine=Machine(grain="pixel")).of("h")
     assert found.min.elements == (2 * 8 + 4) * 4
     assert found.gate.elements == 3 * 4 * 4
-    assert tse_onnx.dataflow(model).of("h").min.elements == 3 * 8 * 4
+    assert tse_onnx.stream(model).of("h").min.elements == 3 * 8 * 4
 
 
 def test_depths_in_powers_of_two_and_bits():
     model = mbconv(3, 14, project=True)
-    plain, rounded = tse_onnx.dataflow(model), tse_onnx.dataflow(model, machine=Machine(power_of_two=True, bits=8))
+    plain, rounded = tse_onnx.stream(model), tse_onnx.stream(model, machine=Machine(power_of_two=True, bits=8))
     assert [buffer.min.rows for buffer in rounded.buffers] == [
         1 << (buffer.min.rows - 1).bit_length() for buffer in plain.buffers
     ]
@@ -209,7 +209,7 @@ def test_depths_in_powers_of_two_and_bits():
 
 
 def test_why_names_the_reader_that_waits_and_the_row():
-    found = tse_onnx.dataflow(mbconv(3, 14, project=True))
+    found = tse_onnx.stream(mbconv(3, 14, project=True))
     assert found.of("dw").why == (
         "Mul 's' needs row 0 together with row 0 of 'g', which depends on row 13 of this tensor "
         "(by way of Sigmoid 'g', …, GlobalAveragePool 'd')"
@@ -229,7 +229,7 @@ def test_an_unknown_operator_is_a_barrier_and_is_named():
     value = model.graph.value_info.add(name="a")
     value.CopyFrom(model.graph.input[0])
     value.name = "a"
-    found = tse_onnx.dataflow(model)
+    found = tse_onnx.stream(model)
     assert found.unknown == ("Strange 'a'",)
     assert found.of("x").min.rows == 9
     assert [stage.label for stage in found.barriers] == ["Strange 'a'"]
@@ -237,13 +237,13 @@ def test_an_unknown_operator_is_a_barrier_and_is_named():
 
 def test_sources_of_errors():
     with pytest.raises(ModelError, match=r"input_shapes=\{'x': \(1, 4, 224, 8\)\}"):
-        tse_onnx.dataflow(stream_model("y = Relu(x)", "1, 4, H, 8"))
+        tse_onnx.stream(stream_model("y = Relu(x)", "1, 4, H, 8"))
     with pytest.raises(ModelError, match="no elements"):
-        tse_onnx.dataflow(stream_model("y = Relu(x)", (1, 4, 0, 8)))
+        tse_onnx.stream(stream_model("y = Relu(x)", (1, 4, 0, 8)))
     with pytest.raises(ModelError, match="cannot be inferred"):
-        tse_onnx.dataflow(stream_model("a = my.Strange(x)\n y = Relu(a)", (1, 4, 9, 8), imports=', "my" : 1'))
+        tse_onnx.stream(stream_model("a = my.Strange(x)\n y = Relu(a)", (1, 4, 9, 8), imports=', "my" : 1'))
     with pytest.raises(ModelError, match="unroll"):
-        tse_onnx.dataflow(
+        tse_onnx.stream(
             stream_model(
                 "y = If<then_branch = a () => (float[1,4,9,8] p) { p = Relu(x) }, "
                 "else_branch = b () => (float[1,4,9,8] q) { q = Abs(x) }>(c)",
@@ -256,7 +256,7 @@ def test_sources_of_errors():
 
 
 def test_a_batch_is_counted_as_one_image():
-    one, four = (tse_onnx.dataflow(stream_model("y = Relu(x)", (n, 4, 9, 8))) for n in (1, 4))
+    one, four = (tse_onnx.stream(stream_model("y = Relu(x)", (n, 4, 9, 8))) for n in (1, 4))
     assert one.totals == four.totals
 
 
@@ -266,7 +266,7 @@ def test_efficientnet_b0(rows):
     import models
 
     model = models.load("efficientnet_b0_torchscript_17")
-    found = tse_onnx.dataflow(model if rows is None else tiled(model, rows))
+    found = tse_onnx.stream(model if rows is None else tiled(model, rows))
     assert found.totals["gate"].elements == (749_504 if rows else 2_306_528)
     assert not found.unknown
     assert not found.barriers

@@ -66,9 +66,9 @@ def test_the_model_sees_the_gates_that_the_metric_counts(name):
     """Two ways to the paper's figure: from the blocks, and from what waits for what in the graph."""
     model = models.load(name)
     paper = tse_onnx.buffering(model, 7).totals
-    assert tse_onnx.dataflow(model).totals["gate"].elements == paper.before
+    assert tse_onnx.stream(model).totals["gate"].elements == paper.before
     converted = tse_onnx.convert(model, rows=7, verify=False).model
-    assert tse_onnx.dataflow(converted).totals["gate"].elements == paper.after
+    assert tse_onnx.stream(converted).totals["gate"].elements == paper.after
 
 
 BESIDE = {
@@ -84,7 +84,7 @@ BESIDE = {
 def test_gates_of_the_frame_before_are_a_buffer_of_the_network_as_they_are_of_the_blocks(plan, machine):
     model, plan = models.load("digits_se"), BESIDE[plan]
     result = tse_onnx.convert(model, plan=plan, verify=False)
-    blocks, found = result.report.buffering, tse_onnx.dataflow(result.model, machine=machine)
+    blocks, found = result.report.buffering, tse_onnx.stream(result.model, machine=machine)
     assert found.totals["gate"].elements == blocks.totals.after
     carried = [block for block in blocks.blocks if isinstance(block.decision.choice, tse_onnx.Previous)]
     held = {buffer.tensor: buffer for buffer in found.buffers if buffer.maker == "the frame before"}
@@ -95,8 +95,8 @@ def test_gates_of_the_frame_before_are_a_buffer_of_the_network_as_they_are_of_th
     del plain.metadata_props[:]
     for node in plain.graph.node:
         del node.metadata_props[:]
-    other = tse_onnx.dataflow(plain, machine=replace(machine, replay="separate"))
-    same = tse_onnx.dataflow(result.model, machine=replace(machine, replay="separate"))
+    other = tse_onnx.stream(plain, machine=replace(machine, replay="separate"))
+    same = tse_onnx.stream(result.model, machine=replace(machine, replay="separate"))
     for figure in ("asap", "min", "no_stall", "bound"):
         waiting = sum(each.min.elements for each in held.values())
         assert same.totals[figure].elements - other.totals[figure].elements == waiting
@@ -113,16 +113,14 @@ def test_no_schedule_holds_much_less_where_maps_are_made_twice(name):
     """Rows that may wait in several places are where a least that is found, and a bound, could be far apart."""
     converted = tse_onnx.convert(models.load(name), tiling=tse_onnx.Recompute(), verify=False).model
     for model in (models.load(name), converted):
-        totals = tse_onnx.dataflow(model).totals
+        totals = tse_onnx.stream(model).totals
         assert totals["bound"].elements <= totals["min"].elements <= 1.01 * totals["bound"].elements
 
 
 @pytest.mark.parametrize("means", ["matmul", "cumsum"])
 def test_a_running_squeeze_holds_as_many_rows_as_a_tile(means):
     model = models.load("digits_se")
-    held = tse_onnx.dataflow(
-        tse_onnx.convert(model, tiling=Tiling(3, squeeze=RUNNING), means=means, verify=False).model
-    )
+    held = tse_onnx.stream(tse_onnx.convert(model, tiling=Tiling(3, squeeze=RUNNING), means=means, verify=False).model)
     gates = [buffer for buffer in held.buffers if buffer.kind == "gate"]
     assert [buffer.min.rows for buffer in gates] == [3] * 4
 

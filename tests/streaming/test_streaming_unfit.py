@@ -87,7 +87,7 @@ def test_what_a_rule_refuses_is_the_model(monkeypatch):
 
     monkeypatch.setattr(read, "flow_of", refuse)
     with pytest.raises(ModelError, match=r"^Relu 'y' does not fit the shapes of its tensors$"):
-        tse_onnx.dataflow(stream_model("y = Relu(x)", (1, 4, 8, 8)))
+        tse_onnx.stream(stream_model("y = Relu(x)", (1, 4, 8, 8)))
 
 
 @pytest.mark.parametrize("fault", [IndexError, KeyError, ValueError, ZeroDivisionError])
@@ -99,7 +99,7 @@ def test_a_fault_inside_a_rule_is_a_fault_of_the_program(fault, monkeypatch, tmp
     path = tmp_path / "model.onnx"
     onnx.save(stream_model("y = Relu(x)", (1, 4, 8, 8)), path)
     with pytest.raises(fault):
-        tse_onnx.dataflow(path)
+        tse_onnx.stream(path)
     assert command("stream", path, "--no-run").returncode == 70
 
 

@@ -254,7 +254,7 @@ def test_depths_never_stall_and_one_row_less_does(name, rate, images):
     rate, rates = RATES[rate]
     rates = {layer: each for layer, each in rates.items() if layer in {one.name for one in net.layers}}
     each = cycles(net, rate, rates)
-    found = tse_onnx.dataflow(net.model(), machine=Machine(macs_per_cycle=rate, rates=rates, back_to_back=images > 1))
+    found = tse_onnx.stream(net.model(), machine=Machine(macs_per_cycle=rate, rates=rates, back_to_back=images > 1))
     assert found.time.interval == interval(net, each)
     assert found.time.latency == math.ceil(play(net, each, {}))
     room = {buffer.tensor: buffer.no_stall.rows for buffer in found.buffers}
@@ -267,11 +267,11 @@ def test_an_excite_takes_what_its_numbers_take():
     """By hand: strips of one row on a machine that does a row of the map in 8 · 8 · 4 · 9 / 64 = 36 cycles. The squeeze
     takes 1, the excite 1 + 1 and its gate 1: the map waits for 5 cycles of 36, and with a row time each for more."""
     model = gate(1).model()
-    timed = tse_onnx.dataflow(model, machine=Machine(macs_per_cycle=64))
-    assert timed.time == tse_onnx.dataflow(model, machine=Machine(macs_per_cycle=64.0)).time
+    timed = tse_onnx.stream(model, machine=Machine(macs_per_cycle=64))
+    assert timed.time == tse_onnx.stream(model, machine=Machine(macs_per_cycle=64.0)).time
     assert timed.time.interval == 12 * 36
     assert timed.of("a").no_stall.rows == 1
-    assert tse_onnx.dataflow(model).of("a").no_stall.rows > 3
+    assert tse_onnx.stream(model).of("a").no_stall.rows > 3
 
 
 def test_work_is_counted_by_definition():
@@ -288,7 +288,7 @@ def test_work_is_counted_by_definition():
         (1, 4, 8, 6), {"w": (6, 2, 3, 5), "t": (6, 3, 2, 2), "v": (5, 231), "m": (5, 7)},
     )  # fmt: skip
     macs = [(6 * 4 * 6) * (2 * 3 * 5), (6 * 4 * 6) * (3 * 2 * 2), 0, 0, 231 * 5, 5 * 7]
-    found = tse_onnx.dataflow(model, machine=Machine(macs_per_cycle=7))
+    found = tse_onnx.stream(model, machine=Machine(macs_per_cycle=7))
     assert [stage.macs for stage in found.stages] == macs
     # Rows of what is made; of what is taken by the Gemm, which sums up the 7 rows of a map as they come.
     rows = [4, 8, 7, 7, 7, 1]
@@ -300,9 +300,9 @@ def test_work_is_counted_by_definition():
 def test_a_layer_and_what_follows_it_work_side_by_side():
     body = "a = Conv<kernel_shape = [3, 3], pads = [1, 1, 1, 1]>(x, w)\nb = Relu(a)\ny = Add(b, x)"
     model = stream_model(body, (1, 4, 8, 6), {"w": (4, 4, 3, 3)})
-    (stage,) = tse_onnx.dataflow(model, machine=Machine(fusion=True, macs_per_cycle=9, elements_per_cycle=1)).stages
+    (stage,) = tse_onnx.stream(model, machine=Machine(fusion=True, macs_per_cycle=9, elements_per_cycle=1)).stages
     assert stage.cycles == 8 * 6 * 4 * 4
-    (stage,) = tse_onnx.dataflow(model, machine=Machine(fusion=True, macs_per_cycle=9, elements_per_cycle=0.125)).stages
+    (stage,) = tse_onnx.stream(model, machine=Machine(fusion=True, macs_per_cycle=9, elements_per_cycle=0.125)).stages
     assert stage.cycles == 8 * 6 * 4 * 8
 
 
@@ -349,6 +349,6 @@ def test_a_latency_is_in_row_times_of_the_stage():
     """A row that is there three row times later leaves the next stage and the addition waiting for as long."""
     net = residual()
     slow = Machine(macs_per_cycle=16, latencies={"a": 3})
-    depth = [tse_onnx.dataflow(net.model(), machine=machine).of("x").no_stall.rows
+    depth = [tse_onnx.stream(net.model(), machine=machine).of("x").no_stall.rows
              for machine in (Machine(macs_per_cycle=16), slow)]  # fmt: skip
     assert depth[1] == depth[0] + 2

@@ -43,7 +43,7 @@ def test_there_and_back(excite, dynamo, tmp_path):
     assert difference(made(X), before) > 1e-4
     statuses = [block.status for block in tse_onnx.inspect(tmp_path / "m.onnx").blocks]
     assert statuses == ["tiled", "tiled", "convertible"]
-    (held, global_held) = (tse_onnx.dataflow(each).totals["min"].bytes
+    (held, global_held) = (tse_onnx.stream(each).totals["min"].bytes
                            for each in (tmp_path / "m.onnx", tse_onnx.restore(tmp_path / "m.onnx").model))  # fmt: skip
     assert held < global_held
     back = tse_onnx.restore(tmp_path / "m.onnx")

@@ -96,7 +96,7 @@ def test_the_verdict_is_of_tiles_and_eight_bits_together(digits):
         assert by_title[title].kl == pytest.approx(
             divergence(reference, run(made, to_judge)).mean(), rel=1e-3, abs=1e-7
         )
-    assert found.sensitivity.before < tse_onnx.dataflow(digits / "digits.onnx").totals["min"].bytes
+    assert found.sensitivity.before < tse_onnx.stream(digits / "digits.onnx").totals["min"].bytes
 
 
 def _types(folder):

@@ -327,9 +327,9 @@ def test_the_whole_network_counts_copies_as_its_machine_makes_them(digits, repla
     asked = {"machine": Machine(replay=replay), "menu": menu, "cache": tmp_path, "trials": 3, "points": 0}
     found = tse_onnx.tune(model, digits / "digits.npz", reduce=0.4, **asked)
     converted = tse_onnx.convert(model, plan=found.plan, verify=False)
-    held = tse_onnx.dataflow(converted.model, machine=Machine(replay=replay)).totals["min"].bytes
+    held = tse_onnx.stream(converted.model, machine=Machine(replay=replay)).totals["min"].bytes
     assert held == found.chosen.bytes == found.verdict.network.after <= found.budget
-    assert found.sensitivity.before == tse_onnx.dataflow(model).totals["min"].bytes == found.verdict.network.before
+    assert found.sensitivity.before == tse_onnx.stream(model).totals["min"].bytes == found.verdict.network.before
     twice = [
         one.bytes for block in found.sensitivity.blocks for one in block.candidates if isinstance(one.choice, Recompute)
     ]
@@ -458,7 +458,7 @@ def test_savings_that_do_not_add_up(tmp_path):
     held = {}
     for one, other in itertools.product(tiles, tiles):
         plan = tse_onnx.Plan(None, {first: one, second: other})
-        held[one, other] = tse_onnx.dataflow(tse_onnx.convert(model, plan=plan, verify=False).model).totals["min"].bytes
+        held[one, other] = tse_onnx.stream(tse_onnx.convert(model, plan=plan, verify=False).model).totals["min"].bytes
     before = held[None, None]
     assert held[Tiling(2), None] > before
     assert held[Tiling(2), Tiling(2)] < held[None, Tiling(2)] == min(held[None, tile] for tile in tiles)
@@ -487,8 +487,8 @@ def test_the_plan_is_within_the_budget_and_as_good_as_it_says(figure, noise, tmp
         held = converted.report.buffering.totals.after_bytes
         assert whole.sensitivity.before == converted.report.buffering.totals.before_bytes
     else:
-        held = tse_onnx.dataflow(converted.model).totals[figure].bytes
-        assert whole.sensitivity.before == tse_onnx.dataflow(model).totals[figure].bytes
+        held = tse_onnx.stream(converted.model).totals[figure].bytes
+        assert whole.sensitivity.before == tse_onnx.stream(model).totals[figure].bytes
     assert held == found.chosen.bytes
     # What was measured on the held-out half is what a run of both models gives.
     network_samples = Data(noise).samples(_types(model))
@@ -921,7 +921,7 @@ def test_a_budget_out_of_reach_is_a_check_that_failed(tmp_path):
     ).groups()
     assert "of the whole network: --figure gate counts what its scales hold" in line
     assert not (tmp_path / "plan.toml").exists()
-    assert before.replace(",", "") == str(tse_onnx.dataflow(tmp_path / "m.onnx").totals["min"].bytes)
+    assert before.replace(",", "") == str(tse_onnx.stream(tmp_path / "m.onnx").totals["min"].bytes)
     done = command(*words, "--budget", least.replace(",", ""), "--format", "json", cwd=tmp_path)
     assert json.loads(done.stdout)["chosen"]["bytes"] == int(least.replace(",", ""))
     assert command(*words, "--reduce", f"{part}%", cwd=tmp_path).returncode == 0

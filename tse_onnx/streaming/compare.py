@@ -76,7 +76,7 @@ def compare(
 ) -> Comparison:
     """The figures of `model` and of `converted`, which a pass made of it; `types` are those of the model's main graph
     with these input shapes, where somebody has asked for them before, `trusted` values of `converted` whose sizes are
-    known to be sound; `axis` is the spatial axis that both stream along. Raises what `tse_onnx.dataflow` raises."""
+    known to be sound; `axis` is the spatial axis that both stream along. Raises what `tse_onnx.stream` raises."""
     source = open_model(model)
     bound = bind(source, input_shapes or {})
     networks = (

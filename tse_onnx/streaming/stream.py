@@ -72,7 +72,7 @@ def stream(
     max_rows: int = MOST_ROWS,
     progress: Progress | None = None,
 ) -> Session:
-    """The figures of `model` as `tse_onnx.dataflow` gives them, and with `execute` their proof by a run on the first
+    """The figures of `model` as `tse_onnx.stream` gives them, and with `execute` their proof by a run on the first
     sample of `data`, or on noise drawn from `seed`. Without a `tolerance` the coarsest type of the network says it.
 
     Maps stream along a spatial `axis`, 0 by rows, 1 by columns, and are run so.

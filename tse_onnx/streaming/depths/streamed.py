@@ -14,7 +14,7 @@ from tse_onnx.streaming.network.machines import MachineLike, machine_of, need_st
 from tse_onnx.streaming.network.read import network_of
 
 
-def dataflow(
+def stream(
     model: ModelLike,
     *,
     input_shapes: Mapping[str, tuple[Dim, ...]] | None = None,
