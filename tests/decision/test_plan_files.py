@@ -176,3 +176,12 @@ def test_names_of_every_kind_survive_the_file(tmp_path):
     plan.write_bytes(done.stdout)
     assert Plan.load(plan).choices == {name: Tiling(5)}
     assert tse_onnx.convert(model, plan=Plan.load(plan), verify=False).blocks[0].tiling == Tiling(5)
+
+
+def test_a_plan_is_saved_and_loaded(tmp_path):
+    plan = Plan(Tiling(3), {"a": None, "b": Tiling(5, squeeze="running")})
+    plan.save(tmp_path / "plan.toml")
+    assert (tmp_path / "plan.toml").read_text(encoding="utf-8") == plan.dumps()
+    assert Plan.load(tmp_path / "plan.toml") == plan
+    with pytest.raises(tse_onnx.ModelError, match="no/such"):
+        plan.save(tmp_path / "no" / "such" / "plan.toml")

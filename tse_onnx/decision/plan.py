@@ -70,6 +70,12 @@ class Plan:
 
         return plan_text(self)
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the plan as a TOML file, whole or not at all. Raises `ModelError` where it cannot be written."""
+        from tse_onnx.files.write import write_text
+
+        write_text(Path(path), self.dumps())
+
     @classmethod
     def loads(cls, text: str) -> Plan:
         """The plan in the text of a TOML file. Raises `UsageError` where it is none."""
