@@ -248,7 +248,8 @@ def _identity(task: _Task, plan: Plan, samples: Samples, place: Place, course: C
         course=[course.epochs, course.steps, course.step, course.rate, course.patience],
         split=[settings.held_out, settings.stop], vary=settings.vary, train=list(task.names),
         loss=[settings.label_weight, settings.feature_weight, losses],
-        labels=None if labels is None else labels.tolist(), precision=str(place.autocast), version=VERSION,
+        labels=None if labels is None else labels.tolist(), precision=str(place.autocast), processes=place.world,
+        version=VERSION,
     )  # fmt: skip
 
 
