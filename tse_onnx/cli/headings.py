@@ -40,7 +40,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
 
 OPTIONS: Mapping[str, str] = {
     "What is asked for": "budget reduce max-loss tune:max-macs max-cycles exact loss figure by-stage correlation "
-    "convention array time quantise",
+    "convention array energy time quantise",
     "Which blocks": "node kinds include exclude first min-height max-macs retile input-shape dynamic",
     "What is quantised": "calibration operators keep keep-loss correct",
     "What becomes of them": "plan rows cols patch tile squeeze unfold factor step balanced divisors axis cascade "
