@@ -1,8 +1,10 @@
 """What a shell is offered at TAB."""
 
 import os
+import shutil
 import subprocess
 import sys
+import sysconfig
 
 import pytest
 
@@ -53,3 +55,37 @@ def test_poolings_of_the_model_that_is_explained(folder):
     assert len(offered(folder, "explain", "net.onnx", "/")) == 5
     assert offered(folder, "explain", "broken.onnx", "/") == []
     assert offered(folder, "explain", "missing.onnx", "/") == []
+
+
+def in_shell(shell, folder, script):
+    """What a real shell prints, which finds the command."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not here")
+    path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
+    words = {"fish": ["fish", "--no-config", "-c"], "zsh": ["zsh", "-f", "-c"], "bash": ["bash", "--norc", "-c"]}[shell]
+    done = subprocess.run(
+        [*words, script], cwd=folder, env=os.environ | {"PATH": path, "HOME": str(folder)}, capture_output=True,
+        encoding="utf-8",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_fish_completes_what_is_typed(folder):
+    """As docs/cli.md says to set it up."""
+    setup = "_TSE_ONNX_COMPLETE=fish_source tse-onnx | source; complete -C "
+    assert "convert" in in_shell("fish", folder, f"{setup}'tse-onnx conv'")
+    assert "/10/GlobalAveragePool" in in_shell("fish", folder, f"{setup}'tse-onnx explain net.onnx /10'")
+    assert "hls4ml" in in_shell("fish", folder, f"{setup}'tse-onnx convert net.onnx o.onnx --target hl'")
+    assert "net.onnx" in in_shell("fish", folder, f"{setup}'tse-onnx report ne'")
+
+
+def test_zsh_knows_the_function(folder):
+    setup = 'autoload -U compinit; compinit -u; eval "$(_TSE_ONNX_COMPLETE=zsh_source tse-onnx)"; '
+    assert in_shell("zsh", folder, f"{setup} print ${{_comps[tse-onnx]}}") == ["_tse_onnx_completion"]
+
+
+def test_bash_completes_by_its_function(folder):
+    setup = 'eval "$(_TSE_ONNX_COMPLETE=bash_source tse-onnx)"; '
+    call = "COMP_WORDS=(tse-onnx explain net.onnx /10); COMP_CWORD=3; _tse_onnx_completion tse-onnx /10 net.onnx"
+    assert in_shell("bash", folder, f"{setup} {call}; echo ${{COMPREPLY[@]}}") == ["/10/GlobalAveragePool"]
