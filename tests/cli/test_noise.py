@@ -105,9 +105,7 @@ def test_quantisers_and_tiles_are_those_of_another_model(folder, name):
     assert found["quantised_by"].startswith("convolutions by percentile" if name == "tiled" else f"{name}.onnx")
     assert (found["both"] is not None) == (name != "eight")
     if name == "eight":
-        assert "both" not in {
-            entry for one in found["blocks"] for entry, level in one.items() if level and entry == "both"
-        }
+        assert all(one["tiles"] is None and one["both"] is None for one in found["blocks"])
 
 
 def test_a_map_made_twice_loses_nothing(folder):
@@ -150,3 +148,16 @@ def test_what_does_not_fit_is_one_line(folder, words, said):
     before = sorted(folder.iterdir())
     assert said in refused(run("noise", *words, "--csv", "never.csv", cwd=folder))
     assert sorted(folder.iterdir()) == before
+
+
+def test_what_a_file_says_of_tiles_is_not_for_a_model_that_has_its_own(folder, tmp_path):
+    """Nor is it named among what made the result."""
+    (tmp_path / "tse-onnx.toml").write_text("rows = 3\ntop = 2\n")
+    words = ("--config", tmp_path / "tse-onnx.toml", "noise", folder / "digits.onnx")
+    more = ("--data", folder / "digits.npz", "--limit", "6", "--format", "json")
+    tiled = json.loads(run(*words, folder / "tiled.onnx", *more).stdout)
+    assert {block["tiling"] for block in tiled["blocks"]} == {"tiles of 7 rows"}
+    assert set(tiled["configuration"]["options"]) == {"top"}
+    plain = json.loads(run(*words, *more).stdout)
+    assert {block["tiling"] for block in plain["blocks"]} == {"tiles of 3 rows"}
+    assert set(plain["configuration"]["options"]) == {"top", "rows"}

@@ -199,6 +199,7 @@ KEEPING = {
     "all": (["--keep", "2"], "two.onnx has 2 layers to quantise: 2 of them cannot stay in float", 2),
     "both": (["--keep", "1", "--keep-loss", "1"], "--keep-loss exclude each other", 2),
     "two numbers": (["--keep", "1", "--keep", "2"], "1 and 2 are both said", 2),
+    "many digits": (["--keep", "9" * 5000], "no convolution '9999", 2),
     "below zero": (["--keep-loss", "-1"], "--keep-loss", 2),
     "out of reach": (["--keep-loss", "0"], "more than the bound of 0", 1),
 }

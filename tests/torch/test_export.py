@@ -87,6 +87,27 @@ def test_efficientnet_b0(dynamo, tmp_path, pytorch_hub, batch):
         assert outputs(back.model, x[:1]).shape == (1, 1000)
 
 
+@pytest.mark.parametrize(("name", "count"), [("ese_vovnet19b_slim", 4), ("seresnet18", 8), ("regnety_002", 13)])
+def test_networks_of_other_modules(name, count, dynamo, tmp_path, pytorch_hub):
+    """Effective modules, which are no blocks unless asked for, and `SEModule`."""
+    torch.manual_seed(0)
+    # A branch whose last norm begins at zero would hide what its module does.
+    options = {} if name.startswith("ese") else {"zero_init_last": False}
+    made, x = pytorch_hub.timm.create_model(name, **options).train(), images(2, 64, 64)
+    with torch.no_grad():
+        made(x)
+    before = made.eval()(x)
+    assert len(tile(made, 1).choices) == count
+    export(made, (x,), tmp_path / "m.onnx", dynamo=dynamo)
+    statuses = [block.status for block in tse_onnx.inspect(tmp_path / "m.onnx").blocks]
+    assert statuses.count("tiled") == count
+    assert difference(made(x), before) > 1e-2
+    assert difference(made(x), outputs(tmp_path / "m.onnx", x)) < 1e-5
+    back = tse_onnx.restore(tmp_path / "m.onnx")
+    assert back.exact
+    assert difference(before, outputs(back.model, x)) < 1e-5
+
+
 def test_a_pipeline_of_ones_own(tmp_path):
     """Its parts: the export with global means, the plan of it, and a conversion."""
     made = network()

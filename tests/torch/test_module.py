@@ -143,10 +143,11 @@ def test_autocast(choice):
 
 
 def test_half_precision_keeps_what_a_row_adds():
-    """The sum of 2048 rows of ones would stand still at 256 in bfloat16."""
+    """Means of up to 2048 rows are as near as bfloat16 has numbers below one; sums and counts in it are twice as far off."""
     cover = Tiling(1, squeeze="running").cover((2048, 1))
-    x = torch.ones(1, 1, 2048, 1, dtype=torch.bfloat16)
-    assert (means(x, cover) == 1).all()
+    x = torch.rand(1, 4, 2048, 1, generator=torch.Generator().manual_seed(0)).bfloat16()
+    error = (means(x, cover).double() - means(x.double(), cover)).abs().max()
+    assert error <= 2**-9
 
 
 def test_previous_is_a_scene_that_stands_still():

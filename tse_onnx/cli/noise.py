@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
+from tse_onnx.cli.configuration import leave_out
 from tse_onnx.cli.data_options import data_options
 from tse_onnx.cli.display import HTML, Display, display_options, quiet_option
 from tse_onnx.cli.groups import given
@@ -90,10 +91,14 @@ def noise(
     if other is not None and is_quantised(other.model):
         if said := given(ctx, _SCHEME):
             raise click.UsageError(f"{said[0]} says how to quantise MODEL; {other.title} has quantisers already")
+        leave_out(ctx, _SCHEME)
         scheme = None
+    asked = _asked(ctx, converted)
+    if not asked:
+        leave_out(ctx, OPTION_NAMES)
     with stages_bar() as progress:
         found = run(
-            source, other, data=data, scheme=scheme, plan=plan if _asked(ctx, converted) else None, selection=selection,
+            source, other, data=data, scheme=scheme, plan=plan if asked else None, selection=selection,
             input_shapes=input_shapes, kinds=kinds, threads=threads, progress=progress,
         )  # fmt: skip
     view = NoiseView(found, top)

@@ -99,8 +99,8 @@ def noise_in(
     source: Source, there: Source, samples: Samples, input_shapes: InputShapes, threads: int, told: Progress
 ) -> Noise:
     """What each layer of a float model loses by the quantisers of `there`, a quantised model made of it, on samples
-    that are at hand. Raises `ModelError`."""
-    analysis = analyse(source, input_shapes, DEFAULT_KINDS)
+    that are at hand; no blocks are looked for. Raises `ModelError`."""
+    analysis = analyse(source, input_shapes, ())
     layers = quantised_layers(source, analysis.main.index, there)
     return Bench(source, analysis, layers, None, threads).noise(samples, there.title, _MEMORY, told)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from onnx import ModelProto
@@ -14,6 +15,7 @@ from tse_onnx.decision.inputs import InputShapes
 from tse_onnx.errors import CheckFailed, UsageError
 from tse_onnx.evaluation.run import Contender, compare
 from tse_onnx.files.source import Source
+from tse_onnx.layerwise.bench import Progress
 from tse_onnx.layerwise.noise import noise_in
 from tse_onnx.passes.settings import setting
 from tse_onnx.quantisation.qdq.quantised import quantised
@@ -25,7 +27,7 @@ from tse_onnx.timing import phase
 
 _log = logging.getLogger(__name__)
 
-Progress = Callable[[str, float, float], None]
+_NUMBER = re.compile("[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Wish:
         said = (keep,) if isinstance(keep, (int, str)) else tuple(keep)
         counts, names = list[int](), set[str]()
         for one in said:
-            if isinstance(one, str) and not (one.isdecimal() and one.isascii() and not subject.has(one)):
+            if isinstance(one, str) and (subject.has(one) or not _NUMBER.fullmatch(one)):
                 names.add(one)
             else:
                 counts.append(int(one))

@@ -17,6 +17,7 @@ from tse_onnx.evaluation.run import Contender, common_types, compare
 from tse_onnx.files.outputs import file_path
 from tse_onnx.files.source import ModelLike, open_model
 from tse_onnx.files.staging import staging
+from tse_onnx.layerwise.bench import Progress
 from tse_onnx.passes.reasons import quoted
 from tse_onnx.quantisation.correction import Corrected, corrected
 from tse_onnx.quantisation.keeping import Kept, Wish, kept_layers
@@ -34,8 +35,6 @@ LIMIT = 50
 CORRECTIONS = ("bias",)
 KEPT = "asked for"
 """Why a layer stays in float that was to be kept."""
-
-Progress = Callable[[str, float, float], None]
 
 
 def quantise(
